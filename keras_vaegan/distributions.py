@@ -1,0 +1,140 @@
+"""Distributions as immutable values: log-density, draws, KL divergence and entropy.
+
+Shapes: the first axis is the batch `B`; all other axes are the event. Log-densities,
+divergences and entropies are summed over the event and come as `(B,)`, in nats.
+Parameters are taken to float32, whatever the precision of the networks that made them.
+"""
+
+import dataclasses
+import math
+
+import keras
+from keras import ops
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def sum_event(x):
+    """Sum over all axes but the first: `(B, ...)` -> `(B,)`."""
+    return ops.sum(ops.reshape(x, (ops.shape(x)[0], -1)), axis=-1)
+
+
+class Distribution:
+    """What all distributions have: float32 parameters, `log_prob`, `sample`, `mean`, `entropy`."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = ops.cast(getattr(self, field.name), "float32")
+            object.__setattr__(self, field.name, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bernoulli(Distribution):
+    """Independent Bernoulli variables, by `logits` `(B, ...)`.
+
+    `log_prob` also takes values between 0 and 1 (grey pixels), where it is the
+    negative cross-entropy, the usual likelihood of the VAE literature.
+    """
+
+    logits: object
+
+    @property
+    def mean(self):
+        """Probability of one, `(B, ...)`."""
+        return ops.sigmoid(self.logits)
+
+    def log_prob(self, value):
+        """log p(value) in nats, `(B,)`."""
+        value = ops.cast(value, "float32")
+        return sum_event(value * self.logits - ops.softplus(self.logits))
+
+    def sample(self, seed=None):
+        """A draw of zeros and ones, `(B, ...)`."""
+        uniform = keras.random.uniform(ops.shape(self.logits), dtype="float32", seed=seed)
+        return ops.cast(uniform < self.mean, "float32")
+
+    def entropy(self):
+        """Entropy in nats, `(B,)`."""
+        return sum_event(ops.softplus(self.logits) - self.logits * self.mean)
+
+    def kl(self, other):
+        """KL(self || other) in nats, `(B,)`, to another Bernoulli."""
+        difference = self.mean * (self.logits - other.logits)
+        return sum_event(difference - ops.softplus(self.logits) + ops.softplus(other.logits))
+
+
+@dataclasses.dataclass(frozen=True)
+class DiagonalNormal(Distribution):
+    """Normal variables with diagonal covariance, by `mean` and `log_variance`, both `(B, ...)`."""
+
+    mean: object
+    log_variance: object
+
+    @classmethod
+    def standard_like(cls, other):
+        """N(0, I) of the shape of `other`."""
+        return cls(ops.zeros_like(other.mean), ops.zeros_like(other.mean))
+
+    def log_prob(self, value):
+        """log p(value) in nats, `(B,)`."""
+        squared = ops.square(ops.cast(value, "float32") - self.mean) * ops.exp(-self.log_variance)
+        return -0.5 * sum_event(squared + self.log_variance + LOG_2PI)
+
+    def sample(self, seed=None):
+        """A reparametrised draw (Kingma and Welling 2014, section 2.4), `(B, ...)`."""
+        noise = keras.random.normal(ops.shape(self.mean), dtype="float32", seed=seed)
+        return self.mean + ops.exp(0.5 * self.log_variance) * noise
+
+    def entropy(self):
+        """Differential entropy in nats, `(B,)`."""
+        return 0.5 * sum_event(self.log_variance + LOG_2PI + 1.0)
+
+    def kl(self, other=None):
+        """KL(self || other) in nats, `(B,)`; `other` is N(0, I) when not given."""
+        return sum_event(self.kl_per_dimension(other))
+
+    def kl_per_dimension(self, other=None):
+        """KL(self || other) of each variable, in nats, `(B, ...)`."""
+        if other is None:
+            return 0.5 * (ops.square(self.mean) + ops.exp(self.log_variance) - 1.0 - self.log_variance)
+        difference = self.log_variance - other.log_variance
+        squared = ops.square(self.mean - other.mean) * ops.exp(-other.log_variance)
+        return 0.5 * (ops.exp(difference) + squared - 1.0 - difference)
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical(Distribution):
+    """One of `K` classes, by `logits` `(B, K)`; values are one-hot `(B, K)`."""
+
+    logits: object
+
+    @property
+    def log_probabilities(self):
+        """Normalised log-probabilities, `(B, K)`."""
+        return ops.log_softmax(self.logits, axis=-1)
+
+    @property
+    def mean(self):
+        """Probabilities, `(B, K)`."""
+        return ops.softmax(self.logits, axis=-1)
+
+    def log_prob(self, value):
+        """log p(value) of a one-hot value, in nats, `(B,)`."""
+        return ops.sum(ops.cast(value, "float32") * self.log_probabilities, axis=-1)
+
+    def sample(self, seed=None):
+        """A one-hot draw, `(B, K)`, by the Gumbel-max trick."""
+        tiny = 1e-7
+        uniform = keras.random.uniform(
+            ops.shape(self.logits), minval=tiny, maxval=1.0 - tiny, dtype="float32", seed=seed
+        )
+        index = ops.argmax(self.logits - ops.log(-ops.log(uniform)), axis=-1)
+        return ops.one_hot(index, self.logits.shape[-1], dtype="float32")
+
+    def entropy(self):
+        """Entropy in nats, `(B,)`."""
+        return -ops.sum(self.mean * self.log_probabilities, axis=-1)
+
+    def kl(self, other):
+        """KL(self || other) in nats, `(B,)`, to another Categorical."""
+        return ops.sum(self.mean * (self.log_probabilities - other.log_probabilities), axis=-1)

@@ -1,0 +1,32 @@
+"""The error for bad input, and the suggestion of a nearest name."""
+
+import difflib
+
+
+class InputError(ValueError):
+    """Input from outside that cannot be used.
+
+    The message is one line that names the argument, what is allowed and what
+    was received. The command line prints it and exits with code 2.
+    """
+
+
+def unknown_name(argument, received, allowed):
+    """Return an `InputError` for a name outside `allowed`, with the nearest right one.
+
+    Args:
+        argument: what the name stands for, as the user wrote it.
+        received: the name that came.
+        allowed: iterable of the names that would do.
+    """
+    allowed = [str(name) for name in allowed]
+    close = difflib.get_close_matches(str(received), allowed, n=1, cutoff=0.4)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return InputError(f"{argument} must be one of {', '.join(allowed)}; received {received!r}.{hint}")
+
+
+def choose(argument, received, allowed):
+    """Return `received` if it is one of `allowed`, else raise the error of `unknown_name`."""
+    if received not in allowed:
+        raise unknown_name(argument, received, allowed)
+    return received

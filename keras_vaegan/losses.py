@@ -1,0 +1,62 @@
+"""The terms that the models' objectives are made of: pure functions on tensors.
+
+Every loss is `(B,)`, in nats, summed over pixels, latents or features; the model takes the
+mean over the batch last. D's logits are `(B, 1)`: log-odds that an image is real.
+"""
+
+from keras import ops
+
+from keras_vaegan.distributions import sum_event
+
+
+def free_bits(kl_per_dimension, minimum):
+    """KL with at least `minimum` nats per latent dimension: no gradient below it.
+
+    The comparison is made on the batch mean of each dimension (Kingma et al. 2016,
+    "Improved variational inference with inverse autoregressive flow", eq. 15).
+
+    Args:
+        kl_per_dimension: `(B, Z)` in nats.
+        minimum: nats per dimension.
+
+    Returns:
+        `(B,)` in nats.
+    """
+    average = ops.mean(kl_per_dimension, axis=0, keepdims=True)
+    return sum_event(ops.where(average > minimum, kl_per_dimension, minimum))
+
+
+def binary_cross_entropy(logits, target):
+    """Cross-entropy between D's verdict and `target` in [0, 1]: `(B, 1)` logits -> `(B,)`."""
+    logits = ops.cast(logits, "float32")
+    return sum_event(ops.softplus(logits) - target * logits)
+
+
+def judged_real(logits, target=1.0):
+    """-log D: low when D takes the images for real. `target` below 1 smooths the label."""
+    return binary_cross_entropy(logits, target)
+
+
+def judged_fake(logits):
+    """-log(1 - D): low when D takes the images for fakes."""
+    return binary_cross_entropy(logits, 0.0)
+
+
+def probability_real(logits):
+    """D(x), the probability that D gives to real: `(B, 1)` logits -> `(B,)`."""
+    return ops.squeeze(ops.sigmoid(ops.cast(logits, "float32")), axis=-1)
+
+
+def feature_matching(features, target):
+    """Half the summed squared difference of two feature maps `(B, ...)` -> `(B,)`.
+
+    It is -log N(target | features, I) without its constant: the reconstruction loss of
+    Larsen et al. 2015 (eq. 7) and of Chen, Fang and Ju 2016.
+    """
+    difference = ops.cast(features, "float32") - ops.cast(target, "float32")
+    return 0.5 * sum_event(ops.square(difference))
+
+
+def gradient_penalty(gradient):
+    """Half the squared norm of dD/dx `(B, ...)` -> `(B,)`: the R1 penalty (Mescheder et al. 2018, eq. 9)."""
+    return 0.5 * sum_event(ops.square(ops.cast(gradient, "float32")))

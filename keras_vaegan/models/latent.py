@@ -1,0 +1,190 @@
+"""What every model with a latent code offers: the verbs, the prior, the seed."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.training.multi_player import MultiPlayerModel
+
+NOISE_BLOCK = 256
+
+
+def prior_noise(num_images, shape, seed, start=0):
+    """Standard normal noise `(num_images, *shape)` float32 for images `start`, `start + 1`, ...
+
+    Row i depends on `seed` and i alone: it is drawn in NumPy in fixed blocks, so it is the
+    same whatever the number of images, the batch size or the backend.
+    """
+    first, last = start // NOISE_BLOCK, -(-(start + num_images) // NOISE_BLOCK)
+    blocks = [
+        np.random.default_rng([seed, block]).standard_normal((NOISE_BLOCK, *shape), dtype="float32")
+        for block in range(first, last)
+    ]
+    offset = start - first * NOISE_BLOCK
+    return np.concatenate(blocks)[offset : offset + num_images]
+
+
+class LatentVariableModel(MultiPlayerModel):
+    """A model with codes z of dimension Z and images x: p(x, z) and q(z|x).
+
+    A subclass gives, on tensors: `posterior(x)` -> distribution of z, and `likelihood(z)` ->
+    distribution of x. From these come the verbs on arrays, in batches: `encode`, `decode`,
+    `reconstruct`, `generate`, `interpolate`.
+    """
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    # ---- on tensors ----
+
+    def as_images(self, x):
+        """Images as float in [0, 1]: integers are taken as 0 to 255 and scaled."""
+        x = ops.convert_to_tensor(x)
+        if "int" in keras.backend.standardize_dtype(x.dtype):
+            return ops.cast(x, "float32") / 255.0
+        return ops.cast(x, "float32")
+
+    def call(self, x, training=False):
+        """Reconstruction in pixels `(B, H, W, C)`: the mean of p(x|z) at the mean of q(z|x)."""
+        return self.likelihood(self.posterior(self.as_images(x), training).mean, training).mean
+
+    def prior_sample(self, batch_size):
+        """Codes `(B, Z)` from the prior N(0, I)."""
+        return keras.random.normal((batch_size, self.latent_dim), dtype="float32", seed=self.seed_generator)
+
+    # ---- training, on Keras' verbs ----
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Train, as `keras.Model.fit`; arrays are checked first (`InputError` if they will not do)."""
+        self._check_data(x, y)
+        validation = kwargs.get("validation_data")
+        if validation is not None:
+            self._check_data(*_first_two(validation), prefix="validation_data: ")
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Report the epoch means of `log_names`, as `keras.Model.evaluate`."""
+        self._check_data(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1]."""
+        self._check_data(x, None)
+        return super().predict(x, *args, **kwargs)
+
+    def _check_data(self, x, y, prefix=""):
+        if isinstance(x, np.ndarray):
+            check_images(x, self.image_shape, f"{prefix}x")
+            if y is not None:
+                check_labels(y, len(x), argument=f"{prefix}y")
+
+    # ---- the verbs, on arrays ----
+
+    def encode(self, x, sample=False, seed=None, batch_size=128):
+        """Codes of images.
+
+        Args:
+            x: images `(B, H, W, C)`, float in [0, 1] or uint8.
+            sample: a draw from q(z|x) in place of its mean.
+            seed: of the draw.
+            batch_size: images encoded at a time.
+
+        Returns:
+            `(B, Z)` float32.
+        """
+        x = self._array(x)
+        self.synchronize()
+        q = self.encoder.predict(x, batch_size=batch_size, verbose=0)
+        if not sample:
+            return q["mean"]
+        noise = prior_noise(len(x), q["mean"].shape[1:], _seed(seed))
+        return q["mean"] + np.exp(0.5 * q["log_variance"]) * noise
+
+    def decode(self, z, batch_size=128):
+        """Images in pixels `(B, H, W, C)` float32 from codes `z` `(B, Z)`: the mean of p(x|z)."""
+        z = np.asarray(z, "float32")
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise InputError(f"z must be codes of shape (B, {self.latent_dim}); received {z.shape}.")
+        self.synchronize()
+        logits = self.decoder.predict(z, batch_size=batch_size, verbose=0)
+        return 0.5 * (1.0 + np.tanh(0.5 * logits))  # the logistic function, without overflow
+
+    def reconstruct(self, x, batch_size=128):
+        """Reconstructions `(B, H, W, C)` of images, as `predict` without its progress bar."""
+        return self.decode(self.encode(x, batch_size=batch_size), batch_size)
+
+    def generate(self, num_images, seed=None, start=0, batch_size=128):
+        """Images from the prior.
+
+        Args:
+            num_images: how many.
+            seed: integer; the same seed gives the same images. None for other ones each time.
+            start: index of the first image; image i depends on the seed and i alone.
+            batch_size: images decoded at a time.
+
+        Returns:
+            `(num_images, H, W, C)` float32 in [0, 1].
+        """
+        if int(num_images) != num_images or num_images < 1:
+            raise InputError(f"num_images must be a positive integer; received {num_images!r}.")
+        return self.decode(prior_noise(num_images, (self.latent_dim,), _seed(seed), start), batch_size)
+
+    def interpolate(self, a, b, steps=8, path="linear"):
+        """Images on the way from `a` to `b` in the space of codes.
+
+        Args:
+            a, b: images `(H, W, C)`, or as many of each, `(B, H, W, C)`.
+            steps: images on each way, both ends included, at least 2.
+            path: `linear`, or `spherical` (the great arc, lengths interpolated; White 2016).
+
+        Returns:
+            `(steps, H, W, C)`, or `(B, steps, H, W, C)`, float32.
+        """
+        choose("path", path, ("linear", "spherical"))
+        if int(steps) != steps or steps < 2:
+            raise InputError(f"steps must be an integer of at least 2; received {steps!r}.")
+        single = np.ndim(a) == 3
+        a, b = (self.encode(x[None] if single else x) for x in (np.asarray(a), np.asarray(b)))
+        if len(a) != len(b):
+            raise InputError(f"a and b must be as many images; received {len(a)} and {len(b)}.")
+        t = np.linspace(0.0, 1.0, steps, dtype="float32")[None, :, None]
+        codes = (_arc if path == "spherical" else _line)(a[:, None], b[:, None], t)
+        images = self.decode(codes.reshape(-1, self.latent_dim))
+        images = images.reshape(len(a), steps, *images.shape[1:])
+        return images[0] if single else images
+
+    def _array(self, x):
+        x = check_images(np.asarray(x), self.image_shape, "x")
+        return x.astype("float32") / 255.0 if x.dtype.kind in "iu" else x
+
+
+def _first_two(data):
+    """x and y of validation data, where they are arrays."""
+    if isinstance(data, (tuple, list)):
+        return (*data, None)[:2]
+    return data, None
+
+
+def _seed(seed):
+    """`seed` as a non-negative integer; a fresh one where none is given."""
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if int(seed) != seed or seed < 0:
+        raise InputError(f"seed must be a non-negative integer; received {seed!r}.")
+    return int(seed)
+
+
+def _line(a, b, t):
+    return a + t * (b - a)
+
+
+def _arc(a, b, t):
+    length_a, length_b = (np.linalg.norm(z, axis=-1, keepdims=True) + 1e-12 for z in (a, b))
+    cosine = np.clip(np.sum(a * b, axis=-1, keepdims=True) / (length_a * length_b), -1.0, 1.0)
+    angle = np.maximum(np.arccos(cosine), 1e-6)
+    direction = (np.sin((1 - t) * angle) * a / length_a + np.sin(t * angle) * b / length_b) / np.sin(angle)
+    return direction * _line(length_a, length_b, t)

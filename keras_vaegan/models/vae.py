@@ -1,0 +1,158 @@
+"""The variational auto-encoder (Kingma and Welling 2014)."""
+
+import keras
+from keras import ops
+
+from keras_vaegan import losses
+from keras_vaegan.distributions import Bernoulli, DiagonalNormal
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.training.multi_player import Losses
+
+LIKELIHOODS = ("bernoulli", "gaussian")
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class VAE(LatentVariableModel):
+    """Variational auto-encoder, trained on the negative evidence lower bound in nats.
+
+        L = KL(q(z|x) || N(0, I)) - log p(x|z),  z ~ q(z|x)
+
+    Args:
+        encoder: functional model, images `(B, H, W, C)` -> `{"mean", "log_variance"}` `(B, Z)`.
+        decoder: functional model, codes `(B, Z)` -> logits `(B, H, W, C)`.
+        likelihood: `bernoulli` (grey pixels allowed) or `gaussian`, around sigmoid(logits).
+        noise_scale: standard deviation of the Gaussian likelihood, in pixels of [0, 1].
+        beta: weight of the KL in what is descended (Higgins et al. 2017); 1 is the bound.
+        free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
+        annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
+        seed: of the model's own randomness; None for another one each time.
+
+    Logs: `kl` and `reconstruction` (-log p(x|z)) in nats and `loss`, their sum: always the
+    negative bound, whatever beta.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        likelihood="bernoulli",
+        noise_scale=0.1,
+        beta=1.0,
+        free_bits=0.0,
+        annealing_steps=0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.encoder, self.decoder = encoder, decoder
+        self.observation = choose("likelihood", likelihood, LIKELIHOODS)
+        self.noise_scale = at_least("noise_scale", noise_scale, 1e-4)
+        self.beta = at_least("beta", beta, 0.0)
+        self.free_bits = at_least("free_bits", free_bits, 0.0)
+        self.annealing_steps = at_least("annealing_steps", annealing_steps, 0)
+        self._check_networks()
+
+    @property
+    def image_shape(self):
+        """`(H, W, C)`."""
+        return tuple(self.encoder.input_shape[1:])
+
+    @property
+    def latent_dim(self):
+        """Z, the dimension of a code."""
+        return self.decoder.input_shape[-1]
+
+    # ---- p and q ----
+
+    def posterior(self, x, training=False):
+        """q(z|x) of images `(B, H, W, C)` in [0, 1]: a `DiagonalNormal` `(B, Z)`."""
+        parameters = self.encoder(x, training=training)
+        return DiagonalNormal(parameters["mean"], parameters["log_variance"])
+
+    def likelihood(self, z, training=False):
+        """p(x|z) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
+        logits = self.decoder(z, training=training)
+        if self.observation == "bernoulli":
+            return Bernoulli(logits)
+        mean = ops.sigmoid(ops.cast(logits, "float32"))
+        return DiagonalNormal(mean, ops.full_like(mean, 2.0 * ops.log(self.noise_scale)))
+
+    # ---- training ----
+
+    def player_networks(self):
+        return {"generator": [self.encoder, self.decoder]}
+
+    @property
+    def log_names(self):
+        return ("loss", "kl", "reconstruction")
+
+    def default_optimizers(self):
+        return {"generator": keras.optimizers.Adam(1e-3)}
+
+    def compute_losses(self, x, y=None, training=False):
+        x = self.as_images(x)
+        q = self.posterior(x, training)
+        p = self.likelihood(q.sample(self.seed_generator), training)
+        logs = self.bound(x, q, p)
+        return Losses({"generator": self.weighted_kl(q, training) + logs["reconstruction"]}, logs)
+
+    def bound(self, x, q, p):
+        """The negative bound and its two parts, `{name: (B,)}` in nats."""
+        kl, reconstruction = q.kl(), -p.log_prob(x)
+        return {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
+
+    def weighted_kl(self, q, training):
+        """The KL as it is descended: with free bits, times beta, which rises at first. `(B,)`"""
+        kl = losses.free_bits(q.kl_per_dimension(), self.free_bits) if self.free_bits else q.kl()
+        beta = self.beta
+        if self.annealing_steps and training:
+            done = ops.cast(self.optimizer.iterations, "float32") / self.annealing_steps
+            beta = beta * ops.minimum(done, 1.0)
+        return beta * kl
+
+    # ---- configuration ----
+
+    def get_config(self):
+        return {
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            "likelihood": self.observation,
+            "noise_scale": self.noise_scale,
+            "beta": self.beta,
+            "free_bits": self.free_bits,
+            "annealing_steps": self.annealing_steps,
+            "seed": self.seed,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        restored = {
+            key: keras.saving.deserialize_keras_object(value) if isinstance(value, dict) else value
+            for key, value in config.items()
+        }
+        return cls(**restored)
+
+    def _check_networks(self):
+        outputs = self.encoder.output
+        if not isinstance(outputs, dict) or not {"mean", "log_variance"} <= set(outputs):
+            raise InputError("encoder must give a dictionary with 'mean' and 'log_variance'.")
+        if outputs["mean"].shape[1:] != (self.latent_dim,):
+            raise InputError(
+                f"encoder and decoder must agree on the code; "
+                f"received {outputs['mean'].shape[1:]} and {(self.latent_dim,)}."
+            )
+        if tuple(self.decoder.output_shape[1:]) != self.image_shape:
+            raise InputError(
+                f"encoder and decoder must agree on the image; "
+                f"received {self.image_shape} and {tuple(self.decoder.output_shape[1:])}."
+            )
+
+
+def at_least(argument, value, minimum):
+    """Return `value`, a number of at least `minimum`, or raise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= minimum:
+        raise InputError(f"{argument} must be a number of at least {minimum}; received {value!r}.")
+    return value

@@ -1,0 +1,178 @@
+"""The VAE/GAN: a VAE whose reconstruction loss is in the features of a discriminator.
+
+Larsen et al. 2015, "Autoencoding beyond pixels using a learned similarity metric", and Chen,
+Fang and Ju 2016, "When Variational Auto-encoders meet Generative Adversarial Networks".
+"""
+
+import keras
+from keras import ops
+
+from keras_vaegan import losses
+from keras_vaegan.errors import InputError
+from keras_vaegan.models.vae import VAE, at_least
+from keras_vaegan.training import input_gradient
+from keras_vaegan.training.multi_player import Losses
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class VAEGAN(VAE):
+    """VAE/GAN. The generator is a VAE; a discriminator D judges its pictures.
+
+    With x~ the reconstruction, x_p the decoded prior sample and f a layer of D:
+
+        L_G = beta KL + gamma |f(x) - f(x~)|^2 / 2 - log D(x~) - log D(x_p)
+        L_D = -log D(x) - log(1 - D(x~)) - log(1 - D(x_p))
+
+    With `three_players` the generator is split as in Larsen et al. (algorithm 1): the encoder
+    descends beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`,
+    gamma |f(x) - f(x~)|^2 / 2 - log D(x~) - log D(x_p).
+
+    Args:
+        encoder, decoder: as for `VAE`.
+        discriminator: functional model, images `(B, H, W, C)` -> `{"logits": (B, 1), "features"}`.
+        gamma: weight of the feature reconstruction against the game.
+        pixel_weight: weight of the reconstruction in pixels (nats) in the generator's loss.
+        three_players: split encoder and decoder.
+        label_smoothing: real images count as real with probability 1 minus this (one-sided).
+        r1: weight of the penalty |dD/dx|^2 / 2 on real images (Mescheder et al. 2018).
+        margin: None, or `(equilibrium, margin)` in nats, as Larsen's released code has
+            (0.68, 0.35): D stands still while its cost on real images or on prior samples is
+            below equilibrium - margin, the decoder while one is above equilibrium + margin;
+            both move when both would stand still.
+        **kwargs: the other arguments of `VAE`.
+
+    Logs, beside `loss`, `kl` and `reconstruction` of `VAE` (the bound in pixels, for
+    comparison; it is not what is descended): each player's loss, `feature_matching`, and
+    `d_real` and `d_fake`, the mean of D on real images and on the two kinds of fakes.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        discriminator,
+        gamma=1.0,
+        pixel_weight=0.0,
+        three_players=False,
+        label_smoothing=0.0,
+        r1=0.0,
+        margin=None,
+        **kwargs,
+    ):
+        super().__init__(encoder, decoder, **kwargs)
+        self.discriminator = discriminator
+        self.gamma = at_least("gamma", gamma, 0.0)
+        self.pixel_weight = at_least("pixel_weight", pixel_weight, 0.0)
+        self.three_players = bool(three_players)
+        self.label_smoothing = at_least("label_smoothing", label_smoothing, 0.0)
+        self.r1 = at_least("r1", r1, 0.0)
+        self.margin = None if margin is None else tuple(at_least("margin", value, 0.0) for value in margin)
+        self._check_discriminator()
+
+    # ---- players ----
+
+    def player_networks(self):
+        if self.three_players:
+            generators = {"encoder": [self.encoder], "generator": [self.decoder]}
+        else:
+            generators = {"generator": [self.encoder, self.decoder]}
+        return {**generators, "discriminator": [self.discriminator]}
+
+    @property
+    def log_names(self):
+        return (*super().log_names, *self.players, "feature_matching", "d_real", "d_fake")
+
+    def default_optimizers(self):
+        return {player: keras.optimizers.Adam(1e-4, beta_1=0.5) for player in self.players}
+
+    # ---- the game ----
+
+    def compute_losses(self, x, y=None, training=False):
+        x = self.as_images(x)
+        q = self.posterior(x, training)
+        p = self.likelihood(q.sample(self.seed_generator), training)
+        x_tilde = p.mean
+        x_prior = self.likelihood(self.prior_sample(ops.shape(x)[0]), training).mean
+
+        real, penalty = self._judge_real(x, training)
+        recon = self.discriminator(x_tilde, training=training)
+        prior = self.discriminator(x_prior, training=training)
+
+        features = losses.feature_matching(recon["features"], real["features"])
+        fooling = losses.judged_real(recon["logits"]) + losses.judged_real(prior["logits"])
+        real_cost = losses.judged_real(real["logits"], 1.0 - self.label_smoothing)
+        prior_cost = losses.judged_fake(prior["logits"])
+        logs = self.bound(x, q, p)
+
+        kl, pixels = self.weighted_kl(q, training), self.pixel_weight * logs["reconstruction"]
+        if self.three_players:
+            players = {
+                "encoder": kl + features + pixels,
+                "generator": self.gamma * features + pixels + fooling,
+            }
+        else:
+            players = {"generator": kl + self.gamma * features + pixels + fooling}
+        players["discriminator"] = (
+            real_cost + losses.judged_fake(recon["logits"]) + prior_cost + self.r1 * penalty
+        )
+
+        d_recon, d_prior = (losses.probability_real(verdict["logits"]) for verdict in (recon, prior))
+        logs |= players | {
+            "feature_matching": features,
+            "d_real": losses.probability_real(real["logits"]),
+            "d_fake": 0.5 * (d_recon + d_prior),
+        }
+        return Losses(players, logs, self._active(real_cost, prior_cost) if training else {})
+
+    def _judge_real(self, x, training):
+        """D's verdict on real images, and the R1 penalty `(B,)` (0 where it is off)."""
+        if not (self.r1 and training):
+            return self.discriminator(x, training=training), 0.0
+
+        def logits(x):
+            verdict = self.discriminator(x, training=training)
+            return verdict["logits"], verdict
+
+        gradient, verdict = input_gradient(logits, x)
+        return verdict, losses.gradient_penalty(gradient)
+
+    def _active(self, real_cost, prior_cost):
+        """Who moves in this step, `{player: boolean scalar}`; nobody is named without margins."""
+        if self.margin is None:
+            return {}
+        equilibrium, margin = self.margin
+        costs = ops.stop_gradient(ops.stack([ops.mean(real_cost), ops.mean(prior_cost)]))
+        discriminator = ops.all(costs >= equilibrium - margin)
+        generator = ops.all(costs <= equilibrium + margin)
+        neither = ops.logical_not(ops.logical_or(discriminator, generator))
+        return {
+            "discriminator": ops.logical_or(discriminator, neither),
+            "generator": ops.logical_or(generator, neither),
+        }
+
+    # ---- configuration ----
+
+    def get_config(self):
+        return super().get_config() | {
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "gamma": self.gamma,
+            "pixel_weight": self.pixel_weight,
+            "three_players": self.three_players,
+            "label_smoothing": self.label_smoothing,
+            "r1": self.r1,
+            "margin": self.margin,
+        }
+
+    def _check_discriminator(self):
+        outputs = self.discriminator.output
+        if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
+            raise InputError("discriminator must give a dictionary with 'logits' and 'features'.")
+        if tuple(self.discriminator.input_shape[1:]) != self.image_shape:
+            raise InputError(
+                f"discriminator must take the images of the encoder, {self.image_shape}; "
+                f"received {tuple(self.discriminator.input_shape[1:])}."
+            )
+        if outputs["logits"].shape[1:] != (1,):
+            raise InputError(f"discriminator must give one logit; received {outputs['logits'].shape[1:]}.")
+        if self.margin is not None and len(self.margin) != 2:
+            raise InputError(f"margin must be (equilibrium, margin); received {self.margin!r}.")

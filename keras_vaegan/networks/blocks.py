@@ -1,0 +1,124 @@
+"""What the network families share: shapes, heads, normalisation, spectrally normalised layers."""
+
+import keras
+from keras import layers, ops
+
+from keras_vaegan.errors import InputError, choose
+
+NORMALIZATIONS = ("none", "batch", "layer", "instance")
+
+
+def check_image_shape(image_shape):
+    """Return `image_shape` as a tuple `(H, W, C)` of positive integers, C from 1 to 4."""
+    shape = tuple(int(size) for size in image_shape)
+    if len(shape) != 3 or min(shape) < 1 or shape[2] > 4:
+        raise InputError(
+            f"image_shape must be (height, width, channels) with 1 to 4 channels; received {image_shape!r}."
+        )
+    return shape
+
+
+def check_positive(argument, values):
+    """Raise unless every number in `values` (one, or a list) is a positive integer; return a tuple."""
+    values = (values,) if isinstance(values, int) else tuple(values)
+    if not values or any(int(value) != value or value < 1 for value in values):
+        raise InputError(f"{argument} must be positive integers; received {values!r}.")
+    return tuple(int(value) for value in values)
+
+
+def normalization(kind, name):
+    """The normalisation layer of that kind, or None: `none`, `batch`, `layer` or `instance`."""
+    choose("normalization", kind, NORMALIZATIONS)
+    return {
+        "none": lambda: None,
+        "batch": lambda: layers.BatchNormalization(name=name),
+        "layer": lambda: layers.LayerNormalization(name=name),
+        "instance": lambda: layers.GroupNormalization(groups=-1, name=name),
+    }[kind]()
+
+
+def normalize_and_activate(x, kind, activation, name):
+    """Apply the normalisation of that kind (if any), then the activation."""
+    layer = normalization(kind, f"{name}_norm")
+    if layer is not None:
+        x = layer(x)
+    return activate(x, activation, f"{name}_activation")
+
+
+def activate(x, activation, name):
+    """Apply an activation by its Keras name; leaky ReLU has slope 0.2, as in DCGAN."""
+    if activation == "leaky_relu":
+        return layers.LeakyReLU(negative_slope=0.2, name=name)(x)
+    return layers.Activation(activation, name=name)(x)
+
+
+def posterior_head(x, latent_dim, name):
+    """Parameters of q(z|x) from features `(B, F)`: `{"mean", "log_variance"}`, each `(B, Z)` float32."""
+    return {
+        part: layers.Dense(latent_dim, dtype="float32", name=f"{name}_{part}")(x)
+        for part in ("mean", "log_variance")
+    }
+
+
+def feature_output(outputs, feature_layer, name):
+    """The one of D's hidden `outputs` that serves as features, named and in float32."""
+    if not -len(outputs) <= feature_layer < len(outputs):
+        raise InputError(
+            f"feature_layer must be from {-len(outputs)} to {len(outputs) - 1} for {len(outputs)} layers; "
+            f"received {feature_layer}."
+        )
+    return layers.Activation("linear", dtype="float32", name=f"{name}_features")(outputs[feature_layer])
+
+
+def spectral_norm(kernel, squarings=5):
+    """Largest singular value of `kernel`, reshaped to (inputs, outputs); a scalar.
+
+    Power iteration on the Gram matrix, 2**squarings steps at once by repeated squaring,
+    without state: the same on every backend, however often D is called in a step. The
+    gradient is that of u' W v at fixed u and v (Miyato et al. 2018, eq. 12).
+    """
+    matrix = ops.reshape(ops.cast(kernel, "float32"), (-1, kernel.shape[-1]))
+    power = ops.matmul(ops.transpose(matrix), matrix)
+    for _ in range(squarings):
+        power = power / (ops.max(ops.abs(power)) + 1e-12)
+        power = ops.matmul(power, power)
+    v = ops.sum(power, axis=1)
+    v = v / (ops.norm(v) + 1e-12)
+    u = ops.matmul(matrix, v)
+    u = u / (ops.norm(u) + 1e-12)
+    v, u = ops.stop_gradient(v), ops.stop_gradient(u)
+    return ops.sum(u * ops.matmul(matrix, v))
+
+
+def spectrally_normalized(kernel):
+    """`kernel` divided by its largest singular value."""
+    return ops.divide(kernel, ops.cast(spectral_norm(kernel) + 1e-12, kernel.dtype))
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class SpectralConv2D(layers.Conv2D):
+    """A 2-D convolution whose kernel has spectral norm 1 (Miyato et al. 2018)."""
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, spectrally_normalized(ops.convert_to_tensor(kernel)))
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class SpectralDense(layers.Dense):
+    """A dense layer whose kernel has spectral norm 1 (Miyato et al. 2018)."""
+
+    def call(self, inputs):
+        x = ops.matmul(inputs, spectrally_normalized(ops.convert_to_tensor(self.kernel)))
+        if self.bias is not None:
+            x = ops.add(x, self.bias)
+        return x if self.activation is None else self.activation(x)
+
+
+def convolution(spectral):
+    """The 2-D convolution class, spectrally normalised or not."""
+    return SpectralConv2D if spectral else layers.Conv2D
+
+
+def dense(spectral):
+    """The dense class, spectrally normalised or not."""
+    return SpectralDense if spectral else layers.Dense

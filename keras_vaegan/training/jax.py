@@ -1,0 +1,96 @@
+"""The training and test steps on JAX: pure functions of the model's state.
+
+Each player's gradient is traced from `compute_losses` on its own; the forward passes of the
+players are the same computation, which XLA makes once.
+"""
+
+import jax
+import keras
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+
+class Steps:
+    """`train_step` and `test_step` of a `MultiPlayerModel` on JAX."""
+
+    def train_step(self, state, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        variables = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
+        mapping = _mapping(variables, state)
+
+        def objective(values, player, players_variables):
+            own = zip(players_variables, values, strict=True)
+            with keras.StatelessScope(state_mapping=[*mapping, *own]) as scope:
+                losses = self.compute_losses(x, y, training=True)
+                scalar = self.optimizer.scale_loss(self.objective(losses.players[player], sample_weight))
+            return scalar, (losses, _values(scope, self.non_trainable_variables))
+
+        gradients, current = {}, dict((id(variable), value) for variable, value in mapping)
+        for player, own in self.player_variables().items():
+            values = [current[id(variable)] for variable in own]
+            gradients[player], (losses, moved) = jax.grad(objective, has_aux=True)(values, player, own)
+
+        mapping += zip(self.non_trainable_variables, moved, strict=True)
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            self.apply_gradients(gradients, losses.active)
+            self.track(losses)
+            logs = self.get_metrics_result()
+        return logs, tuple(_values(scope, group) for group in variables)
+
+    def test_step(self, state, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        variables = self.trainable_variables, self.non_trainable_variables, self.metrics_variables
+        with keras.StatelessScope(state_mapping=_mapping(variables, state)) as scope:
+            self.track(self.compute_losses(x, y, training=False))
+            logs = self.get_metrics_result()
+        return logs, tuple(_values(scope, group) for group in variables)
+
+    def synchronize(self):
+        """Make the variables hold the state of the running `fit`, as they do between epochs."""
+        self.jax_state_sync()
+
+
+def input_gradient(function, x):
+    """Gradient of a scalar function with respect to its input, differentiable again.
+
+    Args:
+        function: `x` -> `(value, auxiliary)`, `value` of any shape; its sum is differentiated.
+        x: a tensor.
+
+    Returns:
+        `(gradient, auxiliary)`, the gradient of the shape of `x`.
+    """
+    outer = get_stateless_scope()
+
+    def total(x):
+        # Assignments inside (moving averages, seeds) are tracers of this gradient: they go
+        # out as its auxiliary result. A scope inside a scope does not see the outer values.
+        with keras.StatelessScope() as inner:
+            before = {} if outer is None else outer.state_mapping
+            inner.state_mapping.update(before)
+            value, auxiliary = function(x)
+        moved = {k: v for k, v in inner.state_mapping.items() if v is not before.get(k)}
+        return value.sum(), (auxiliary, moved)
+
+    gradient, (auxiliary, moved) = jax.grad(total, has_aux=True)(x)
+    if outer is not None:
+        outer.state_mapping.update(moved)
+    return gradient, auxiliary
+
+
+def _mapping(variables, values):
+    """Pairs of variable and value from two tuples of lists."""
+    return [
+        pair
+        for group, new in zip(variables, values, strict=True)
+        for pair in zip(group, new, strict=True)
+    ]
+
+
+def _values(scope, variables):
+    """What the variables hold at the end of `scope`."""
+    return [scope.get_current_value(variable) for variable in variables]

@@ -1,0 +1,221 @@
+"""A Keras model trained by several players, each descending its own loss from one forward pass."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.training import Steps
+
+
+class Losses(NamedTuple):
+    """What `compute_losses` gives for one batch.
+
+    Attributes:
+        players: `{player: (B,)}`, each player's loss per example.
+        logs: `{log name: (B,)}`, the values whose epoch means are reported.
+        active: `{player: scalar}`, true where that player moves in this step; a player that is
+            not named always moves.
+    """
+
+    players: dict[str, Any]
+    logs: dict[str, Any]
+    active: dict[str, Any] = {}
+
+
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras' loss scaling, through which learning-rate callbacks find the players' optimizers."""
+
+    def __getattr__(self, name):
+        if name == "optimizers" and isinstance(self.inner_optimizer, keras.optimizers.MultiOptimizer):
+            return self.inner_optimizer.optimizers
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class MultiPlayerModel(Steps, keras.Model):
+    """A model whose training step lets each player descend its own loss, under stock `fit`.
+
+    A subclass gives `player_networks`, `log_names`, `compute_losses` and `default_optimizers`;
+    its networks are built before it. A player's gradient is that of its own loss with respect
+    to its own variables alone; all gradients are taken before any update. One player is the
+    plain case.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._trackers = []
+        self.built = True
+
+    def player_networks(self):
+        """`{player: [networks]}`; no two players own the same variable."""
+        raise NotImplementedError
+
+    @property
+    def log_names(self):
+        """Names of the reported values, `loss` first."""
+        raise NotImplementedError
+
+    @property
+    def players(self):
+        """Names of the players, in the order of their optimizers."""
+        return tuple(self.player_networks())
+
+    def player_variables(self):
+        """`{player: [trainable variables]}`."""
+        return {
+            player: [variable for network in networks for variable in network.trainable_variables]
+            for player, networks in self.player_networks().items()
+        }
+
+    def compute_losses(self, x, y=None, training=False):
+        """Return the `Losses` of a batch of images `x` `(B, H, W, C)` and labels `y`, or None."""
+        raise NotImplementedError
+
+    def default_optimizers(self):
+        """`{player: optimizer}`: the model's own recipe, used by `compile()` without arguments."""
+        raise NotImplementedError
+
+    # ---- compile ----
+
+    def compile(self, optimizer=None, run_eagerly=False, steps_per_execution=1, jit_compile="auto"):
+        """Configure training.
+
+        Args:
+            optimizer: None for the model's own recipe; a name or a Keras optimizer, copied for
+                every player; or `{player: optimizer}`, where players that are left out keep
+                their own recipe.
+            run_eagerly, steps_per_execution, jit_compile: as in `keras.Model.compile`.
+
+        The model brings its own losses and metrics. Under `mixed_float16` the losses are scaled.
+        """
+        self._check_owners()
+        if not self._trackers:
+            self._trackers = [keras.metrics.Mean(name=name) for name in self.log_names]
+        optimizers = self._optimizers_by_player(optimizer)
+        combined = self._combine(optimizers)
+        if self.dtype_policy.name == "mixed_float16":
+            combined = LossScaleOptimizer(combined, name="loss_scale_optimizer")
+        super().compile(
+            optimizer=combined,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=False,
+        )
+        self._compile_arguments = {
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
+        self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self):
+        """What `compile_from_config` needs to compile an equal model."""
+        if not self.compiled:
+            return None
+        optimizers = {
+            player: keras.saving.serialize_keras_object(self.player_optimizer(player))
+            for player in self.players
+        }
+        return {"optimizer": optimizers, **self._compile_arguments}
+
+    def compile_from_config(self, config):
+        """Compile from the result of `get_compile_config`."""
+        config = dict(config)
+        optimizers = {
+            player: keras.saving.deserialize_keras_object(optimizer)
+            for player, optimizer in config.pop("optimizer").items()
+        }
+        self.compile(optimizers, **config)
+
+    def player_optimizer(self, player):
+        """The Keras optimizer of one player."""
+        choose("player", player, self.players)
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return getattr(optimizer, "optimizers", [optimizer])[self.players.index(player)]
+
+    def _optimizers_by_player(self, optimizer):
+        if optimizer is None:
+            optimizer = {}
+        if not isinstance(optimizer, dict):
+            given = keras.optimizers.get(optimizer)
+            optimizer = {player: type(given).from_config(given.get_config()) for player in self.players}
+        for player in optimizer:
+            choose("optimizer: player", player, self.players)
+        optimizers = self.default_optimizers()
+        optimizers.update({player: keras.optimizers.get(given) for player, given in optimizer.items()})
+        if len({id(given) for given in optimizers.values()}) < len(optimizers):
+            raise InputError("optimizer must be a different object for each player; received one twice.")
+        for player, given in optimizers.items():
+            given.name = player  # learning-rate callbacks log `learning_rate_<name>`
+        return {player: optimizers[player] for player in self.players}
+
+    def _combine(self, optimizers):
+        """One Keras optimizer that gives each variable to its player's."""
+        if len(optimizers) == 1:
+            return next(iter(optimizers.values()))
+        by_path = {
+            variable.path: optimizers[player]
+            for player, variables in self.player_variables().items()
+            for variable in variables
+        }
+        default = next(iter(optimizers.values()))
+        return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(default, by_path))
+
+    def _check_owners(self):
+        owners = {}
+        for player, variables in self.player_variables().items():
+            for variable in variables:
+                if variable.path in owners:
+                    raise InputError(
+                        f"networks must have variables of different paths (name the layers apart); "
+                        f"{variable.path!r} is owned by {owners[variable.path]} and {player}."
+                    )
+                owners[variable.path] = player
+        orphans = [variable.path for variable in self.trainable_variables if variable.path not in owners]
+        if orphans:
+            raise InputError(f"every trainable variable must have a player; {orphans[0]!r} has none.")
+
+    # ---- one step, called by the backend's leaf ----
+
+    def objective(self, loss, sample_weight=None):
+        """Mean over the batch of a loss `(B,)`, weighted if weights `(B,)` are given."""
+        if sample_weight is not None:
+            loss = loss * ops.reshape(ops.cast(sample_weight, loss.dtype), ops.shape(loss))
+        return ops.mean(loss)
+
+    def apply_gradients(self, gradients, active):
+        """Let every player move; one that is not active keeps its weights and optimizer slots.
+
+        Args:
+            gradients: `{player: [gradients]}` in the order of `player_variables`.
+            active: `{player: boolean scalar}` for players that may have to stand still.
+        """
+        variables = self.player_variables()
+        by_id = {
+            id(variable): gradient
+            for player in variables
+            for variable, gradient in zip(variables[player], gradients[player], strict=True)
+        }
+        held = [
+            (flag, variable, ops.copy(variable))
+            for player, flag in active.items()
+            for variable in [*variables[player], *self.player_optimizer(player).variables]
+        ]
+        ordered = self.trainable_variables
+        self.optimizer.apply([by_id[id(variable)] for variable in ordered], ordered)
+        # A select, not a branch: zero gradients would still move weights under momentum.
+        for flag, variable, value in held:
+            variable.assign(ops.where(flag, ops.convert_to_tensor(variable), value))
+
+    def track(self, losses):
+        """Add a batch's logs to the running means of the epoch."""
+        for tracker in self._trackers:
+            tracker.update_state(losses.logs[tracker.name])
+
+    @property
+    def metrics(self):
+        """The running means that `fit` and `evaluate` report, `loss` first."""
+        return list(self._trackers)
+

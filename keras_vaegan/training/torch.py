@@ -1,0 +1,52 @@
+"""The training and test steps on PyTorch: all gradients by `autograd.grad` before any update."""
+
+import keras
+import torch
+
+
+class Steps:
+    """`train_step` and `test_step` of a `MultiPlayerModel` on PyTorch."""
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        losses = self.compute_losses(x, y, training=True)
+        gradients = {}
+        for player, variables in self.player_variables().items():
+            objective = self.optimizer.scale_loss(self.objective(losses.players[player], sample_weight))
+            # Only the path to these variables is walked; another player's gradients are never made.
+            gradients[player] = torch.autograd.grad(
+                objective,
+                [variable.value for variable in variables],
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        with torch.no_grad():
+            self.apply_gradients(gradients, losses.active)
+            self.track(losses)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self.track(self.compute_losses(x, y, training=False))
+        return self.get_metrics_result()
+
+    def synchronize(self):
+        """Make the variables hold the state of the running `fit`: they always do here."""
+
+
+def input_gradient(function, x):
+    """Gradient of a scalar function with respect to its input, differentiable again.
+
+    Args:
+        function: `x` -> `(value, auxiliary)`, `value` of any shape; its sum is differentiated.
+        x: a tensor.
+
+    Returns:
+        `(gradient, auxiliary)`, the gradient of the shape of `x`.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value, auxiliary = function(x)
+        (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+    return gradient, auxiliary
