@@ -1,3 +1,67 @@
-"""keras-vaegan."""
+"""keras-vaegan: variational auto-encoders joined with generative adversarial networks, for Keras 3.
+
+Importing the package imports Keras, with the backend that `KERAS_BACKEND` names, and no other.
+The command line alone waits: it imports the models after it has read `--backend`.
+"""
+
+import importlib
+import pathlib
+import sys
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from keras_vaegan import callbacks, data, distributions, losses, networks, plots, presets
+    from keras_vaegan.errors import InputError
+    from keras_vaegan.models import VAE, VAEGAN
+
+# Public name -> module that has it; None for the modules themselves.
+_PUBLIC = {
+    "VAE": "models",
+    "VAEGAN": "models",
+    "InputError": "errors",
+    "callbacks": None,
+    "data": None,
+    "distributions": None,
+    "losses": None,
+    "networks": None,
+    "plots": None,
+    "presets": None,
+}
+
+__all__ = [
+    "VAE",
+    "VAEGAN",
+    "InputError",
+    "__version__",
+    "callbacks",
+    "data",
+    "distributions",
+    "losses",
+    "networks",
+    "plots",
+    "presets",
+]
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _PUBLIC[name] is None:
+        return importlib.import_module(f"{__name__}.{name}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)
+
+
+def _is_command_line():
+    words = {pathlib.PurePath(word).stem.replace("-", "_") for word in sys.orig_argv[1:3]}
+    return __name__ in words
+
+
+if not _is_command_line():
+    # Keras finds the classes in a saved model by their registration, which importing them makes.
+    importlib.import_module(f"{__name__}.models")

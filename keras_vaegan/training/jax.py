@@ -85,9 +85,7 @@ def input_gradient(function, x):
 def _mapping(variables, values):
     """Pairs of variable and value from two tuples of lists."""
     return [
-        pair
-        for group, new in zip(variables, values, strict=True)
-        for pair in zip(group, new, strict=True)
+        pair for group, new in zip(variables, values, strict=True) for pair in zip(group, new, strict=True)
     ]
 
 

@@ -218,4 +218,3 @@ class MultiPlayerModel(Steps, keras.Model):
     def metrics(self):
         """The running means that `fit` and `evaluate` report, `loss` first."""
         return list(self._trackers)
-

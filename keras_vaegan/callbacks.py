@@ -1,0 +1,103 @@
+"""Keras callbacks that fill a run folder while a model trains."""
+
+import csv
+import pathlib
+import signal
+import threading
+
+import keras
+
+from keras_vaegan import plots
+from keras_vaegan.files import atomic_path
+
+
+class SampleGrids(keras.callbacks.Callback):
+    """Write `epoch_0001.png`, ... : pictures from the prior, of the same noise each epoch.
+
+    Args:
+        folder: where they go.
+        num_images: pictures in a grid.
+        seed: of the noise.
+    """
+
+    def __init__(self, folder, num_images=64, seed=0):
+        super().__init__()
+        self.folder, self.num_images, self.seed = pathlib.Path(folder), num_images, seed
+
+    def on_epoch_end(self, epoch, logs=None):
+        images = self.model.generate(self.num_images, seed=self.seed)
+        plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png")
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Write `epoch_0001.keras`, ... : the whole model, optimizers included; the last few are kept.
+
+    Args:
+        folder: where they go.
+        keep: how many stay.
+    """
+
+    def __init__(self, folder, keep=2):
+        super().__init__()
+        self.folder, self.keep = pathlib.Path(folder), keep
+
+    def on_epoch_end(self, epoch, logs=None):
+        with atomic_path(self.folder / f"epoch_{epoch + 1:04d}.keras") as temporary:
+            self.model.save(temporary)
+        for old in sorted(self.folder.glob("epoch_*.keras"))[: -self.keep]:
+            old.unlink()
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Write `history.csv`: a row for each epoch, a column for each log; whole after every epoch.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.rows = pathlib.Path(path), []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
+        with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]), restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    @property
+    def columns(self):
+        """`{log name: [value of each epoch]}`."""
+        return {name: [row[name] for row in self.rows] for name in (self.rows[0] if self.rows else ())}
+
+
+class StopOnInterrupt(keras.callbacks.Callback):
+    """Turn the first Ctrl-C into an orderly end of the training, after the batch that runs.
+
+    Attributes:
+        interrupted: whether it came. A second one raises KeyboardInterrupt, as usual.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.interrupted = False
+        self._previous = None
+
+    def on_train_begin(self, logs=None):
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._stop)
+
+    def on_train_end(self, logs=None):
+        self.restore()
+
+    def restore(self):
+        """Give the signal back to whoever had it."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+    def _stop(self, number, frame):
+        self.interrupted = True
+        self.model.stop_training = True
+        self.restore()

@@ -1,0 +1,160 @@
+"""Options and parameter types that the commands share."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+import tempfile
+
+import click
+
+from keras_vaegan.errors import InputError, choose, unknown_name
+
+BACKENDS = ("tensorflow", "jax", "torch")
+DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
+
+
+class GroupedOption(click.Option):
+    """An option that stands under a heading of its own in `--help`."""
+
+    def __init__(self, *args, group=RUN, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options by group, and that names the nearest right option."""
+
+    def format_options(self, context, formatter):
+        groups = {}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", RUN), []).append(record)
+        for group in (DATA, MODEL, TRAINING, RUN):
+            if group in groups:
+                with formatter.section(f"{group} options"):
+                    formatter.write_dl(groups[group])
+
+    def parse_args(self, context, arguments):
+        try:
+            return super().parse_args(context, arguments)
+        except click.NoSuchOption as error:
+            names = [name for parameter in self.params for name in parameter.opts if name.startswith("--")]
+            raise unknown_name("option", error.option_name, names) from error
+
+
+class Name(click.ParamType):
+    """One of a few names; an unknown one is answered with the nearest."""
+
+    name = "name"
+
+    def __init__(self, argument, allowed):
+        self.argument, self.allowed = argument, tuple(allowed)
+
+    def convert(self, value, parameter, context):
+        return choose(self.argument, value, self.allowed)
+
+    def get_metavar(self, param, ctx):
+        return "[" + "|".join(self.allowed) + "]"
+
+
+class ImageSize(click.ParamType):
+    """`28` or `28x20`, height first."""
+
+    name = "HxW"
+
+    def convert(self, value, parameter, context):
+        if isinstance(value, tuple):
+            return value
+        sizes = str(value).lower().split("x")
+        if len(sizes) > 2 or not all(size.isdigit() and int(size) > 0 for size in sizes):
+            raise InputError(f"--image-size must be SIZE or HEIGHTxWIDTH in pixels; received {value!r}.")
+        return (int(sizes[0]), int(sizes[-1]))
+
+
+class Picture(click.ParamType):
+    """A file to write: `.png` or `.npz`."""
+
+    name = "file"
+
+    def convert(self, value, parameter, context):
+        path = pathlib.Path(value)
+        if path.suffix not in (".png", ".npz"):
+            raise InputError(f"--output must end in .png (a picture) or .npz (arrays); received {value!r}.")
+        if path.is_dir():
+            raise InputError(f"--output must be a file; {value!r} is a folder.")
+        return path
+
+
+def option(*names, **settings):
+    """`click.option` with a group and its default shown."""
+    return click.option(
+        *names, cls=GroupedOption, show_default=settings.pop("show_default", True), **settings
+    )
+
+
+def _choose_backend(context, parameter, value):
+    """Set the backend for the import of Keras that comes, and check that it is there."""
+    if value is None:
+        return None
+    if importlib.util.find_spec(value) is None:
+        raise InputError(f"--backend {value} needs the package {value}: pip install 'keras-vaegan[{value}]'.")
+    loaded = sys.modules.get("keras")
+    if loaded is not None and loaded.backend.backend() != value:
+        raise InputError(f"--backend must be {loaded.backend.backend()}, which is loaded; received {value}.")
+    os.environ["KERAS_BACKEND"] = value
+    return value
+
+
+def load_keras():
+    """Import Keras and its backend.
+
+    TensorFlow writes lines about the processor on standard error whatever its log level; they
+    are held back, and shown only if the import fails.
+    """
+    if "keras" in sys.modules:
+        return
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        error_stream = os.dup(2)
+        stack.callback(os.close, error_stream)
+        stack.callback(os.dup2, error_stream, 2)
+        os.dup2(held.fileno(), 2)
+        try:
+            importlib.import_module("keras")
+        except BaseException:
+            held.seek(0)
+            os.write(error_stream, held.read())
+            raise
+
+
+backend = option(
+    "--backend",
+    type=Name("--backend", BACKENDS),
+    callback=_choose_backend,
+    is_eager=True,
+    expose_value=False,
+    show_default="KERAS_BACKEND, or Keras' own configuration",
+    help="Keras backend to run on.",
+)
+seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all randomness.")
+picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
+
+
+def data_options(default, help):
+    """The options that say which images: `--dataset`, `--data-dir`, `--manual-dir`, `--image-size`."""
+    added = (
+        option("--dataset", "dataset", default=None, show_default=default, group=DATA, help=help),
+        option("--data-dir", default=None, group=DATA, help="Where TensorFlow Datasets keeps its files."),
+        option("--manual-dir", default=None, group=DATA, help="Folder with the downloaded files of a set."),
+        option("--image-size", type=ImageSize(), default=None, group=DATA, help="Scale the images to this."),
+    )
+
+    def decorate(function):
+        for decorator in reversed(added):
+            function = decorator(function)
+        return function
+
+    return decorate

@@ -1,0 +1,257 @@
+"""`train` and `models`."""
+
+import json
+import pathlib
+import shutil
+import time
+import tomllib
+
+import click
+
+from keras_vaegan.cli import options
+from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
+from keras_vaegan.errors import InputError
+from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+
+NUM_VIEWED = 2000  # images whose codes are drawn
+PRECISIONS = ("none", "bfloat16", "float16")
+
+
+@click.command(cls=GroupedCommand)
+@option("--model", "key", type=options.Name("--model", MODEL_KEYS), group=MODEL, help="Which model.")
+@options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
+@option("--augment", default=None, group=DATA, help="Random changes, as translation,cutout.")
+@option("--latent-dim", type=click.IntRange(1), default=None, group=MODEL, help="Dimension of the code.")
+@option("--epochs", type=click.IntRange(1), default=None, group=TRAINING, help="Passes over the images.")
+@option("--batch-size", type=click.IntRange(1), default=None, group=TRAINING, help="Images in a step.")
+@option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    group=TRAINING,
+    help="Of every player; for one, --set generator.learning_rate=3e-4.",
+)
+@option(
+    "--mixed-precision",
+    type=options.Name("--mixed-precision", PRECISIONS),
+    default="none",
+    group=TRAINING,
+    help="Compute in half precision.",
+)
+@option("--config", type=click.Path(path_type=pathlib.Path), default=None, help="JSON or TOML of a recipe.")
+@option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any option of the recipe, as gamma=0.5."
+)
+@options.seed
+@option("--output", default=None, show_default="runs/MODEL_DATASET", help="Run folder to make.")
+@option("--overwrite", is_flag=True, help="Replace an older run in that folder.")
+@options.backend
+def train(
+    key,
+    dataset,
+    data_dir,
+    manual_dir,
+    image_size,
+    augment,
+    latent_dim,
+    epochs,
+    batch_size,
+    learning_rate,
+    mixed_precision,
+    config,
+    settings,
+    seed,
+    output,
+    overwrite,
+):
+    """Train a model and write a run folder: weights, history, pictures.
+
+    Options come after the recipe of the model and data set, then --config, then --set.
+    """
+    options.load_keras()
+    import keras
+
+    from keras_vaegan import presets
+    from keras_vaegan.data import Batches, load
+
+    recipe = _recipe(key, dataset, config)
+    asked = {
+        "networks.latent_dim": latent_dim,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        **{f"optimizer.{player}.learning_rate": learning_rate for player in recipe["optimizer"]},
+    }
+    for name, value in asked.items():
+        if value is not None:
+            presets.override(recipe, name, value)
+    for setting in settings:
+        presets.override(recipe, *_key_and_value(setting))
+    if mixed_precision != "none":
+        keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
+
+    training = recipe["training"]
+    name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
+    folder = _prepare_folder(output, name, overwrite)
+    data = load(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
+    keras.utils.set_random_seed(seed)
+    model = presets.build(recipe, data.image_shape, seed)
+    batches = Batches(*data.train, batch_size=training["batch_size"], seed=seed, augment=augment)
+    metadata = {
+        "model": recipe["model"]["key"],
+        "dataset": training["dataset"],
+        "image_shape": list(data.image_shape),
+        "class_names": data.class_names,
+        "seed": seed,
+        "backend": keras.backend.backend(),
+        "mixed_precision": mixed_precision,
+        "augment": augment,
+        "recipe": recipe,
+    }
+    click.echo(
+        f"{name}: {len(batches.x):,} images of {data.image_shape} on {metadata['backend']}, into {folder}"
+    )
+    _fit(model, batches, data, training["epochs"], folder, metadata)
+
+
+@click.command(cls=GroupedCommand)
+def models():
+    """List the models and their recipes."""
+    for key, summary in MODEL_KEYS.items():
+        click.echo(f"{key:10} {summary}")
+        for name, recipe in RECIPES.items():
+            if recipe["model"]["key"] == key:
+                click.echo(f"{'':10}   {name}: {recipe['expect']}")
+
+
+def _recipe(key, dataset, config):
+    """The recipe that the command starts from, with the configuration file's changes."""
+    from keras_vaegan import presets
+
+    changes = {} if config is None else _read_config(config)
+    key = key or changes.get("model", {}).get("key")
+    if key is None:
+        raise InputError(f"--model must be given, one of {', '.join(MODEL_KEYS)}.")
+    dataset = dataset or changes.get("training", {}).get("dataset")
+    recipe = presets.recipe_for(key, dataset)
+    changes = {
+        section: dict(parts) for section, parts in changes.items() if section not in ("source", "expect")
+    }
+    changes.get("model", {}).pop("key", None)
+    changes.get("training", {}).pop("dataset", None)
+    for name, value in _leaves(changes):
+        presets.override(recipe, name, value)
+    return recipe
+
+
+def _read_config(path):
+    """A recipe, or part of one, from JSON or TOML; a run's `metadata.json` will do as well."""
+    if not path.is_file():
+        raise InputError(f"--config must be a file of JSON or TOML; there is none at {path}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--config {path} cannot be read: {error}.") from error
+    config = config.get("recipe", config) if isinstance(config, dict) else config
+    known = ("model", "networks", "optimizer", "training", "source", "expect")
+    if not isinstance(config, dict) or not set(config) <= set(known):
+        raise InputError(f"--config {path} must have the sections {', '.join(known)}.")
+    return config
+
+
+def _leaves(tree, prefix=""):
+    """Full names and values of a nested dictionary."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _key_and_value(setting):
+    """`gamma=0.5` as a name and a value: JSON where it is JSON, text otherwise."""
+    name, equals, text = setting.partition("=")
+    if not equals or not name:
+        raise InputError(f"--set must be KEY=VALUE; received {setting!r}.")
+    try:
+        return name.strip(), json.loads(text)
+    except json.JSONDecodeError:
+        return name.strip(), text
+
+
+def _prepare_folder(output, name, overwrite):
+    """An empty folder for the run that can be written to."""
+    from keras_vaegan.presets.folder import METADATA
+
+    if output is None:
+        folder = pathlib.Path("runs", name)
+        number = 2
+        while folder.exists() and not overwrite:
+            folder, number = pathlib.Path("runs", f"{name}-{number}"), number + 1
+    else:
+        folder = pathlib.Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output must be a run folder; {folder} is a file.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / METADATA).is_file():
+            raise InputError(f"--output must be a new or a run folder; {folder} exists and is neither.")
+        if not overwrite:
+            raise InputError(f"--output {folder} holds a run already; add --overwrite to replace it.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _fit(model, batches, data, epochs, folder, metadata):
+    """Train into the folder; whatever ends the training, what was learnt is saved."""
+    from keras_vaegan import callbacks
+    from keras_vaegan.presets.folder import METADATA, write_json
+
+    write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
+    history = callbacks.HistoryFile(folder / "history.csv")
+    stop = callbacks.StopOnInterrupt()
+    started = time.monotonic()
+    model.fit(
+        batches,
+        epochs=epochs,
+        validation_data=(data.validation[0],),
+        validation_batch_size=batches.batch_size,
+        verbose=1 if click.get_text_stream("stdout").isatty() else 2,
+        callbacks=[
+            callbacks.Checkpoints(folder / "checkpoints"),
+            callbacks.SampleGrids(folder / "samples"),
+            history,
+            stop,
+        ],
+    )
+    metadata["seconds"] = round(time.monotonic() - started, 1)
+    metadata["epochs_done"] = len(history.rows)
+    metadata["results"] = history.rows[-1] if history.rows else {}
+    _finish(model, data, history.columns, folder, metadata)
+    if stop.interrupted:
+        click.echo(
+            f"stopped by Ctrl-C after {len(history.rows)} epochs; the model is saved in {folder}", err=True
+        )
+        raise SystemExit(130)
+    click.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
+
+
+def _finish(model, data, history, folder, metadata):
+    """Save the model and draw the pictures of a run."""
+    from keras_vaegan import plots
+    from keras_vaegan.files import atomic_path
+    from keras_vaegan.presets import save_folder
+
+    with atomic_path(folder / "model.keras") as temporary:
+        model.save(temporary)
+    save_folder(model, folder, metadata)
+    plots.save_grid(model.generate(100, seed=0), folder / "samples.png", columns=10)
+    if history:
+        plots.save_curves(history, folder / "curves.png")
+    images = data.validation[0][:64]
+    plots.save_reconstructions(images, model.reconstruct(images), folder / "reconstructions.png")
+    images, labels = data.train[0][:NUM_VIEWED], data.train[1]
+    codes = model.encode(images)
+    labels = None if labels is None else labels[:NUM_VIEWED]
+    plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
+    plots.save_latent_grid(model.decode, codes, folder / "latent_grid.png")

@@ -1,0 +1,178 @@
+"""Pictures: grids of images, curves of a training, views of the latent space.
+
+Images are `(N, H, W, C)` in [0, 1]. Nothing here imports a backend.
+"""
+
+import math
+
+import numpy as np
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.files import atomic_path
+
+PADDING = 2  # pixels between the images of a grid
+MIN_SIDE = 56  # images smaller than this are enlarged by a whole factor, so that they can be seen
+
+
+def grid(images, columns=None):
+    """One picture of many: `(N, H, W, C)` -> `(rows, columns)` on white, `(H', W', C)` float32.
+
+    Args:
+        images: `(N, H, W, C)` in [0, 1].
+        columns: images in a row; about square when not given.
+    """
+    images = np.asarray(images, "float32")
+    if images.ndim != 4 or not len(images):
+        raise InputError(f"images must be (N, H, W, C) with N > 0; received {images.shape}.")
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    _, height, width, channels = images.shape
+    sheet = np.ones((rows * (height + PADDING) + PADDING, columns * (width + PADDING) + PADDING, channels))
+    for i, image in enumerate(images):
+        top = PADDING + i // columns * (height + PADDING)
+        left = PADDING + i % columns * (width + PADDING)
+        sheet[top : top + height, left : left + width] = image
+    return sheet.astype("float32")
+
+
+def as_picture(image):
+    """A PIL picture of one image `(H, W, C)` in [0, 1].
+
+    One channel is grey, three are RGB, four RGBA; two are shown as red and green.
+    """
+    from PIL import Image
+
+    pixels = (np.clip(image, 0.0, 1.0) * 255.0).round().astype("uint8")
+    if pixels.shape[-1] == 1:
+        return Image.fromarray(pixels[..., 0])
+    if pixels.shape[-1] == 2:
+        pixels = np.concatenate([pixels, np.zeros_like(pixels[..., :1])], axis=-1)
+    return Image.fromarray(pixels)
+
+
+def save_grid(images, path, columns=None):
+    """Write a grid of images `(N, H, W, C)` as a PNG; small images are enlarged."""
+    from PIL import Image
+
+    images = np.asarray(images)
+    scale = max(1, math.ceil(MIN_SIDE / max(images.shape[1:3])))
+    picture = as_picture(grid(images, columns))
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    with atomic_path(path) as temporary:
+        picture.save(temporary)
+
+
+def save_reconstructions(images, reconstructions, path, columns=16):
+    """Write rows of images, each above its reconstructions; both `(N, H, W, C)`."""
+    rows = []
+    for i in range(0, len(images), columns):
+        rows += [
+            _filled(images[i : i + columns], columns),
+            _filled(reconstructions[i : i + columns], columns),
+        ]
+    save_grid(np.concatenate(rows), path, columns)
+
+
+def _filled(images, columns):
+    missing = columns - len(images)
+    return (
+        np.concatenate([images, np.ones((missing, *images.shape[1:]), images.dtype)]) if missing else images
+    )
+
+
+def save_curves(history, path):
+    """Write the curves of a training, one panel for each quantity, with its validation.
+
+    Args:
+        history: `{log name: [value of each epoch]}`, with `val_` names beside theirs.
+        path: of the PNG.
+    """
+    names = [name for name in history if not name.startswith("val_") and name != "epoch"]
+    columns = min(3, len(names))
+    figure, axes = _figure(columns, math.ceil(len(names) / columns), (4.0, 2.8))
+    for axis, name in zip(axes, names, strict=False):
+        epochs = np.arange(1, len(history[name]) + 1)
+        axis.plot(epochs, history[name], label="training")
+        if f"val_{name}" in history:
+            axis.plot(epochs, history[f"val_{name}"], label="validation")
+            axis.legend(frameon=False)
+        axis.set_title(name)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def latent_plane(codes):
+    """The plane to look at: for Z = 2 the plane itself, else that of the two principal axes.
+
+    Args:
+        codes: posterior means `(N, Z)`.
+
+    Returns:
+        `(origin (Z,), axes (2, Z))` with orthonormal axes.
+    """
+    if codes.shape[1] == 2:
+        return np.zeros(2, "float32"), np.eye(2, dtype="float32")
+    origin = codes.mean(axis=0)
+    _, _, directions = np.linalg.svd(codes - origin, full_matrices=False)
+    axes = np.zeros((2, codes.shape[1]), "float32")
+    axes[: len(directions[:2])] = directions[:2]
+    return origin, axes
+
+
+def save_latent_grid(decode, codes, path, steps=20):
+    """Write a grid of pictures decoded from a plane of the latent space.
+
+    The steps are the quantiles of the normal distribution that the codes have on each axis.
+
+    Args:
+        decode: function, codes `(N, Z)` -> images `(N, H, W, C)`.
+        codes: posterior means `(N, Z)`, which say which plane and how wide.
+        path: of the PNG.
+        steps: pictures a side.
+    """
+    from statistics import NormalDist
+
+    origin, axes = latent_plane(codes)
+    spread = ((codes - origin) @ axes.T).std(axis=0) if codes.shape[1] > 2 else np.ones(2)
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / steps) for i in range(steps)]
+    points = [(a * spread[0], b * spread[1]) for b in reversed(quantiles) for a in quantiles]
+    save_grid(decode(origin + np.asarray(points, "float32") @ axes), path, columns=steps)
+
+
+def save_latent_means(codes, path, labels=None, class_names=None):
+    """Write a scatter plot of posterior means `(N, Z)` in their plane, coloured by class `(N,)`."""
+    origin, axes = latent_plane(codes)
+    points = (codes - origin) @ axes.T
+    figure, (axis,) = _figure(1, 1, (6.5, 5.5))
+    if labels is None:
+        axis.scatter(*points.T, s=6, alpha=0.6)
+    else:
+        for label in np.unique(labels):
+            name = class_names[label] if class_names is not None and label >= 0 else str(label)
+            axis.scatter(*points[labels == label].T, s=6, alpha=0.6, label=name)
+        axis.legend(markerscale=3, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    kind = "z" if codes.shape[1] == 2 else "principal axis"
+    axis.set_xlabel(f"{kind} 1")
+    axis.set_ylabel(f"{kind} 2")
+    axis.set_title("posterior means")
+    _save(figure, path)
+
+
+def _figure(columns, rows, size):
+    """A figure of its own, without pyplot's global state or a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    return figure, axes
+
+
+def _save(figure, path):
+    for axis in figure.axes:
+        if not axis.has_data():
+            axis.remove()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)

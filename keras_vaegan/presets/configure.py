@@ -1,0 +1,144 @@
+"""Recipes changed by the user, and models built from them."""
+
+import copy
+import inspect
+
+import keras
+
+from keras_vaegan.errors import InputError, choose, unknown_name
+from keras_vaegan.models import MODELS
+from keras_vaegan.networks import FAMILIES
+from keras_vaegan.presets.recipes import RECIPES
+
+OPTIMIZERS = {
+    name: getattr(keras.optimizers, name)
+    for name in ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "SGD", "Lion")
+}
+NETWORKS = ("encoder", "decoder", "discriminator")
+NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}
+
+
+def recipe(name):
+    """A copy of the recipe of that name (`InputError` with the nearest right one)."""
+    return copy.deepcopy(RECIPES[choose("preset", name, RECIPES)])
+
+
+def recipe_for(model, dataset=None):
+    """The recipe of a model for a data set: `<model>_<dataset>` where there is one.
+
+    Without a data set it is the one for the embedded digits; for other sets the one for MNIST.
+    """
+    choose("model", model, MODELS)
+    found = (
+        recipe(name) if (name := f"{model}_{dataset or 'digits'}") in RECIPES else recipe(f"{model}_mnist")
+    )
+    if dataset:
+        found["training"]["dataset"] = dataset
+    return found
+
+
+def options(recipe):
+    """Every option that may be set in a recipe, by its full name, `section.part.option`."""
+    model = MODELS[recipe["model"]["key"]]
+    family = FAMILIES[recipe["networks"]["family"]]
+    names = [f"model.{option}" for option in _parameters(*_constructors(model))]
+    names += ["networks.family", "networks.latent_dim"]
+    for network in NETWORKS:
+        if network in inspect.signature(model.__init__).parameters:
+            legal = _parameters(getattr(family, network)) - {"latent_dim", "num_outputs"}
+            names += [f"networks.{network}.{option}" for option in legal]
+    for player, settings in recipe["optimizer"].items():
+        legal = OPTIMIZERS[settings["class"]]().get_config().keys() - {"name", "loss_scale_factor"}
+        names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
+    return sorted([*names, *(f"training.{option}" for option in ("dataset", "epochs", "batch_size"))])
+
+
+def override(recipe, key, value):
+    """Set an option of a recipe, in place.
+
+    Args:
+        recipe: as `recipe` gives it.
+        key: the option's full name, or its last part or parts where that is unambiguous:
+            `model.gamma` or `gamma`, `optimizer.generator.learning_rate` or
+            `generator.learning_rate`, `networks.encoder.filters` or `encoder.filters`.
+        value: number, text, boolean or list.
+    """
+    legal = options(recipe)
+    found = [name for name in legal if name == key or name.endswith(f".{key}")]
+    if not found:
+        # Compare with the short forms too, so that `gama` is told of `gamma`.
+        short = {name.split(".", 1)[1] for name in legal}
+        raise unknown_name("option", key, [*sorted(short)])
+    if len(found) > 1 and key not in found:
+        raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
+    *sections, option = (key if key in found else found[0]).split(".")
+    target = recipe
+    for section in sections:
+        target = target.setdefault(section, {})
+    target[option] = value
+
+
+def build(recipe, image_shape, seed=None):
+    """A compiled model from a recipe.
+
+    Args:
+        recipe: as `recipe` gives it.
+        image_shape: `(H, W, C)`.
+        seed: of the model's own randomness.
+    """
+    family = FAMILIES[choose("networks.family", recipe["networks"]["family"], FAMILIES)]
+    arguments = dict(recipe["model"])
+    model_class = MODELS[choose("model", arguments.pop("key"), MODELS)]
+    latent_dim, networks = recipe["networks"]["latent_dim"], []
+    for network in NETWORKS:
+        if network in inspect.signature(model_class.__init__).parameters:
+            code = {} if network == "discriminator" else {"latent_dim": latent_dim}
+            settings = recipe["networks"].get(network, {})
+            with _named(f"networks.{network}"):
+                networks.append(getattr(family, network)(image_shape, **code, **settings))
+    with _named("model"):
+        model = model_class(*networks, seed=seed, **arguments)
+    # A player that the recipe does not name (after `three_players`) moves as the generator does.
+    settings = {
+        player: recipe["optimizer"].get(player, recipe["optimizer"]["generator"]) for player in model.players
+    }
+    model.compile({player: _optimizer(player, given) for player, given in settings.items()})
+    return model
+
+
+def _optimizer(player, settings):
+    settings = dict(settings)
+    kind = choose(f"optimizer.{player}.class", settings.pop("class"), OPTIMIZERS)
+    with _named(f"optimizer.{player}"):
+        return OPTIMIZERS[kind](**settings)
+
+
+def _constructors(model):
+    """The constructors of the package's own classes that a model's arguments may come from."""
+    own = (base for base in model.__mro__ if base.__module__.startswith("keras_vaegan."))
+    return [base.__init__ for base in own if "__init__" in vars(base)]
+
+
+def _parameters(*functions):
+    """Names of the options that these functions take."""
+    return (
+        {name for function in functions for name in inspect.signature(function).parameters}
+        - NOT_OPTIONS
+        - {"args"}
+    )
+
+
+class _named:
+    """Say which part of a recipe a constructor could not use."""
+
+    def __init__(self, part):
+        self.part = part
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, (TypeError, ValueError)) and not isinstance(error, InputError):
+            message = " ".join(str(error).split())
+            raise InputError(f"{self.part} does not take these settings: {message}") from error
+        return False

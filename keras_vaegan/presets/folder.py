@@ -1,0 +1,75 @@
+"""A trained model in a folder: `config.json`, `model.weights.h5`, `metadata.json`."""
+
+import json
+import pathlib
+
+import keras
+
+import keras_vaegan
+import keras_vaegan.models  # registers the classes that a configuration names
+from keras_vaegan.errors import InputError
+from keras_vaegan.files import atomic_path, write_json
+
+CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
+FORMAT_VERSION = 1
+
+
+def save_folder(model, folder, metadata):
+    """Write a model's configuration, the weights of its networks, and what is known of it.
+
+    Args:
+        model: any model of the package.
+        folder: made if missing; what is there of the three files is replaced.
+        metadata: dictionary for `metadata.json`; the versions are added.
+    """
+    folder = pathlib.Path(folder)
+    # A copy that was never compiled: the weights' file is to hold the networks and no optimizer.
+    networks = type(model).from_config(model.get_config())
+    networks.set_weights(model.get_weights())
+    with atomic_path(folder / WEIGHTS) as temporary:
+        networks.save_weights(temporary)
+    write_json(folder / CONFIG, keras.saving.serialize_keras_object(networks))
+    versions = {
+        "format_version": FORMAT_VERSION,
+        "keras_vaegan": keras_vaegan.__version__,
+        "keras": keras.__version__,
+    }
+    write_json(folder / METADATA, versions | metadata)
+
+
+def load_folder(folder):
+    """The model in a folder that `save_folder` or a training wrote, with its metadata.
+
+    Returns:
+        `(model, metadata)`; the model is not compiled.
+    """
+    folder = pathlib.Path(folder)
+    for name in (CONFIG, WEIGHTS, METADATA):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"source must be a run folder ({CONFIG}, {WEIGHTS}, {METADATA}); {folder} has no {name}."
+            )
+    try:
+        model = keras.saving.deserialize_keras_object(
+            json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        )
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        model.load_weights(folder / WEIGHTS)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        message = " ".join(str(error).split())[:300]
+        raise InputError(f"source {folder} cannot be read as a run folder: {message}") from error
+    return model, metadata
+
+
+def load_source(source):
+    """The model that a command's SOURCE names: a run folder, or a `.keras` file.
+
+    Returns:
+        `(model, metadata)`; the metadata of a `.keras` file is empty.
+    """
+    path = pathlib.Path(source)
+    if path.is_dir():
+        return load_folder(path)
+    if path.is_file() and path.suffix == ".keras":
+        return keras.saving.load_model(path), {}
+    raise InputError(f"source must be a run folder or a .keras file; there is none at {source}.")

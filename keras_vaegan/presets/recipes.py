@@ -1,0 +1,78 @@
+"""Recipes: how each named model is built and trained, as plain configuration one can read.
+
+A recipe's sections: `model` (key of the model and its arguments), `networks` (family, size
+of the code, arguments of each network), `optimizer` (by player), `training` (data set,
+epochs, batch), and in words its `source` and what to `expect`.
+"""
+
+# Model keys, as the command line and the presets' names have them.
+MODEL_KEYS = {
+    "vae": "variational auto-encoder (Kingma and Welling 2014)",
+    "vae_gan": "VAE with a discriminator's features as reconstruction loss (Larsen et al. 2015)",
+}
+
+DIGITS_TRAINING = {"dataset": "digits", "epochs": 60, "batch_size": 32}
+MNIST_TRAINING = {"dataset": "mnist", "epochs": 20, "batch_size": 128}
+
+RECIPES = {
+    "vae_digits": {
+        "model": {"key": "vae"},
+        "networks": {
+            "family": "dcgan",
+            "latent_dim": 16,
+            "encoder": {"filters": [32, 64]},
+            "decoder": {"filters": [64, 32]},
+        },
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3}},
+        "training": DIGITS_TRAINING,
+        "source": "Kingma and Welling 2014, with convolutional networks",
+        "expect": "blurred digits of all ten classes",
+    },
+    "vae_mnist": {
+        "model": {"key": "vae"},
+        "networks": {
+            "family": "dcgan",
+            "latent_dim": 32,
+            "encoder": {"filters": [32, 64]},
+            "decoder": {"filters": [64, 32]},
+        },
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3}},
+        "training": MNIST_TRAINING,
+        "source": "Kingma and Welling 2014, with convolutional networks",
+        "expect": "blurred digits of all ten classes",
+    },
+    "vae_gan_digits": {
+        "model": {"key": "vae_gan"},
+        "networks": {
+            "family": "dcgan",
+            "latent_dim": 16,
+            "encoder": {"filters": [32, 64]},
+            "decoder": {"filters": [64, 32]},
+            "discriminator": {"filters": [32, 64]},
+        },
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
+            "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
+        },
+        "training": DIGITS_TRAINING,
+        "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
+        "expect": "sharp digits of all ten classes",
+    },
+    "vae_gan_mnist": {
+        "model": {"key": "vae_gan"},
+        "networks": {
+            "family": "dcgan",
+            "latent_dim": 32,
+            "encoder": {"filters": [32, 64]},
+            "decoder": {"filters": [64, 32]},
+            "discriminator": {"filters": [32, 64]},
+        },
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
+            "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
+        },
+        "training": MNIST_TRAINING,
+        "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
+        "expect": "sharp digits of all ten classes",
+    },
+}
