@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import tempfile
 import time
 import tomllib
 
@@ -11,6 +12,7 @@ import click
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.errors import InputError
+from keras_vaegan.files import atomic_path, write_json
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 
 NUM_VIEWED = 2000  # images whose codes are drawn
@@ -91,7 +93,7 @@ def train(
 
     training = recipe["training"]
     name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
-    folder = _prepare_folder(output, name, overwrite)
+    folder = _claim_folder(output, name, overwrite)
     data = load(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
     keras.utils.set_random_seed(seed)
     model = presets.build(recipe, data.image_shape, seed)
@@ -179,34 +181,32 @@ def _key_and_value(setting):
         return name.strip(), text
 
 
-def _prepare_folder(output, name, overwrite):
-    """An empty folder for the run that can be written to."""
+def _claim_folder(output, name, overwrite):
+    """A folder for the run that can be written to; an older run in it is left as it is."""
     from keras_vaegan.presets.folder import METADATA
 
-    if output is None:
-        folder = pathlib.Path("runs", name)
-        number = 2
-        while folder.exists() and not overwrite:
-            folder, number = pathlib.Path("runs", f"{name}-{number}"), number + 1
-    else:
-        folder = pathlib.Path(output)
+    folder, number = pathlib.Path(output or pathlib.Path("runs", name)), 2
+    while output is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
+        folder, number = pathlib.Path("runs", f"{name}-{number}"), number + 1
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output must be a run folder; {folder} is a file.")
-    if folder.is_dir() and any(folder.iterdir()):
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
         if not (folder / METADATA).is_file():
             raise InputError(f"--output must be a new or a run folder; {folder} exists and is neither.")
         if not overwrite:
             raise InputError(f"--output {folder} holds a run already; add --overwrite to replace it.")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()  # fails here, before the work, if nothing can be written
     return folder
 
 
 def _fit(model, batches, data, epochs, folder, metadata):
     """Train into the folder; whatever ends the training, what was learnt is saved."""
     from keras_vaegan import callbacks
-    from keras_vaegan.presets.folder import METADATA, write_json
+    from keras_vaegan.presets.folder import METADATA
 
+    for old in folder.iterdir():
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
     history = callbacks.HistoryFile(folder / "history.csv")
     stop = callbacks.StopOnInterrupt()
@@ -239,7 +239,6 @@ def _fit(model, batches, data, epochs, folder, metadata):
 def _finish(model, data, history, folder, metadata):
     """Save the model and draw the pictures of a run."""
     from keras_vaegan import plots
-    from keras_vaegan.files import atomic_path
     from keras_vaegan.presets import save_folder
 
     with atomic_path(folder / "model.keras") as temporary:

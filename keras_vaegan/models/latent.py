@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.training.multi_player import MultiPlayerModel
@@ -64,6 +65,8 @@ class LatentVariableModel(MultiPlayerModel):
         validation = kwargs.get("validation_data")
         if validation is not None:
             self._check_data(*_first_two(validation), prefix="validation_data: ")
+        if isinstance(x, Batches):
+            kwargs.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):

@@ -1,0 +1,101 @@
+"""Checks of images and labels that come from outside."""
+
+import keras
+import numpy as np
+
+from keras_vaegan.errors import InputError
+
+
+def check_images(images, image_shape=None, argument="x"):
+    """Return `images` as an array that the models take, or raise.
+
+    Args:
+        images: array `(B, H, W, C)`: integers in 0..255, floats in [0, 1] or booleans.
+        image_shape: `(H, W, C)` that the images must have; None allows any.
+        argument: the argument's name in the error.
+
+    Returns:
+        NumPy array `(B, H, W, C)`. Integers and float32 come back as they are, without a
+        copy; other floats and booleans become float32.
+
+    Raises:
+        InputError: wrong rank or shape, no images, values out of range, not finite or not numbers.
+    """
+    images = _numbers(images, argument, "biuf", "images (B, H, W, C)")
+    if images.ndim != 4:
+        raise InputError(f"{argument} must have the shape (B, H, W, C); received {images.shape}.")
+    if images.size == 0:
+        raise InputError(f"{argument} must hold at least one image; received the shape {images.shape}.")
+    if image_shape is not None and images.shape[1:] != tuple(image_shape):
+        raise InputError(
+            f"{argument} must hold images of the shape (H, W, C) = {tuple(image_shape)}; "
+            f"received {images.shape[1:]}."
+        )
+    _check_range(images, argument)
+    if images.dtype.kind in "iu" or images.dtype == np.float32:
+        return images
+    return images.astype(np.float32)
+
+
+def check_labels(labels, num_images, num_classes=None, argument="y"):
+    """Return `labels` as int64 `(B,)`, or raise.
+
+    Args:
+        labels: whole numbers `(B,)` or `(B, 1)`; -1 stands for unlabelled.
+        num_images: B, the number of images they belong to.
+        num_classes: labels must be below it; None allows any.
+        argument: the argument's name in the error.
+
+    Raises:
+        InputError: wrong shape or length, not whole numbers, or out of range.
+    """
+    labels = _numbers(labels, argument, "iuf", "whole numbers (B,)")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise InputError(
+            f"{argument} must hold one whole number per image, shape (B,); received the shape "
+            f"{labels.shape}. One-hot labels go in as labels.argmax(-1)."
+        )
+    if len(labels) != num_images:
+        raise InputError(
+            f"{argument} must have one label for each of the {num_images} images; received {len(labels)}."
+        )
+    if not np.all(labels == np.floor(labels)):  # NaN fails here too
+        raise InputError(f"{argument} must hold whole numbers; received others among {labels.dtype} values.")
+    top = np.inf if num_classes is None else num_classes - 1
+    low, high = labels.min(initial=0), labels.max(initial=0)
+    if low < -1 or high > top:
+        raise InputError(
+            f"{argument} must lie in 0..{'' if num_classes is None else top} or be -1 (unlabelled); "
+            f"received labels from {low:g} to {high:g}."
+        )
+    return labels.astype(np.int64)
+
+
+def _numbers(values, argument, kinds, wanted):
+    """Return `values` as a NumPy array whose dtype is one of `kinds`."""
+    try:
+        # Tensors may live on an accelerator, where np.asarray cannot reach them.
+        array = keras.ops.convert_to_numpy(values) if keras.ops.is_tensor(values) else np.asarray(values)
+    except ValueError:
+        raise InputError(f"{argument} must be {wanted}; received rows of unequal length.") from None
+    if array.dtype.kind not in kinds:
+        raise InputError(f"{argument} must be {wanted}, as numbers; received dtype {array.dtype}.")
+    return array
+
+
+def _check_range(images, argument):
+    if images.dtype in (np.uint8, np.bool_):
+        return
+    low, high = images.min(), images.max()  # a NaN anywhere makes both NaN
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(f"{argument} must be finite numbers in [0, 1]; received NaN or infinite values.")
+    if images.dtype.kind in "iu":
+        if low < 0 or high > 255:
+            raise InputError(f"{argument} must lie in 0..255 when integer; received {low} to {high}.")
+    elif low < 0 or high > 1:
+        raise InputError(
+            f"{argument} must lie in [0, 1]; received values from {low:g} to {high:g}. "
+            "Images with values in 0..255 go in as uint8."
+        )

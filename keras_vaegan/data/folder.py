@@ -1,0 +1,145 @@
+"""Images and labels from a folder of image files."""
+
+import concurrent.futures
+import functools
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.data.images import VARYING_SIZE, fit, read_image, read_size, set_channels
+from keras_vaegan.data.splits import complete_splits
+
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
+NAMES_IN_WARNING = 5
+
+
+def read_folder(folder, size, channels, seed):
+    """Return the splits and class names of a folder of images; see `load` for its layout."""
+    files = _list_splits(folder)  # of (path, split, class name or None)
+    if not files:
+        raise InputError(
+            f"source must hold images ({', '.join(sorted(EXTENSIONS))}); the folder {folder} has none."
+        )
+    files = [files[i] for i in np.random.default_rng(seed).permutation(len(files))]
+    paths = [path for path, _, _ in files]
+    images, readable = _read_images(paths, size or _common_size(paths), channels)
+    files = [file for file, is_readable in zip(files, readable, strict=True) if is_readable]
+    if not files:
+        raise InputError(f"source must hold images; none of the {len(paths)} files in {folder} can be read.")
+
+    class_names = sorted({name for _, _, name in files if name is not None}) or None
+    train, validation, test = (
+        _select(images, files, split, class_names) for split in ("train", "validation", "test")
+    )
+    if train is None:
+        raise InputError(f"source must hold images to train on; {Path(folder) / 'train'} has none to read.")
+    return complete_splits(train, validation, test, seed), class_names
+
+
+def _list_splits(folder):
+    """Return `(path, split, class name or None)` for every image file."""
+    subfolders = {entry.name: entry for entry in _visible(folder) if entry.is_dir()}
+    splits = {name: SPLIT_FOLDERS[name] for name in subfolders if name in SPLIT_FOLDERS}
+    # A lone "train" beside other folders is a class (there are pictures of trains).
+    if "train" not in splits or (len(splits) == 1 and len(subfolders) > 1):
+        return [(path, "train", name) for path, name in _list_classes(folder)]
+    return [
+        (path, split, name)
+        for subfolder, split in sorted(splits.items())
+        for path, name in _list_classes(subfolders[subfolder])
+    ]
+
+
+def _list_classes(folder):
+    """Return `(path, class name)` by sub-folder, or `(path, None)` in a flat folder."""
+    entries = _visible(folder)
+    loose = [(entry, None) for entry in entries if _is_image(entry)]
+    classes = [(path, entry.name) for entry in entries if entry.is_dir() for path in _walk(entry)]
+    if loose and classes:
+        raise InputError(
+            f"source must hold images either loose or in class folders; {folder} has {len(loose)} loose "
+            f"and {len(classes)} in folders."
+        )
+    return loose or classes
+
+
+def _walk(folder):
+    for entry in _visible(folder):
+        if entry.is_dir():
+            yield from _walk(entry)
+        elif _is_image(entry):
+            yield entry
+
+
+def _visible(folder):
+    return sorted(entry for entry in Path(folder).iterdir() if not entry.name.startswith("."))
+
+
+def _is_image(path):
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
+
+
+def _common_size(paths):
+    """Return the one `(h, w)` of all images, or `VARYING_SIZE` where they differ."""
+    common = None
+    for path in paths:
+        try:
+            size = read_size(path)
+        except Exception:  # reported when the file is read
+            continue
+        if common not in (None, size):
+            return VARYING_SIZE
+        common = size
+    return common or VARYING_SIZE
+
+
+def _read_images(paths, size, channels):
+    """Return the readable images, uint8 `(n, H, W, C)`, and which of `paths` they are, bool `(N,)`."""
+    images = np.empty((len(paths), *size, channels or 3), np.uint8)
+    readable = np.ones(len(paths), bool)
+    all_grey = channels is None
+    progress = keras.utils.Progbar(len(paths), unit_name="image") if len(paths) > PROGRESS_FROM else None
+    read = functools.partial(_try_read, size=size, channels=channels)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        for i, image in enumerate(pool.map(read, paths)):  # in the order of paths
+            if image is None:
+                readable[i] = False
+            else:
+                images[i] = image
+                all_grey = all_grey and bool((image == image[..., :1]).all())
+            if progress:
+                progress.update(i + 1)
+    _warn_of_unreadable([paths[i] for i in np.flatnonzero(~readable)])
+    if all_grey:
+        images = images[..., :1]
+    return (images if readable.all() else images[readable]), readable
+
+
+def _try_read(path, size, channels):
+    try:
+        return fit(set_channels(read_image(path), channels), size)
+    except Exception:  # what a broken file raises differs from codec to codec
+        return None
+
+
+def _warn_of_unreadable(paths):
+    if paths:
+        names = ", ".join(str(path) for path in sorted(paths)[:NAMES_IN_WARNING])
+        more = ", ..." if len(paths) > NAMES_IN_WARNING else ""
+        warnings.warn(f"{len(paths)} files cannot be read and are skipped: {names}{more}", stacklevel=2)
+
+
+def _select(images, files, split, class_names):
+    """Return `(x, y)` of a split, or None where it has no files; y is None without class folders."""
+    index = [i for i, file in enumerate(files) if file[1] == split]
+    if not index:
+        return None
+    names = [files[i][2] for i in index]
+    # A split is either flat or in class folders, so one name tells for all.
+    labels = None if names[0] is None else np.array([class_names.index(name) for name in names])
+    return images[index], labels

@@ -1,0 +1,55 @@
+"""Images and labels from a NumPy `.npz` archive."""
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.images import as_uint8, fit_all
+from keras_vaegan.data.splits import complete_splits
+
+KEYS = "x or images (with y or labels), or x_train, y_train, x_val, y_val, x_test, y_test"
+
+
+def read_npz(path, size, channels, seed):
+    """Return the splits of an archive; the class names are None.
+
+    Images are `(B, H, W)` or `(B, H, W, C)`, integers in 0..255 or floats in [0, 1].
+    """
+    arrays = _read_arrays(path)
+    train, validation, test = (
+        _split(arrays, keys, size, channels) for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))
+    )
+    if train is None:
+        raise InputError(f"{path} must hold the keys {KEYS}; received {', '.join(arrays) or 'none'}.")
+    return complete_splits(train, validation, test, seed), None
+
+
+def _read_arrays(path):
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is not an archive")
+        with archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"source must be a whole .npz file of plain arrays; {path}: {reason}.") from error
+
+
+def _split(arrays, keys, size, channels):
+    """Return `(x, y)` of the first of `keys` that is there, or None."""
+    key = next((key for key in keys if key in arrays), None)
+    if key is None:
+        return None
+    images = arrays[key]
+    images = check_images(images[..., None] if images.ndim == 3 else images, argument=key)
+    if images.dtype.kind != "f":
+        images = as_uint8(images)
+    label_key = "labels" if key == "images" else key.replace("x", "y", 1)
+    labels = arrays.get(label_key)
+    if labels is not None:
+        labels = check_labels(labels, len(images), argument=label_key)
+    return fit_all(images, size, channels), labels

@@ -1,0 +1,140 @@
+"""`load`: images and labels from a name or a path."""
+
+import os
+from pathlib import Path
+
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.digits import read_digits
+from keras_vaegan.data.folder import read_folder
+from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
+from keras_vaegan.data.npz import read_npz
+from keras_vaegan.data.tfds import read_tfds
+
+CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
+
+
+class ImageData(tuple):
+    """Images with their splits: the tuple `((x, y), (x_val, y_val), (x_test, y_test))`.
+
+    x is `(B, H, W, C)`, float32 in [0, 1] or uint8; y is int64 `(B,)`, or None without labels.
+
+    Attributes:
+        name: where the images come from.
+        class_names: list of str, or None where classes have no names.
+        num_classes: int, or None without labels.
+    """
+
+    def __new__(cls, train, validation, test, *, name, class_names=None):
+        """Return the data of three pairs `(x, y)`; they are not checked here."""
+        self = super().__new__(cls, (train, validation, test))
+        self.name = name
+        self.class_names = class_names
+        labels = [y for _, y in self if y is not None]
+        counted = max((int(y.max()) + 1 for y in labels), default=None)
+        self.num_classes = counted if class_names is None else len(class_names)
+        return self
+
+    def __getnewargs_ex__(self):
+        """Return what copies and pickles are made of."""
+        return tuple(self), {"name": self.name, "class_names": self.class_names}
+
+    @property
+    def train(self):
+        """The pair `(x, y)` to train on."""
+        return self[0]
+
+    @property
+    def validation(self):
+        """The pair `(x, y)` to choose models by."""
+        return self[1]
+
+    @property
+    def test(self):
+        """The pair `(x, y)` to report on."""
+        return self[2]
+
+    @property
+    def image_shape(self):
+        """`(H, W, C)`."""
+        return self.train[0].shape[1:]
+
+    def __repr__(self):
+        """Return one line: sizes, not pixels."""
+        sizes = " / ".join(f"{len(x):,}" for x, _ in self)
+        return f"ImageData({self.name!r}, {sizes} images of {self.image_shape}, classes: {self.num_classes})"
+
+
+def load(
+    source,
+    image_size=None,
+    channels=None,
+    data_dir=None,
+    manual_dir=None,
+    seed=0,
+    dtype="float32",
+):
+    """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
+
+    Args:
+        source: the first of these that fits.
+
+            - The path of a folder of images (png, jpg, jpeg, bmp, gif, webp, tif). Its sub-folders are
+              the classes; without any there are no labels. `train`, `validation` (or `val`) and `test`
+              at the top are the splits. Hidden files are left out; unreadable ones are skipped with a
+              warning. Without `image_size` images keep their size if all are equal, else become 64x64.
+            - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
+              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`. Integers in 0..255 or floats in [0, 1].
+            - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
+            - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
+              downloaded once. Validation is the set's own, else the last 10 % of train (for `mnist` and
+              `fashion_mnist` the last 5,000); a missing test split is another 10 %.
+
+            Splits that a folder, an archive or the digits do not give are 10 % each, drawn from `seed`
+            with the classes in equal proportions.
+        image_size: int or `(H, W)`. Images are cropped about the centre to its aspect ratio and resized.
+        channels: 1 (grey) or 3 (colour). None keeps what there is; a folder then gives 1 if every image
+            is grey, else 3.
+        data_dir: folder where TFDS keeps its prepared sets.
+        manual_dir: folder with a TFDS set's original files, which then are not downloaded.
+        seed: int, for the splits.
+        dtype: `"float32"` for x in [0, 1], or `"uint8"` for x in 0..255 in a quarter of the memory.
+
+    Returns:
+        `ImageData`.
+
+    Raises:
+        InputError: a source that is unknown, missing, empty, broken or out of reach.
+    """
+    convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be an int of at least 0; received {seed!r}.")
+    size, channels = parse_size(image_size), parse_channels(channels)
+    name, (splits, class_names) = _read(source, size, channels, data_dir, manual_dir, seed)
+    image_shape = splits[0][0].shape[1:]
+    num_classes = None if class_names is None else len(class_names)
+    checked = []
+    for split, (x, y) in zip(("train", "validation", "test"), splits, strict=True):
+        x = check_images(x, image_shape, f"x of the {split} split")
+        y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
+        checked.append((convert(x), y))
+    return ImageData(*checked, name=name, class_names=class_names)
+
+
+def _read(source, size, channels, data_dir, manual_dir, seed):
+    """Return the name of the data and what its reader returns."""
+    text = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if not isinstance(text, str) or not text:
+        raise InputError(f"source must be a name or a path; received {source!r}.")
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return path.resolve().name, read_folder(path, size, channels, seed)
+    if path.is_file() and path.suffix == ".npz":
+        return path.stem, read_npz(path, size, channels, seed)
+    if path.is_file():
+        raise InputError(f"source must be a folder or an .npz file; received the file {text!r}.")
+    if path.suffix == ".npz" or "/" in text or os.sep in text:
+        raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
+    if text == "digits":
+        return text, read_digits(size, channels, seed)
+    return text, read_tfds(text, size, channels, data_dir, manual_dir)

@@ -1,0 +1,16 @@
+"""TensorFlow as a helper on the CPU, whatever backend Keras runs on."""
+
+import contextlib
+
+import keras
+
+
+def import_tensorflow():
+    """Return the module tensorflow; where it is not Keras' backend, it leaves the accelerators alone."""
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        # TensorFlow would take all the memory of a GPU that JAX or PyTorch is training on.
+        with contextlib.suppress(RuntimeError):  # too late when it is in use already
+            tf.config.set_visible_devices([], "GPU")
+    return tf

@@ -1,0 +1,138 @@
+"""Image sets of the TensorFlow Datasets catalogue."""
+
+import contextlib
+import difflib
+import logging
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+
+from keras_vaegan.errors import InputError, unknown_name
+from keras_vaegan.data.images import VARYING_SIZE, fit_all, reduce_depth
+from keras_vaegan.data.tensorflow_side import import_tensorflow
+
+FAMILIAR = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "celeb_a")
+VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,000 / 5,000 / 10,000
+READ_BATCH = 256
+RETRIES = 3  # TFDS' ten take minutes to find out that there is no network
+REASON_LENGTH = 300  # characters of a foreign error's text
+
+
+def read_tfds(name, size, channels, data_dir, manual_dir):
+    """Return the splits and class names of a TFDS set; see `load`."""
+    tf = import_tensorflow()
+    import tensorflow_datasets as tfds
+
+    _check_name(name, tfds)
+    if manual_dir is not None and not Path(_expand(manual_dir)).is_dir():
+        raise InputError(f"manual_dir must be a folder; received {str(manual_dir)!r}.")
+    builder = _prepare(name, data_dir, manual_dir, tfds)
+    features = builder.info.features
+    if "image" not in features or not isinstance(features["image"], tfds.features.Image):
+        raise InputError(f"source must be a set with an image feature; {name!r} has {', '.join(features)}.")
+    label = features["label"] if "label" in features else None
+    label = label if isinstance(label, tfds.features.ClassLabel) else None
+    with tf.device("CPU:0"):
+        splits = [_read_split(builder, split, label, size, channels, tfds) for split in _splits(builder)]
+    return splits, None if label is None else list(label.names)
+
+
+def _check_name(name, tfds):
+    names = ["digits", *tfds.list_builders(with_community_datasets=False)]
+    if name not in names:
+        # The nearest of all, shown among a few: the catalogue has hundreds.
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        shown = dict.fromkeys(["digits", *FAMILIAR, *nearest, "another TFDS set", "a folder", "an .npz file"])
+        raise unknown_name("source", name, shown)
+
+
+def _prepare(name, data_dir, manual_dir, tfds):
+    """Return the builder of a set that is on disk, downloaded first where that is needed."""
+    import requests
+
+    config = tfds.download.DownloadConfig(manual_dir=_expand(manual_dir))
+    try:
+        builder = tfds.builder(name, data_dir=_expand(data_dir))
+        with _few_retries():
+            builder.download_and_prepare(download_config=config)
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout, urllib.error.URLError) as error:
+        raise InputError(
+            f"source {name!r} has to be downloaded and the network could not be reached "
+            f"({type(error).__name__}). Point data_dir (--data-dir) at a folder where TFDS has prepared it, "
+            "or manual_dir (--manual-dir) at a folder with the original files."
+        ) from error
+    except Exception as error:  # each of the hundreds of sets fails in its own way
+        reason = " ".join(str(error).split())[:REASON_LENGTH]
+        raise InputError(
+            f"source {name!r} could not be prepared by TFDS ({type(error).__name__}: {reason}). Files that "
+            "it cannot download itself go into manual_dir (--manual-dir)."
+        ) from error
+    return builder
+
+
+def _expand(folder):
+    return None if folder is None else str(Path(folder).expanduser())
+
+
+@contextlib.contextmanager
+def _few_retries():
+    """Let TFDS give up on an unreachable host after seconds, without a warning per attempt."""
+    from tensorflow_datasets.core.download import downloader
+
+    log = logging.getLogger("urllib3.connectionpool")
+    level, retries = log.level, downloader.MAX_RETRIES
+    log.setLevel(logging.ERROR)
+    downloader.MAX_RETRIES = RETRIES
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        downloader.MAX_RETRIES = retries
+
+
+def _splits(builder):
+    """Return the TFDS split expressions of train, validation and test."""
+    available = builder.info.splits
+    if "train" not in available:
+        raise InputError(f"source must have a train split; {builder.name!r} has {', '.join(available)}.")
+    has_validation, has_test = "validation" in available, "test" in available
+    if builder.name in VALIDATION_SIZES:
+        size = VALIDATION_SIZES[builder.name]
+        return f"train[:-{size}]", f"train[-{size}:]", "test"
+    validation_from = 100 if has_validation else 90
+    test_from = 100
+    if not has_test:
+        validation_from, test_from = validation_from - 10, 90
+    train = "train" if validation_from == 100 else f"train[:{validation_from}%]"
+    return (
+        train,
+        "validation" if has_validation else f"train[{validation_from}%:{test_from}%]",
+        "test" if has_test else f"train[{test_from}%:]",
+    )
+
+
+def _read_split(builder, split, label, size, channels, tfds):
+    """Return `(x, y)` of a split; x keeps the catalogue's 8 bits."""
+    shape = builder.info.features["image"].shape
+    varies = None in shape
+    if varies:  # cannot be batched before they are resized
+        size, channels = size or VARYING_SIZE, channels or shape[-1] or 3
+    wanted = {"image": True} if label is None else {"image": True, "label": True}
+    dataset = builder.as_dataset(
+        split=split,
+        batch_size=1 if varies else READ_BATCH,
+        decoders=tfds.decode.PartialDecoding(wanted),  # other features may be ragged
+    )
+    num_images = builder.info.splits[split].num_examples
+    images, labels, start = None, np.empty(num_images, np.int64), 0
+    for batch in tfds.as_numpy(dataset):
+        fitted = fit_all(reduce_depth(batch["image"]), size, channels)
+        if images is None:
+            images = np.empty((num_images, *fitted.shape[1:]), fitted.dtype)
+        stop = start + len(fitted)
+        images[start:stop] = fitted
+        if label is not None:
+            labels[start:stop] = batch["label"]
+        start = stop
+    return images, None if label is None else labels
