@@ -5,9 +5,9 @@ import math
 import keras
 import numpy as np
 
-from keras_vaegan.errors import InputError, choose
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
+from keras_vaegan.errors import InputError, choose
 
 
 class Batches(keras.utils.PyDataset):

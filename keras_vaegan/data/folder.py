@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_vaegan.errors import InputError
 from keras_vaegan.data.images import VARYING_SIZE, fit, read_image, read_size, set_channels
 from keras_vaegan.data.splits import complete_splits
+from keras_vaegan.errors import InputError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}

@@ -5,10 +5,10 @@ import zlib
 
 import numpy as np
 
-from keras_vaegan.errors import InputError
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_uint8, fit_all
 from keras_vaegan.data.splits import complete_splits
+from keras_vaegan.errors import InputError
 
 KEYS = "x or images (with y or labels), or x_train, y_train, x_val, y_val, x_test, y_test"
 

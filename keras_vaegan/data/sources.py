@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from keras_vaegan.errors import InputError, choose
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
 from keras_vaegan.data.npz import read_npz
 from keras_vaegan.data.tfds import read_tfds
+from keras_vaegan.errors import InputError, choose
 
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vaegan.errors import InputError, unknown_name
 from keras_vaegan.data.images import VARYING_SIZE, fit_all, reduce_depth
 from keras_vaegan.data.tensorflow_side import import_tensorflow
+from keras_vaegan.errors import InputError, unknown_name
 
 FAMILIAR = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "celeb_a")
 VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,000 / 5,000 / 10,000

@@ -1,5 +1,7 @@
 """What the network families share: shapes, heads, normalisation, spectrally normalised layers."""
 
+from numbers import Integral
+
 import keras
 from keras import layers, ops
 
@@ -10,20 +12,20 @@ NORMALIZATIONS = ("none", "batch", "layer", "instance")
 
 def check_image_shape(image_shape):
     """Return `image_shape` as a tuple `(H, W, C)` of positive integers, C from 1 to 4."""
-    shape = tuple(int(size) for size in image_shape)
-    if len(shape) != 3 or min(shape) < 1 or shape[2] > 4:
+    shape = tuple(image_shape)
+    if len(shape) != 3 or not all(isinstance(n, Integral) and n > 0 for n in shape) or shape[2] > 4:
         raise InputError(
             f"image_shape must be (height, width, channels) with 1 to 4 channels; received {image_shape!r}."
         )
-    return shape
+    return tuple(int(n) for n in shape)
 
 
 def check_positive(argument, values):
-    """Raise unless every number in `values` (one, or a list) is a positive integer; return a tuple."""
-    values = (values,) if isinstance(values, int) else tuple(values)
-    if not values or any(int(value) != value or value < 1 for value in values):
+    """Return `values` (a positive integer, or a list of some) as a tuple, or raise."""
+    given = values if isinstance(values, (list, tuple)) else [values]
+    if not given or any(isinstance(v, bool) or not isinstance(v, Integral) or v < 1 for v in given):
         raise InputError(f"{argument} must be positive integers; received {values!r}.")
-    return tuple(int(value) for value in values)
+    return tuple(int(value) for value in given)
 
 
 def normalization(kind, name):

@@ -15,6 +15,7 @@ OPTIMIZERS = {
     for name in ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "SGD", "Lion")
 }
 NETWORKS = ("encoder", "decoder", "discriminator")
+WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "networks.latent_dim"}
 NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}
 
 
@@ -48,7 +49,8 @@ def options(recipe):
             legal = _parameters(getattr(family, network)) - {"latent_dim", "num_outputs"}
             names += [f"networks.{network}.{option}" for option in legal]
     for player, settings in recipe["optimizer"].items():
-        legal = OPTIMIZERS[settings["class"]]().get_config().keys() - {"name", "loss_scale_factor"}
+        kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
+        legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
     return sorted([*names, *(f"training.{option}" for option in ("dataset", "epochs", "batch_size"))])
 
@@ -71,7 +73,10 @@ def override(recipe, key, value):
         raise unknown_name("option", key, [*sorted(short)])
     if len(found) > 1 and key not in found:
         raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
-    *sections, option = (key if key in found else found[0]).split(".")
+    name = key if key in found else found[0]
+    if name in WHOLE_NUMBERS and (not isinstance(value, int) or value < 1):
+        raise InputError(f"option {name} must be a positive integer; received {value!r}.")
+    *sections, option = name.split(".")
     target = recipe
     for section in sections:
         target = target.setdefault(section, {})

@@ -1,5 +1,6 @@
 """A trained model in a folder: `config.json`, `model.weights.h5`, `metadata.json`."""
 
+import contextlib
 import json
 import pathlib
 
@@ -12,6 +13,7 @@ from keras_vaegan.files import atomic_path, write_json
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
+ERROR_LENGTH = 300  # characters of a foreign error's text
 
 
 def save_folder(model, folder, metadata):
@@ -49,15 +51,11 @@ def load_folder(folder):
             raise InputError(
                 f"source must be a run folder ({CONFIG}, {WEIGHTS}, {METADATA}); {folder} has no {name}."
             )
-    try:
-        model = keras.saving.deserialize_keras_object(
-            json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        )
+    with _reading(folder):
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        model = keras.saving.deserialize_keras_object(config)
         model.load_weights(folder / WEIGHTS)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        message = " ".join(str(error).split())[:300]
-        raise InputError(f"source {folder} cannot be read as a run folder: {message}") from error
     return model, metadata
 
 
@@ -71,5 +69,16 @@ def load_source(source):
     if path.is_dir():
         return load_folder(path)
     if path.is_file() and path.suffix == ".keras":
-        return keras.saving.load_model(path), {}
+        with _reading(path):
+            return keras.saving.load_model(path), {}
     raise InputError(f"source must be a run folder or a .keras file; there is none at {source}.")
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """Turn the many errors of a damaged or foreign file into one line."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        message = " ".join(str(error).split())[:ERROR_LENGTH]
+        raise InputError(f"source {path} cannot be read: {message}") from error

@@ -1,0 +1,356 @@
+"""The command line: what it writes, and what it says to bad input."""
+
+import csv
+import errno
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_vaegan import cli
+
+BACKEND = keras.backend.backend()
+TINY = ["--image-size", "8", "--batch-size", "256", "--latent-dim", "3"]
+TINY_NETWORKS = ["--set", "encoder.filters=[4]", "--set", "decoder.filters=[4]"]
+TINY_GAN = [*TINY, *TINY_NETWORKS, "--set", "networks.discriminator.filters=[4]"]
+
+
+def run(*arguments):
+    """Run the command line in this process; return its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def refused(capsys, *arguments):
+    """The one line with which the command line refuses these arguments."""
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1, error
+    assert error[0].startswith("keras-vaegan: error: ")
+    return error[0]
+
+
+@pytest.fixture(scope="session")
+def vae_gan_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "vae_gan"
+    settings = ["--set", "gamma=0.5", "--set", "generator.learning_rate=0.002"]
+    assert run("train", "--model", "vae_gan", *TINY_GAN, *settings, "--epochs", 2, "--output", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vae_run(tmp_path_factory):
+    """A VAE with two latent dimensions, trained on a .npz without labels, in two colours."""
+    folder = tmp_path_factory.mktemp("runs")
+    np.savez(folder / "noise.npz", x=np.random.default_rng(0).random((100, 6, 9, 3), dtype="float32"))
+    train = ["train", "--model", "vae", "--dataset", folder / "noise.npz", "--latent-dim", 2, *TINY_NETWORKS]
+    assert run(*train, "--epochs", 1, "--output", folder / "vae") == 0
+    return folder / "vae"
+
+
+def test_a_run_folder_has_what_the_design_names(vae_gan_run):
+    files = {str(path.relative_to(vae_gan_run)) for path in vae_gan_run.rglob("*") if path.is_file()}
+    assert files == {
+        "config.json",
+        "model.weights.h5",
+        "metadata.json",
+        "model.keras",
+        "checkpoints/epoch_0001.keras",
+        "checkpoints/epoch_0002.keras",
+        "history.csv",
+        "samples/epoch_0001.png",
+        "samples/epoch_0002.png",
+        "samples.png",
+        "reconstructions.png",
+        "curves.png",
+        "latent_means.png",
+        "latent_grid.png",
+    }
+
+
+def test_pictures_are_not_blank(vae_gan_run, vae_run):
+    for path in [*vae_gan_run.rglob("*.png"), *vae_run.rglob("*.png")]:
+        assert np.asarray(Image.open(path).convert("L")).std() > 1.0, path
+
+
+def test_history_has_a_row_for_each_epoch(vae_gan_run):
+    with open(vae_gan_run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    names = {
+        "loss",
+        "kl",
+        "reconstruction",
+        "generator",
+        "discriminator",
+        "d_real",
+        "d_fake",
+        "feature_matching",
+    }
+    assert set(rows[0]) == {"epoch"} | names | {f"val_{name}" for name in names}
+    assert float(rows[1]["loss"]) == pytest.approx(
+        float(rows[1]["kl"]) + float(rows[1]["reconstruction"]), rel=1e-4
+    )
+
+
+def test_settings_reach_the_model_and_its_optimizers(vae_gan_run):
+    model = keras.saving.load_model(vae_gan_run / "model.keras")
+    assert (model.gamma, model.latent_dim, model.image_shape) == (0.5, 3, (8, 8, 1))
+    assert float(model.player_optimizer("generator").learning_rate) == pytest.approx(0.002)
+    assert float(model.player_optimizer("discriminator").learning_rate) == pytest.approx(0.0005)
+    assert model.discriminator.get_layer("discriminator_conv_0").filters == 4
+
+
+def test_metadata_repeats_the_training_as_a_configuration(vae_gan_run, tmp_path):
+    again = tmp_path / "again"
+    arguments = ["--config", vae_gan_run / "metadata.json", "--image-size", 8, "--epochs", 1]
+    assert run("train", *arguments, "--output", again) == 0
+    recipes = [json.loads((run / "metadata.json").read_text())["recipe"] for run in (vae_gan_run, again)]
+    assert recipes[1]["training"].pop("epochs") == 1
+    assert recipes[0]["training"].pop("epochs") == 2
+    assert recipes[0] == recipes[1]
+
+
+def test_the_weights_file_holds_the_networks_alone(vae_gan_run):
+    import h5py
+
+    with h5py.File(vae_gan_run / "model.weights.h5") as file:
+        names = set(file)
+        sizes = []
+        file.visititems(lambda name, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
+    assert {"encoder", "decoder", "discriminator"} <= names
+    assert "optimizer" not in names
+    model = keras.saving.load_model(vae_gan_run / "model.keras")
+    assert sum(sizes) == model.count_params()
+
+
+def test_generate_writes_arrays_that_depend_on_the_seed_alone(vae_gan_run, tmp_path):
+    def images(name, *arguments):
+        assert run("generate", vae_gan_run, *arguments, "--output", tmp_path / name) == 0
+        return np.load(tmp_path / name)["images"]
+
+    first = images("a.npz", "--num-images", 20, "--seed", 3)
+    assert first.shape == (20, 8, 8, 1)
+    assert first.dtype == "float32"
+    assert 0.0 <= first.min() < first.max() <= 1.0
+    more = images("b.npz", "--num-images", 300, "--seed", 3, "--batch-size", 7)
+    np.testing.assert_allclose(first, more[:20], atol=1e-5)
+    assert np.abs(first - images("c.npz", "--num-images", 20, "--seed", 4)).max() > 1e-3
+
+
+def test_the_generated_picture_shows_the_arrays(vae_gan_run, tmp_path):
+    for name in ("g.png", "g.npz"):
+        assert run("generate", vae_gan_run, "--num-images", 4, "--output", tmp_path / name) == 0
+    picture = np.asarray(Image.open(tmp_path / "g.png"), "float32") / 255.0
+    images = np.load(tmp_path / "g.npz")["images"]
+    scale = picture.shape[0] // 22  # two images of 8 and three lines of 2 pixels
+    small = picture[::scale, ::scale]
+    assert small.shape == (22, 22)
+    np.testing.assert_allclose(small[2:10, 12:20], images[1, :, :, 0], atol=1 / 255)
+    np.testing.assert_allclose(small[12:20, 2:10], images[2, :, :, 0], atol=1 / 255)
+
+
+def test_reconstruct_and_interpolate_use_the_test_images_of_the_run(vae_gan_run, tmp_path):
+    from keras_vaegan.data import load
+
+    assert run("reconstruct", vae_gan_run, "--num-images", 5, "--output", tmp_path / "r.npz") == 0
+    arrays = np.load(tmp_path / "r.npz")
+    known = load("digits", 8).test[0]
+    assert all(any(np.array_equal(image, other) for other in known) for image in arrays["images"])
+    model = keras.saving.load_model(vae_gan_run / "model.keras")
+    expected = model.predict(arrays["images"], verbose=0)
+    np.testing.assert_allclose(arrays["reconstructions"], expected, atol=1e-5)
+
+    assert (
+        run("interpolate", vae_gan_run, "--num-pairs", 2, "--steps", 3, "--output", tmp_path / "i.npz") == 0
+    )
+    assert np.load(tmp_path / "i.npz")["images"].shape == (2, 3, 8, 8, 1)
+    for command in ("reconstruct", "interpolate"):
+        assert run(command, vae_gan_run, "--output", tmp_path / f"{command}.png") == 0
+        assert Image.open(tmp_path / f"{command}.png").width > 100
+
+
+def test_colour_and_non_square_images_work_from_a_file(vae_run, tmp_path):
+    assert run("generate", vae_run / "model.keras", "--num-images", 3, "--output", tmp_path / "g.npz") == 0
+    assert np.load(tmp_path / "g.npz")["images"].shape == (3, 6, 9, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["train", "--model", "vea_gan"], "Did you mean 'vae_gan'"),
+        (["train", "--modle", "vae"], "Did you mean '--model'"),
+        (["train"], "--model must be given"),
+        (["train", "--model", "vae", "--backend", "tensorfow"], "Did you mean 'tensorflow'"),
+        (["train", "--model", "vae", "--epochs", "0"], "--epochs"),
+        (["train", "--model", "vae", "--epochs", "many"], "--epochs"),
+        (["train", "--model", "vae", "--mixed-precision", "float32"], "bfloat16"),
+        (["train", "--model", "vae", "--image-size", "8x"], "--image-size"),
+        (["train", "--model", "vae", "--augment", "cutuot"], "Did you mean 'cutout'"),
+        (["train", "--model", "vae_gan", "--set", "gama=1"], "Did you mean 'gamma'"),
+        (["train", "--model", "vae_gan", "--set", "gamma"], "KEY=VALUE"),
+        (["train", "--model", "vae_gan", "--set", "gamma=-1"], "gamma"),
+        (["train", "--model", "vae_gan", "--set", "gamma=much"], "gamma"),
+        (["train", "--model", "vae_gan", "--set", "likelihood=binomial"], "likelihood"),
+        (["train", "--model", "vae_gan", "--set", "encoder.filters=[0]"], "filters"),
+        (["train", "--model", "vae_gan", "--set", "encoder.filters=many"], "filters"),
+        (["train", "--model", "vae_gan", "--set", "learning_rate=1"], "optimizer.generator.learning_rate"),
+        (["train", "--model", "vae_gan", "--set", "generator.class=Adma"], "Did you mean 'Adam'"),
+        (["train", "--model", "vae", "--set", "epochs=1.5"], "epochs"),
+        (["train", "--model", "vae", "--dataset", "digitss"], "Did you mean 'digits'"),
+        (["train", "--model", "vae", "--dataset", "no/such/folder"], "no/such/folder"),
+        (["train", "--model", "vae", "--config", "no.json"], "--config"),
+        (["generate", "no-run", "--output", "x.png"], "no-run"),
+        (["generate", "no-run", "--output", "x.jpg"], ".png"),
+        (["generate", "no-run"], "--output"),
+        (["generate", "no-run", "--num-images", "0", "--output", "x.png"], "--num-images"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(capsys, *arguments)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_output_that_is_no_run_folder_is_refused_and_kept(capsys, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    train = ["train", "--model", "vae", "--output"]
+    assert "exists and is neither" in refused(capsys, *train, tmp_path)
+    assert "exists and is neither" in refused(capsys, *train, tmp_path, "--overwrite")
+    assert "is a file" in refused(capsys, *train, tmp_path / "thesis.tex")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_run_is_replaced_only_when_asked(capsys, vae_gan_run):
+    before = (vae_gan_run / "history.csv").read_bytes()
+    assert "--overwrite" in refused(capsys, "train", "--model", "vae", "--output", vae_gan_run)
+    assert (vae_gan_run / "history.csv").read_bytes() == before
+
+
+def test_data_are_read_before_an_old_run_is_replaced(capsys, vae_run):
+    arguments = ["--dataset", "no/such/folder", "--output", vae_run, "--overwrite"]
+    assert "no/such/folder" in refused(capsys, "train", "--model", "vae", *arguments)
+    assert (vae_run / "model.keras").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": np.full((30, 8, 8, 1), 255.0)}, "[0, 1]"),
+        ({"x": np.full((30, 8, 8, 1), np.nan)}, "NaN"),
+        ({"x": np.zeros((30, 8))}, "x"),
+        ({"x": np.zeros((30, 8, 8, 1)), "y": np.zeros(29, "int64")}, "29"),
+        ({"pictures": np.zeros((30, 8, 8, 1))}, "pictures"),
+    ],
+)
+def test_bad_images_are_refused_with_their_fault(capsys, tmp_path, arrays, said):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    arguments = ["--dataset", tmp_path / "bad.npz", "--output", tmp_path / "run"]
+    assert said in refused(capsys, "train", "--model", "vae", *arguments)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs a file system that takes no files")
+def test_an_output_that_cannot_be_made_is_refused(capsys, tmp_path):
+    assert "/proc/run" in refused(capsys, "train", "--model", "vae", "--output", "/proc/run")
+    (tmp_path / "file").touch()
+    message = refused(capsys, "train", "--model", "vae", "--output", tmp_path / "file" / "run")
+    assert "file/run" in message
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_partial_file(capsys, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "epoch_0001.keras")
+
+    monkeypatch.setattr(os, "replace", full)
+    message = refused(capsys, "train", "--model", "vae", *TINY, *TINY_NETWORKS, "--output", tmp_path / "run")
+    assert os.strerror(errno.ENOSPC) in message
+    assert not list(tmp_path.rglob(".partial*"))
+
+
+def test_a_damaged_run_folder_is_refused(capsys, vae_run, tmp_path):
+    import shutil
+
+    broken = shutil.copytree(vae_run, tmp_path / "broken")
+    (broken / "config.json").write_text("{")
+    assert "broken" in refused(capsys, "generate", broken, "--output", tmp_path / "g.png")
+    (broken / "config.json").unlink()
+    assert "has no config.json" in refused(capsys, "generate", broken, "--output", tmp_path / "g.png")
+    (tmp_path / "model.keras").write_bytes(b"not a model")
+    assert "model.keras" in refused(
+        capsys, "generate", tmp_path / "model.keras", "--output", tmp_path / "g.png"
+    )
+
+
+def test_too_few_test_images_are_refused(capsys, vae_run, tmp_path):
+    message = refused(capsys, "reconstruct", vae_run, "--num-images", 64, "--output", tmp_path / "r.png")
+    assert "64" in message
+
+
+def command(*arguments, **settings):
+    """A process of the command line of its own."""
+    environment = os.environ | {"KERAS_BACKEND": BACKEND}
+    words = [sys.executable, "-m", "keras_vaegan", *map(str, arguments)]
+    return subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
+    )
+
+
+def test_ctrl_c_ends_with_the_model_saved(tmp_path):
+    process = command(
+        "train", "--model", "vae", *TINY, *TINY_NETWORKS, "--epochs", 10000, "--output", tmp_path / "run"
+    )
+    history = tmp_path / "run" / "history.csv"
+    end = time.monotonic() + 120
+    while not history.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "the model is saved" in error
+    assert "Traceback" not in error
+    done = len(history.read_text().splitlines()) - 1
+    assert json.loads((tmp_path / "run" / "metadata.json").read_text())["epochs_done"] == done >= 1
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras").generate(2, seed=0).shape == (2, 8, 8, 1)
+
+
+def test_help_loads_no_backend_and_a_wrong_word_is_one_line():
+    code = "import sys; from keras_vaegan import cli\nsys.argv = ['keras-vaegan']\n"
+    code += "try: cli.main(['train', '--help'])\nexcept SystemExit: print('keras' in sys.modules)"
+    environment = os.environ | {"PYTHONSAFEPATH": ""}
+    program = "import sys; sys.orig_argv[1:2] = ['keras-vaegan']; " + code
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done
+    process = command("generate", "nothing", "--output", "x.png")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert re.fullmatch(r"keras-vaegan: error: .*nothing.*\n", error), error
+
+
+def test_the_backend_option_loads_that_backend_alone(tmp_path):
+    process = command(
+        "train", "--model", "vae", *TINY, *TINY_NETWORKS, "--epochs", 1, "--backend", BACKEND, cwd=tmp_path
+    )
+    output, error = process.communicate(timeout=180)
+    assert process.returncode == 0, error
+    assert f"on {BACKEND}" in output
+    assert "look at runs/vae_digits/samples.png" in output
+    assert (tmp_path / "runs/vae_digits/samples.png").is_file()
+
+
+def test_models_lists_each_model_and_recipe(capsys):
+    assert run("models") == 0
+    listed = capsys.readouterr().out
+    for name in ("vae", "vae_gan", "vae_digits", "vae_mnist", "vae_gan_digits", "vae_gan_mnist"):
+        assert name in listed.replace(":", " ").split()
