@@ -1,0 +1,276 @@
+"""The steps in plain JAX: pure functions on dicts of arrays, one jitted step that donates its state."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks import rivals
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+# Networks: `weights` is a dict by Keras name.
+
+
+def affine(weights, name, x):
+    return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
+
+
+def lax_convolution(x, kernel):
+    """Convolution of stride 2 by XLA's own operation."""
+    return lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=DIMENSIONS)
+
+
+def lax_transposed_convolution(x, kernel):
+    """Transposed convolution of stride 2 by XLA's own operation."""
+    return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=DIMENSIONS, transpose_kernel=True)
+
+
+def dot_transposed_convolution(x, kernel):
+    """The same by a matrix product that makes 4x4 patches, then the sum of those that overlap.
+
+    A 4x4 patch of stride 2 is a 2x2 patch of 2x2 blocks, so only four arrays are added.
+    """
+    size, h, w, _ = x.shape
+    channels, inputs = kernel.shape[2:]
+    # Rows of the matrix: by place of the block in the patch, then by place in the block.
+    matrix = kernel.reshape(2, 2, 2, 2, channels, inputs).swapaxes(1, 2).reshape(16 * channels, inputs)
+    patches = jnp.split(x @ matrix.T, 4, -1)
+    pads = [((0, 0), (i, 1 - i), (j, 1 - j), (0, 0)) for i in (0, 1) for j in (0, 1)]
+    x = sum(jnp.pad(patch, pad) for patch, pad in zip(patches, pads, strict=True))
+    x = x.reshape(size, h + 1, w + 1, 2, 2, channels).swapaxes(2, 3)
+    return x.reshape(size, 2 * h + 2, 2 * w + 2, channels)[:, 1:-1, 1:-1]
+
+
+def kernel_gradient(x, kernel, y):
+    """Gradient of `sum(lax_convolution(x, kernel) * y)` by `kernel`."""
+    return jax.vjp(functools.partial(lax_convolution, x), kernel)[1](y)[0]
+
+
+# On the CPU, XLA is quick at convolutions and at their kernels' gradients, and slow at what automatic
+# differentiation makes of the rest: the kernel's gradient of a transposed convolution takes 25 times
+# as long as that of the convolution which it transposes. Each of the two below has the other as the
+# gradient by its input, and both have the same gradient by the kernel.
+
+
+@jax.custom_vjp
+def mixed_convolution(x, kernel):
+    """`lax_convolution` with quick gradients."""
+    return lax_convolution(x, kernel)
+
+
+@jax.custom_vjp
+def mixed_transposed_convolution(x, kernel):
+    """`dot_transposed_convolution` with quick gradients."""
+    return dot_transposed_convolution(x, kernel)
+
+
+mixed_convolution.defvjp(
+    lambda x, kernel: (lax_convolution(x, kernel), (x, kernel)),
+    lambda kept, y: (dot_transposed_convolution(y, kept[1]), kernel_gradient(*kept, y)),
+)
+mixed_transposed_convolution.defvjp(
+    lambda x, kernel: (dot_transposed_convolution(x, kernel), (x, kernel)),
+    lambda kept, y: (lax_convolution(y, kept[1]), kernel_gradient(y, kept[1], kept[0])),
+)
+
+CONVOLUTIONS = {
+    "lax": (lax_convolution, lax_transposed_convolution),
+    "mixed": (mixed_convolution, mixed_transposed_convolution),
+}
+
+
+class Networks:
+    """Encoder, decoder and discriminator over one way of doing convolutions."""
+
+    def __init__(self, convolution):
+        self.operations = CONVOLUTIONS[convolution]
+
+    def convolution(self, weights, name, x):
+        return self.operations[0](x, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+
+    def transposed_convolution(self, weights, name, x):
+        return self.operations[1](x, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+
+    def encode(self, weights, images):
+        x = jax.nn.leaky_relu(self.convolution(weights, "encoder_conv_0", images), rivals.SLOPE)
+        x = jax.nn.leaky_relu(self.convolution(weights, "encoder_conv_1", x), rivals.SLOPE)
+        x = x.reshape(len(x), -1)
+        return affine(weights, "encoder_mean", x), affine(weights, "encoder_log_variance", x)
+
+    def decode(self, weights, codes):
+        x = jax.nn.relu(affine(weights, "decoder_project", codes)).reshape(-1, 7, 7, 64)
+        x = jax.nn.relu(self.transposed_convolution(weights, "decoder_deconv_0", x))
+        return self.transposed_convolution(weights, "decoder_logits", x)
+
+    def judge(self, weights, images):
+        x = jax.nn.leaky_relu(self.convolution(weights, "discriminator_conv_0", images), rivals.SLOPE)
+        features = self.convolution(weights, "discriminator_conv_1", x)
+        x = jax.nn.leaky_relu(features, rivals.SLOPE).reshape(len(x), -1)
+        return affine(weights, "discriminator_logits", x), features
+
+
+# Losses and updates.
+
+
+def vae_gradients(networks, weights, images, noise, prior_noise):
+    """Gradients of the one player and the logs."""
+    del prior_noise
+
+    def loss(weights):
+        mean, log_variance = networks.encode(weights, images)
+        logits = networks.decode(weights, mean + jnp.exp(0.5 * log_variance) * noise)
+        kl, reconstruction = mean_kl(mean, log_variance), cross_entropy(images, logits)
+        return kl + reconstruction, (reconstruction, kl)
+
+    (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(weights[0])
+    return (gradients,), jnp.stack([value, *parts])
+
+
+def vae_gan_gradients(networks, weights, images, noise, prior_noise):
+    """Gradients of both players and the logs, from one forward pass.
+
+    The pass is made in two pieces, each linearised once: images from G, verdicts from D. Each
+    player pulls the cotangents of its own loss back through them; what it does not use, D's
+    kernels for G and D's images for D, is dead code to XLA.
+    """
+
+    def generate(weights_g):
+        mean, log_variance = networks.encode(weights_g, images)
+        logits = networks.decode(weights_g, mean + jnp.exp(0.5 * log_variance) * noise)
+        prior_logits = networks.decode(weights_g, prior_noise)
+        kl, reconstruction = mean_kl(mean, log_variance), cross_entropy(images, logits)
+        return (jax.nn.sigmoid(logits), jax.nn.sigmoid(prior_logits), kl), reconstruction
+
+    def judge(weights_d, recon_images, prior_images):
+        real, features = networks.judge(weights_d, images)
+        recon, recon_features = networks.judge(weights_d, recon_images)
+        prior, _ = networks.judge(weights_d, prior_images)
+        return real, recon, prior, features, recon_features
+
+    def fooling_and_matching(verdicts):
+        _, recon, prior, features, recon_features = verdicts
+        matching = 0.5 * sum_and_mean(jnp.square(lax.stop_gradient(features) - recon_features))
+        return rivals.GAMMA * matching + jnp.mean(jax.nn.softplus(-recon) + jax.nn.softplus(-prior))
+
+    def telling_apart(verdicts):
+        real, recon, prior, *_ = verdicts
+        return jnp.mean(jax.nn.softplus(-real) + jax.nn.softplus(recon) + jax.nn.softplus(prior))
+
+    (*made, kl), pull_g, reconstruction = jax.vjp(generate, weights[0], has_aux=True)
+    verdicts, pull_d = jax.vjp(judge, weights[1], *made)
+    loss, verdict_cotangents = jax.value_and_grad(fooling_and_matching)(verdicts)
+    loss_g = loss + rivals.BETA * kl
+    _, *image_cotangents = pull_d(verdict_cotangents)
+    (gradients_g,) = pull_g((*image_cotangents, jnp.asarray(rivals.BETA)))
+    loss_d, verdict_cotangents = jax.value_and_grad(telling_apart)(verdicts)
+    gradients_d, *_ = pull_d(verdict_cotangents)
+    real, recon, prior = (jnp.mean(jax.nn.sigmoid(logits)) for logits in verdicts[:3])
+    logs = jnp.stack([reconstruction, kl, loss_g, loss_d, real, 0.5 * (recon + prior)])
+    return (gradients_g, gradients_d), logs
+
+
+def adam(rate, beta_1, weights, moments, gradients, count):
+    """New weights and moments after update number `count`."""
+    rate = rate * jnp.sqrt(1.0 - rivals.BETA_2**count) / (1.0 - beta_1**count)
+    first, second = moments
+    first = jax.tree.map(lambda m, g: beta_1 * m + (1.0 - beta_1) * g, first, gradients)
+    second = jax.tree.map(
+        lambda v, g: rivals.BETA_2 * v + (1.0 - rivals.BETA_2) * jnp.square(g), second, gradients
+    )
+    weights = jax.tree.map(
+        lambda w, m, v: w - rate * m / (jnp.sqrt(v) + rivals.EPSILON), weights, first, second
+    )
+    return weights, (first, second)
+
+
+def mean_kl(mean, log_variance):
+    """KL(q || N(0, I)) in nats, mean over the batch."""
+    return 0.5 * sum_and_mean(jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance)
+
+
+def cross_entropy(images, logits):
+    """Bernoulli cross-entropy in nats, mean over the batch."""
+    return sum_and_mean(jax.nn.softplus(logits) - images * logits)
+
+
+def sum_and_mean(x):
+    """Sum over all axes but the first, then mean over the first."""
+    return jnp.sum(x) / len(x)
+
+
+class Trainer:
+    """Training of one `kind`; see `make`."""
+
+    def __init__(self, kind, batch_size, seed, convolution):
+        self.kind, self.batch_size = kind, batch_size
+        self.rng = np.random.default_rng(seed)
+        gradients = {"vae": vae_gradients, "vae_gan": vae_gan_gradients}[kind]
+        self.gradients = functools.partial(gradients, Networks(convolution))
+        self.train_step = jax.jit(self._train_step, donate_argnums=0)
+        self.injected_step = jax.jit(self._injected_step, donate_argnums=0)
+        self.state = {"count": jnp.zeros((), "int32"), "key": jax.random.key(seed)}
+        self.set_parameters(rivals.initial_parameters(kind, seed))
+        zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+        weights = self.state["weights"]
+        self.state["moments"] = [(zeros(player), zeros(player)) for player in weights]
+
+    def _injected_step(self, state, images, noise, prior_noise):
+        gradients, logs = self.gradients(state["weights"], images, noise, prior_noise)
+        count = state["count"] + 1
+        players = zip(state["weights"], state["moments"], gradients, strict=True)
+        updated = [adam(*rivals.ADAM[self.kind], *player, count) for player in players]
+        weights, moments = map(list, zip(*updated, strict=True))
+        return {**state, "count": count, "weights": weights, "moments": moments}, logs
+
+    def _train_step(self, state_and_totals, images):
+        state, totals = state_and_totals
+        key, draw = jax.random.split(state["key"])
+        noise = jax.random.normal(draw, (2, len(images), rivals.LATENT_DIM))
+        state, logs = self._injected_step({**state, "key": key}, images, noise[0], noise[1])
+        return state, totals + len(images) * logs
+
+    # Interface.
+
+    def run_epoch(self, images):
+        """One pass over `images` in shuffled batches: dict of means."""
+        order = self.rng.permutation(len(images))
+        carry = self.state, jnp.zeros(len(rivals.LOGS[self.kind]))
+        for start in range(0, len(images), self.batch_size):
+            carry = self.train_step(carry, images[order[start : start + self.batch_size]])
+        self.state, totals = carry
+        return self.as_logs(totals / len(images))
+
+    def step(self, images, noise, prior_noise=None):
+        """One update with these draws: dict of logs."""
+        prior_noise = noise if prior_noise is None else prior_noise
+        self.state, logs = self.injected_step(self.state, images, noise, prior_noise)
+        return self.as_logs(logs)
+
+    def as_logs(self, values):
+        return dict(zip(rivals.LOGS[self.kind], np.asarray(values).tolist(), strict=True))
+
+    def parameters(self):
+        """The parameters: dict of NumPy arrays in Keras' layouts."""
+        return {name: np.array(weight) for player in self.state["weights"] for name, weight in player.items()}
+
+    def set_parameters(self, values):
+        """Set the parameters, not Adam's moments, from a dict as of `parameters`."""
+        self.state["weights"] = [
+            {name: jnp.array(values[name]) for name in names} for names in rivals.names(self.kind) if names
+        ]
+
+
+def make(kind, batch_size=128, seed=0, convolution="mixed"):
+    """Trainer of a `vae` or a `vae_gan`.
+
+    Args:
+        kind: `vae` or `vae_gan`.
+        batch_size: images per step of `run_epoch`; the last batch may be smaller and is compiled once more.
+        seed: of the parameters, the draws and the order of the images.
+        convolution: `mixed` (the quickest way for each gradient) or `lax` (XLA's operations and gradients).
+    """
+    return Trainer(kind, batch_size, seed, convolution)

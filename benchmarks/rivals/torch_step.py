@@ -1,0 +1,194 @@
+"""The steps in plain PyTorch: modules in channels-last format, one forward pass, a gradient per player."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks import rivals
+
+
+class Encoder(nn.Module):
+    """q(z|x): images `(B, 1, 28, 28)` -> mean and log-variance, each `(B, Z)`."""
+
+    def __init__(self):
+        super().__init__()
+        # Padding 1 is what `same` means for a 4x4 kernel of stride 2 on an even size.
+        self.conv_0 = nn.Conv2d(1, 32, 4, stride=2, padding=1)
+        self.conv_1 = nn.Conv2d(32, 64, 4, stride=2, padding=1)
+        self.mean = nn.Linear(3136, rivals.LATENT_DIM)
+        self.log_variance = nn.Linear(3136, rivals.LATENT_DIM)
+
+    def forward(self, x):
+        x = functional.leaky_relu(self.conv_0(x), rivals.SLOPE)
+        x = flatten(functional.leaky_relu(self.conv_1(x), rivals.SLOPE))
+        return self.mean(x), self.log_variance(x)
+
+
+class Decoder(nn.Module):
+    """p(x|z): codes `(B, Z)` -> logits `(B, 1, 28, 28)`."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(rivals.LATENT_DIM, 3136)
+        self.deconv_0 = nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1)
+        self.logits = nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1)
+
+    def forward(self, codes):
+        x = functional.relu(self.project(codes))
+        x = x.view(-1, 7, 7, 64).permute(0, 3, 1, 2)  # channels-last already, no copy
+        return self.logits(functional.relu(self.deconv_0(x)))
+
+
+class Discriminator(nn.Module):
+    """D(x): images `(B, 1, 28, 28)` -> logits `(B, 1)` and features `(B, 64, 7, 7)`."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv_0 = nn.Conv2d(1, 32, 4, stride=2, padding=1)
+        self.conv_1 = nn.Conv2d(32, 64, 4, stride=2, padding=1)
+        self.logits = nn.Linear(3136, 1)
+
+    def forward(self, x):
+        features = self.conv_1(functional.leaky_relu(self.conv_0(x), rivals.SLOPE))
+        return self.logits(flatten(functional.leaky_relu(features, rivals.SLOPE))), features
+
+
+class Trainer:
+    """Training of one `kind`; see `make`."""
+
+    def __init__(self, kind, batch_size, seed):
+        self.kind, self.batch_size = kind, batch_size
+        self.encoder, self.decoder = Encoder(), Decoder()
+        self.networks = {"encoder": self.encoder, "decoder": self.decoder}
+        if kind == "vae_gan":
+            self.networks["discriminator"] = self.discriminator = Discriminator()
+        for network in self.networks.values():
+            network.to(memory_format=torch.channels_last)
+        self.weights = {name: self.find(name) for name in sum(rivals.names(kind), [])}
+        self.set_parameters(rivals.initial_parameters(kind, seed))
+        rate, beta_1 = rivals.ADAM[kind]
+        self.players = [[self.weights[name] for name in names] for names in rivals.names(kind) if names]
+        self.optimizers = [
+            torch.optim.Adam(player, rate, (beta_1, rivals.BETA_2), rivals.EPSILON, foreach=True)
+            for player in self.players
+        ]
+        self.update = self.update_vae if kind == "vae" else self.update_vae_gan
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def find(self, name):
+        """The parameter of that Keras name."""
+        layer, part = name.split("/")
+        network, _, layer = layer.partition("_")
+        return getattr(getattr(self.networks[network], layer), "bias" if part == "bias" else "weight")
+
+    # Losses and updates.
+
+    def update_vae(self, images, noise, prior_noise):
+        del prior_noise
+        mean, log_variance = self.encoder(images)
+        logits = self.decoder(torch.addcmul(mean, torch.exp(0.5 * log_variance), noise))
+        kl = mean_kl(mean, log_variance)
+        reconstruction = cross_entropy(images, logits)
+        loss = kl + reconstruction
+        self.apply(0, loss)
+        self.optimizers[0].step()
+        return torch.stack([loss.detach(), reconstruction.detach(), kl.detach()])
+
+    def update_vae_gan(self, images, noise, prior_noise):
+        mean, log_variance = self.encoder(images)
+        logits = self.decoder(torch.addcmul(mean, torch.exp(0.5 * log_variance), noise))
+        real, features = self.discriminator(images)
+        recon, recon_features = self.discriminator(torch.sigmoid(logits))
+        prior, _ = self.discriminator(torch.sigmoid(self.decoder(prior_noise)))
+        kl = mean_kl(mean, log_variance)
+        # f(x) does not depend on G: without `detach` its branch would stay in G's graph.
+        matching = 0.5 / len(images) * functional.mse_loss(recon_features, features.detach(), reduction="sum")
+        fooling = (functional.softplus(-recon) + functional.softplus(-prior)).mean()
+        loss_g = rivals.BETA * kl + rivals.GAMMA * matching + fooling
+        verdicts = functional.softplus(-real) + functional.softplus(recon) + functional.softplus(prior)
+        loss_d = verdicts.mean()
+        # `autograd.grad` with `inputs` computes what leads to these inputs and nothing else.
+        self.apply(0, loss_g, retain_graph=True)
+        self.apply(1, loss_d)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            reconstruction = cross_entropy(images, logits)
+            fake = 0.5 * (torch.sigmoid(recon) + torch.sigmoid(prior)).mean()
+            logs = [reconstruction, kl, loss_g, loss_d, torch.sigmoid(real).mean(), fake]
+            return torch.stack(logs)
+
+    def apply(self, player, loss, retain_graph=False):
+        """Leave the gradient of that player's loss where its optimiser looks for it."""
+        weights = self.players[player]
+        gradients = torch.autograd.grad(loss, weights, retain_graph=retain_graph)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+
+    # Interface.
+
+    def run_epoch(self, images):
+        """One pass over `images` in shuffled batches: dict of means."""
+        # One channel: the same memory is channels-first and channels-last.
+        data = torch.from_numpy(images).permute(0, 3, 1, 2)
+        totals = torch.zeros(len(rivals.LOGS[self.kind]))
+        for index in torch.randperm(len(data), generator=self.generator).split(self.batch_size):
+            noise = torch.randn(2, len(index), rivals.LATENT_DIM, generator=self.generator)
+            totals.add_(self.update(data[index], noise[0], noise[1]), alpha=len(index))
+        return self.as_logs(totals / len(data))
+
+    def step(self, images, noise, prior_noise=None):
+        """One update with these draws: dict of logs."""
+        prior_noise = noise if prior_noise is None else prior_noise
+        images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        return self.as_logs(self.update(images, torch.from_numpy(noise), torch.from_numpy(prior_noise)))
+
+    def as_logs(self, values):
+        return dict(zip(rivals.LOGS[self.kind], values.tolist(), strict=True))
+
+    def parameters(self):
+        """The parameters: dict of NumPy arrays in Keras' layouts."""
+        return {name: to_keras(weight.detach().numpy()) for name, weight in self.weights.items()}
+
+    @torch.no_grad()
+    def set_parameters(self, values):
+        """Set the parameters, not Adam's moments, from a dict as of `parameters`."""
+        for name, weight in self.weights.items():
+            weight.copy_(torch.from_numpy(from_keras(values[name])))
+
+
+def to_keras(weight):
+    """PyTorch's layout to Keras'. The axes of both kinds of convolution move alike."""
+    return np.array(weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T)
+
+
+def from_keras(weight):
+    """Keras' layout to PyTorch's."""
+    return np.array(weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T)
+
+
+def flatten(x):
+    """`(B, C, H, W)` in channels-last memory -> `(B, HWC)`, in Keras' order and without a copy."""
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def mean_kl(mean, log_variance):
+    """KL(q || N(0, I)) in nats, mean over the batch."""
+    return 0.5 / len(mean) * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum()
+
+
+def cross_entropy(images, logits):
+    """Bernoulli cross-entropy in nats, mean over the batch."""
+    return functional.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
+
+
+def make(kind, batch_size=128, seed=0):
+    """Trainer of a `vae` or a `vae_gan`.
+
+    Args:
+        kind: `vae` or `vae_gan`.
+        batch_size: images per step of `run_epoch`; the last batch may be smaller.
+        seed: of the parameters, the draws and the order of the images.
+    """
+    return Trainer(kind, batch_size, seed)

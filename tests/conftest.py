@@ -1,0 +1,79 @@
+"""Fixtures of the whole suite, which runs on the one backend that KERAS_BACKEND names."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # Compiling takes most of the time there: do not optimise, and compile equal programs once.
+    _cache = tempfile.mkdtemp(prefix="keras-vaegan-tests-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ.setdefault(
+        "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    )
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Every test starts from the same seed."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def inject_noise(monkeypatch):
+    """Replace the models' noise by given arrays: `inject_noise(first, second, ...)`.
+
+    Each call of `compute_losses`, and so each trace of it, gets the arrays in this order, cut to
+    its batch. Without arrays all noise is zero.
+    """
+    from keras_vaegan.models import MODELS
+
+    def inject(*draws):
+        state = {"next": 0, "depth": 0}
+
+        def draw(shape, *args, **kwargs):
+            if not draws:
+                return ops.zeros(shape, dtype="float32")
+            state["next"] += 1
+            return ops.convert_to_tensor(np.float32(draws[state["next"] - 1]))[: shape[0]]
+
+        def from_the_first_draw(compute_losses):
+            @functools.wraps(compute_losses)
+            def wrapped(*args, **kwargs):
+                if state["depth"] == 0:
+                    state["next"] = 0
+                state["depth"] += 1
+                try:
+                    return compute_losses(*args, **kwargs)
+                finally:
+                    state["depth"] -= 1
+
+            return wrapped
+
+        monkeypatch.setattr(keras.random, "normal", draw)
+        monkeypatch.setattr(keras.random, "uniform", draw)
+        classes = {base for model in MODELS.values() for base in model.__mro__}
+        for base in classes:
+            if "compute_losses" in vars(base):
+                monkeypatch.setattr(base, "compute_losses", from_the_first_draw(vars(base)["compute_losses"]))
+
+    return inject
+
+
+@pytest.fixture
+def dtype_policy():
+    """A function that sets Keras' dtype policy, undone afterwards."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
