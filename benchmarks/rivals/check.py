@@ -14,8 +14,8 @@ from benchmarks.rivals import jax_step, tensorflow_step, torch_step
 VARIANTS = {
     "tensorflow": lambda kind: tensorflow_step.make(kind, xla=False),
     "tensorflow xla": lambda kind: tensorflow_step.make(kind, xla=True),
-    "jax mixed": lambda kind: jax_step.make(kind, convolution="mixed"),
-    "jax lax": lambda kind: jax_step.make(kind, convolution="lax"),
+    "jax": lambda kind: jax_step.make(kind),
+    "jax not quick": lambda kind: jax_step.make(kind, quick=False),
     "torch": lambda kind: torch_step.make(kind),
 }
 SIZE = 24
