@@ -20,8 +20,9 @@ def unknown_name(argument, received, allowed):
         allowed: iterable of the names that would do.
     """
     allowed = [str(name) for name in allowed]
-    close = difflib.get_close_matches(str(received), allowed, n=1, cutoff=0.4)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    folded = {name.lower(): name for name in reversed(allowed)}
+    close = difflib.get_close_matches(str(received).lower(), folded, n=1, cutoff=0.4)
+    hint = f" Did you mean {folded[close[0]]!r}?" if close else ""
     return InputError(f"{argument} must be one of {', '.join(allowed)}; received {received!r}.{hint}")
 
 

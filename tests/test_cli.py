@@ -128,7 +128,9 @@ def test_the_weights_file_holds_the_networks_alone(vae_gan_run):
     with h5py.File(vae_gan_run / "model.weights.h5") as file:
         names = set(file)
         sizes = []
-        file.visititems(lambda name, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda name, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
+        )
     assert {"encoder", "decoder", "discriminator"} <= names
     assert "optimizer" not in names
     model = keras.saving.load_model(vae_gan_run / "model.keras")
@@ -207,7 +209,7 @@ def test_colour_and_non_square_images_work_from_a_file(vae_run, tmp_path):
         (["train", "--model", "vae_gan", "--set", "encoder.filters=[0]"], "filters"),
         (["train", "--model", "vae_gan", "--set", "encoder.filters=many"], "filters"),
         (["train", "--model", "vae_gan", "--set", "learning_rate=1"], "optimizer.generator.learning_rate"),
-        (["train", "--model", "vae_gan", "--set", "generator.class=Adma"], "Did you mean 'Adam'"),
+        (["train", "--model", "vae_gan", "--set", "generator.class=RMSPorp"], "Did you mean 'RMSprop'"),
         (["train", "--model", "vae", "--set", "epochs=1.5"], "epochs"),
         (["train", "--model", "vae", "--dataset", "digitss"], "Did you mean 'digits'"),
         (["train", "--model", "vae", "--dataset", "no/such/folder"], "no/such/folder"),

@@ -77,6 +77,8 @@ def override(recipe, key, value):
     if name in WHOLE_NUMBERS and (not isinstance(value, int) or value < 1):
         raise InputError(f"option {name} must be a positive integer; received {value!r}.")
     *sections, option = name.split(".")
+    if sections[0] == "optimizer" and option != "class" and not isinstance(value, (int, float, type(None))):
+        raise InputError(f"option {name} must be a number; received {value!r}.")
     target = recipe
     for section in sections:
         target = target.setdefault(section, {})
