@@ -17,6 +17,7 @@ VARIANTS = {
     "jax": lambda kind: jax_step.make(kind),
     "jax not quick": lambda kind: jax_step.make(kind, quick=False),
     "torch": lambda kind: torch_step.make(kind),
+    "torch foreach": lambda kind: torch_step.make(kind, fused=False),
 }
 SIZE = 24
 LOSS_TOLERANCE = 1e-4

@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
 class Trainer:
     """Training of one `kind`; see `make`."""
 
-    def __init__(self, kind, batch_size, seed):
+    def __init__(self, kind, batch_size, seed, fused):
         self.kind, self.batch_size = kind, batch_size
         self.encoder, self.decoder = Encoder(), Decoder()
         self.networks = {"encoder": self.encoder, "decoder": self.decoder}
@@ -70,7 +70,9 @@ class Trainer:
         rate, beta_1 = rivals.ADAM[kind]
         self.players = [[self.weights[name] for name in names] for names in rivals.names(kind) if names]
         self.optimizers = [
-            torch.optim.Adam(player, rate, (beta_1, rivals.BETA_2), rivals.EPSILON, foreach=True)
+            torch.optim.Adam(
+                player, rate, (beta_1, rivals.BETA_2), rivals.EPSILON, fused=fused, foreach=not fused
+            )
             for player in self.players
         ]
         self.update = self.update_vae if kind == "vae" else self.update_vae_gan
@@ -183,12 +185,13 @@ def cross_entropy(images, logits):
     return functional.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
 
 
-def make(kind, batch_size=128, seed=0):
+def make(kind, batch_size=128, seed=0, fused=True):
     """Trainer of a `vae` or a `vae_gan`.
 
     Args:
         kind: `vae` or `vae_gan`.
         batch_size: images per step of `run_epoch`; the last batch may be smaller.
         seed: of the parameters, the draws and the order of the images.
+        fused: Adam in one kernel, else by operations on lists of tensors (`foreach`).
     """
-    return Trainer(kind, batch_size, seed)
+    return Trainer(kind, batch_size, seed, fused)
