@@ -1,5 +1,7 @@
 """The variational auto-encoder (Kingma and Welling 2014)."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -76,7 +78,7 @@ class VAE(LatentVariableModel):
         if self.observation == "bernoulli":
             return Bernoulli(logits)
         mean = ops.sigmoid(ops.cast(logits, "float32"))
-        return DiagonalNormal(mean, ops.full_like(mean, 2.0 * ops.log(self.noise_scale)))
+        return DiagonalNormal(mean, ops.full_like(mean, 2.0 * math.log(self.noise_scale)))
 
     # ---- training ----
 

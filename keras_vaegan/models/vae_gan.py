@@ -37,8 +37,8 @@ class VAEGAN(VAE):
         r1: weight of the penalty |dD/dx|^2 / 2 on real images (Mescheder et al. 2018).
         margin: None, or `(equilibrium, margin)` in nats, as Larsen's released code has
             (0.68, 0.35): D stands still while its cost on real images or on prior samples is
-            below equilibrium - margin, the decoder while one is above equilibrium + margin;
-            both move when both would stand still.
+            below equilibrium - margin, the player `generator` while one is above
+            equilibrium + margin; both move when both would stand still.
         **kwargs: the other arguments of `VAE`.
 
     Logs, beside `loss`, `kl` and `reconstruction` of `VAE` (the bound in pixels, for
