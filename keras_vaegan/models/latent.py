@@ -40,6 +40,17 @@ class LatentVariableModel(MultiPlayerModel):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    def save_own_variables(self, store):
+        """Keras saves no seed states; without this one a loaded model would repeat its noise."""
+        super().save_own_variables(store)
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        """Restore what `save_own_variables` wrote."""
+        store = {name: store[name] for name in store.keys()}
+        self.seed_generator.state.assign(store.pop("seed_state"))
+        super().load_own_variables(store)
+
     # ---- on tensors ----
 
     def as_images(self, x):

@@ -65,8 +65,10 @@ class VAEGAN(VAE):
         self.pixel_weight = at_least("pixel_weight", pixel_weight, 0.0)
         self.three_players = bool(three_players)
         self.label_smoothing = at_least("label_smoothing", label_smoothing, 0.0)
+        if label_smoothing >= 1.0:
+            raise InputError(f"label_smoothing must be less than 1; received {label_smoothing!r}.")
         self.r1 = at_least("r1", r1, 0.0)
-        self.margin = None if margin is None else tuple(at_least("margin", value, 0.0) for value in margin)
+        self.margin = None if margin is None else _pair("margin", margin)
         self._check_discriminator()
 
     # ---- players ----
@@ -174,5 +176,10 @@ class VAEGAN(VAE):
             )
         if outputs["logits"].shape[1:] != (1,):
             raise InputError(f"discriminator must give one logit; received {outputs['logits'].shape[1:]}.")
-        if self.margin is not None and len(self.margin) != 2:
-            raise InputError(f"margin must be (equilibrium, margin); received {self.margin!r}.")
+
+
+def _pair(argument, values):
+    """Two numbers of at least 0, as a tuple, or raise."""
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise InputError(f"{argument} must be (equilibrium, margin); received {values!r}.")
+    return tuple(at_least(argument, value, 0.0) for value in values)
