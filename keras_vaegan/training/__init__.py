@@ -10,6 +10,19 @@ import keras
 _leaf = importlib.import_module(f"keras_vaegan.training.{keras.backend.backend()}")
 
 Steps = _leaf.Steps
-input_gradient = _leaf.input_gradient
+
+
+def input_gradient(function, x):
+    """Gradient of a scalar function with respect to its input, differentiable again.
+
+    Args:
+        function: `x` -> `(value, auxiliary)`, `value` of any shape; its sum is differentiated.
+        x: a tensor.
+
+    Returns:
+        `(gradient, auxiliary)`, the gradient of the shape of `x`.
+    """
+    return _leaf.input_gradient(function, x)
+
 
 __all__ = ["Steps", "input_gradient"]

@@ -55,15 +55,7 @@ class Steps:
 
 
 def input_gradient(function, x):
-    """Gradient of a scalar function with respect to its input, differentiable again.
-
-    Args:
-        function: `x` -> `(value, auxiliary)`, `value` of any shape; its sum is differentiated.
-        x: a tensor.
-
-    Returns:
-        `(gradient, auxiliary)`, the gradient of the shape of `x`.
-    """
+    """See `keras_vaegan.training.input_gradient`."""
     outer = get_stateless_scope()
 
     def total(x):

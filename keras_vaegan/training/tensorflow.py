@@ -3,9 +3,11 @@
 import keras
 import tensorflow as tf
 
+from keras_vaegan.training.stateful import StatefulSteps
 
-class Steps:
-    """`train_step` and `test_step` of a `MultiPlayerModel` on TensorFlow."""
+
+class Steps(StatefulSteps):
+    """`train_step` of a `MultiPlayerModel` on TensorFlow."""
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -28,25 +30,9 @@ class Steps:
         self.track(losses)
         return self.get_metrics_result()
 
-    def test_step(self, data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self.track(self.compute_losses(x, y, training=False))
-        return self.get_metrics_result()
-
-    def synchronize(self):
-        """Make the variables hold the state of the running `fit`: they always do here."""
-
 
 def input_gradient(function, x):
-    """Gradient of a scalar function with respect to its input, differentiable again.
-
-    Args:
-        function: `x` -> `(value, auxiliary)`, `value` of any shape; its sum is differentiated.
-        x: a tensor.
-
-    Returns:
-        `(gradient, auxiliary)`, the gradient of the shape of `x`.
-    """
+    """See `keras_vaegan.training.input_gradient`."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         value, auxiliary = function(x)
