@@ -4,6 +4,7 @@ Weights are `{variable path: array}`. Nothing here uses the package.
 """
 
 import numpy as np
+from keras import ops
 from scipy import stats
 
 
@@ -17,7 +18,10 @@ DERIVATIVES = {"tanh": lambda x: 1.0 - np.tanh(x) ** 2, "softplus": sigmoid}
 
 def weights_of(model):
     """The model's trainable weights as float64, by path."""
-    return {variable.path: np.array(variable, "float64") for variable in model.trainable_variables}
+    return {
+        variable.path: ops.convert_to_numpy(variable).astype("float64")
+        for variable in model.trainable_variables
+    }
 
 
 # ---- networks ----

@@ -51,8 +51,8 @@ def assert_same_direction_and_length(applied, expected):
     expected = flat(expected)
     lengths = np.linalg.norm(applied), np.linalg.norm(expected)
     assert lengths[1] > 1e-3, "the test would prove nothing"
-    assert applied @ expected / np.prod(lengths) > 0.9999
-    assert lengths[0] == pytest.approx(lengths[1], rel=1e-2)
+    assert applied @ expected / np.prod(lengths) > 0.999999
+    assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("game", GAMES)

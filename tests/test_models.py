@@ -1,0 +1,116 @@
+"""Construction: what a model refuses, and what it makes of its arguments."""
+
+import inspect
+
+import keras
+import pytest
+import registry
+from registry import MODELS
+
+import keras_vaegan as kvg
+from keras_vaegan.networks import mlp
+
+BAD_NUMBERS = [
+    ("beta", -1.0),
+    ("beta", "high"),
+    ("beta", float("nan")),
+    ("free_bits", -0.1),
+    ("annealing_steps", -1),
+    ("noise_scale", 0.0),
+    ("gamma", -1.0),
+    ("pixel_weight", -1.0),
+    ("label_smoothing", -0.1),
+    ("label_smoothing", 1.5),
+    ("r1", -1.0),
+    ("margin", (0.7,)),
+    ("margin", (0.7, -0.1)),
+    ("margin", 0.7),
+    ("likelihood", "bernouli"),
+]
+
+
+@pytest.mark.parametrize("argument, value", BAD_NUMBERS)
+def test_a_bad_argument_is_named(argument, value):
+    with pytest.raises(kvg.InputError, match=argument) as error:
+        registry.vae_gan(**{argument: value})
+    assert "\n" not in str(error.value)
+
+
+def test_the_nearest_likelihood_is_suggested():
+    with pytest.raises(kvg.InputError, match="Did you mean 'bernoulli'"):
+        registry.vae(likelihood="bernouli")
+
+
+SHAPE, SMALL = (2, 3, 1), {"units": (3,)}
+
+
+def networks(**changed):
+    """Encoder, decoder and discriminator that fit each other, but for those given."""
+    fitting = {
+        "encoder": mlp.encoder(SHAPE, 2, **SMALL),
+        "decoder": mlp.decoder(SHAPE, 2, **SMALL),
+        "discriminator": mlp.discriminator(SHAPE, **SMALL),
+    }
+    return fitting | changed
+
+
+MISFITS = {
+    "code": lambda: {"decoder": mlp.decoder(SHAPE, 3, **SMALL)},
+    "image": lambda: {"decoder": mlp.decoder((3, 3, 1), 2, **SMALL)},
+    "discriminator": lambda: {"discriminator": mlp.discriminator((3, 3, 1), **SMALL)},
+    "one logit": lambda: {"discriminator": mlp.discriminator(SHAPE, num_outputs=3, **SMALL)},
+    "'features'": lambda: {"discriminator": mlp.encoder(SHAPE, 2, **SMALL)},
+    "'mean'": lambda: {"encoder": mlp.discriminator(SHAPE, **SMALL)},
+}
+
+
+@pytest.mark.parametrize("named", MISFITS)
+def test_networks_that_do_not_fit_are_refused(named):
+    with pytest.raises(kvg.InputError, match=named):
+        kvg.VAEGAN(**networks(**MISFITS[named]()))
+
+
+def test_networks_with_equal_names_of_variables_are_refused_at_compile():
+    # The layers of D are named like the encoder's.
+    model = kvg.VAEGAN(**networks(discriminator=mlp.discriminator(SHAPE, name="encoder", **SMALL)))
+    with pytest.raises(kvg.InputError, match="encoder_dense_0/kernel.*generator and discriminator"):
+        model.compile()
+
+
+OTHER_THAN_DEFAULT = {
+    "likelihood": "gaussian",
+    "noise_scale": 0.2,
+    "beta": 0.5,
+    "free_bits": 0.1,
+    "annealing_steps": 7,
+    "seed": 3,
+    "gamma": 0.4,
+    "pixel_weight": 0.3,
+    "three_players": True,
+    "label_smoothing": 0.1,
+    "r1": 2.0,
+    "margin": (0.7, 0.2),
+}
+
+
+def test_every_argument_is_in_the_configuration():
+    model = registry.vae_gan(**OTHER_THAN_DEFAULT)
+    config = type(model).from_config(model.get_config()).get_config()
+    assert {name: config[name] for name in OTHER_THAN_DEFAULT} == OTHER_THAN_DEFAULT
+    arguments = set()
+    for cls in (kvg.VAE, kvg.VAEGAN):
+        arguments |= set(inspect.signature(cls.__init__).parameters)
+    assert arguments - {"self", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_knows_its_shapes(name):
+    model = MODELS[name](image_shape=(3, 2, 2))
+    assert model.image_shape == (3, 2, 2)
+    assert model.latent_dim == registry.LATENT_DIM
+
+
+def test_models_are_keras_models_registered_under_the_package():
+    for model in kvg.models.MODELS.values():
+        assert issubclass(model, keras.Model)
+        assert keras.saving.get_registered_name(model) == f"keras_vaegan>{model.__name__}"

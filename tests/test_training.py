@@ -1,0 +1,600 @@
+"""`fit`, `evaluate` and what Keras hangs on them: logs, callbacks, margins, averaging, saving."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+import reference
+import registry
+from keras import ops
+from registry import ADVERSARIAL, MODELS, TRANSCRIBED
+
+import keras_vaegan as kvg
+
+VAE_LOGS = ["loss", "kl", "reconstruction"]
+GAME_LOGS = ["generator", "discriminator", "feature_matching", "d_real", "d_fake"]
+LOGS = {
+    "vae": VAE_LOGS,
+    "vae_gaussian": VAE_LOGS,
+    "vae_gan": VAE_LOGS + GAME_LOGS,
+    "vae_gan_three_players": [*VAE_LOGS, "encoder", *GAME_LOGS],
+    "vae_gan_r1_spectral": VAE_LOGS + GAME_LOGS,
+    "vae_gan_convolutional": VAE_LOGS + GAME_LOGS,
+}
+QUIET = {"verbose": 0, "shuffle": False, "batch_size": registry.BATCH}
+
+
+def build(name="vae_gan", rate=None, **arguments):
+    """A registered model with fixed weights, compiled: SGD of that rate for all, or its own recipe."""
+    model = registry.set_weights(MODELS[name](**arguments))
+    model.compile(None if rate is None else keras.optimizers.SGD(rate))
+    return model
+
+
+def arrays(variables):
+    return [ops.convert_to_numpy(variable) for variable in variables]
+
+
+def same(left, right):
+    return all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def assert_close(left, right, rtol=1e-4, atol=1e-5):
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def slots(model, player):
+    return arrays(model.player_optimizer(player).variables)
+
+
+def weights(model, player):
+    return arrays(model.player_variables()[player])
+
+
+# ---- logs ----
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fit_reports_the_log_names_and_counts_the_steps(name, inject_noise):
+    inject_noise()
+    model = build(name)
+    history = model.fit(
+        registry.images(6), epochs=2, validation_data=(registry.images(6, seed=5),), **QUIET
+    ).history
+    assert list(model.log_names) == LOGS[name]
+    assert sorted(history) == sorted(LOGS[name] + [f"val_{log}" for log in LOGS[name]])
+    assert all(np.all(np.isfinite(values)) for values in history.values())
+    assert int(model.optimizer.iterations) == 4
+    assert [int(model.player_optimizer(player).iterations) for player in model.players] == [4] * len(
+        model.players
+    )
+
+
+@pytest.mark.parametrize("name", TRANSCRIBED)
+def test_logs_are_means_over_the_examples_of_the_epoch(name, inject_noise):
+    inject_noise()
+    model = build(name, rate=0.0)
+    x, x_val = registry.images(6), registry.images(6, seed=5)
+    history = model.fit(x, validation_data=(x_val,), **QUIET).history
+    evaluated = model.evaluate(x_val, batch_size=registry.BATCH, verbose=0, return_dict=True)
+
+    nothing, at_work = np.zeros((2, 6, registry.LATENT_DIM)), reference.weights_of(model)
+    expected = reference.losses(at_work, x, nothing, **TRANSCRIBED[name])
+    validated = reference.losses(at_work, x_val, nothing, **TRANSCRIBED[name] | {"r1": 0.0})
+    for log in LOGS[name]:
+        assert history[log] == [pytest.approx(expected[log].mean(), rel=1e-4)], log
+        assert history[f"val_{log}"] == [pytest.approx(validated[log].mean(), rel=1e-4)], log
+        assert evaluated[log] == pytest.approx(validated[log].mean(), rel=1e-4), log
+
+
+# ---- the same numbers on every backend ----
+
+RATE = 0.05
+# Batch means at the first and at the third step, by `reference.descend`.
+STEPS = {
+    "vae": (
+        {"loss": 6.49751, "kl": 0.946162, "reconstruction": 5.55135},
+        {"loss": 5.70799, "kl": 0.558424, "reconstruction": 5.14956},
+    ),
+    "vae_gaussian": (
+        {"loss": 5.16443, "kl": 0.946162, "reconstruction": 4.21827},
+        {"loss": 3.59801, "kl": 0.646248, "reconstruction": 2.95177},
+    ),
+    "vae_gan": (
+        {
+            "loss": 5.63556,
+            "kl": 0.810442,
+            "reconstruction": 4.82512,
+            "generator": 2.8141,
+            "discriminator": 2.69636,
+            "feature_matching": 0.373064,
+            "d_real": 0.651256,
+            "d_fake": 0.677975,
+        },
+        {
+            "loss": 5.47624,
+            "kl": 0.630355,
+            "reconstruction": 4.84588,
+            "generator": 3.19491,
+            "discriminator": 2.18679,
+            "feature_matching": 0.371198,
+            "d_real": 0.47413,
+            "d_fake": 0.512968,
+        },
+    ),
+    "vae_gan_three_players": (
+        {
+            "loss": 5.63556,
+            "kl": 0.810442,
+            "reconstruction": 4.82512,
+            "encoder": 0.778285,
+            "generator": 1.15056,
+            "discriminator": 2.7589,
+            "feature_matching": 0.373064,
+            "d_real": 0.651256,
+            "d_fake": 0.677975,
+        },
+        {
+            "loss": 5.55024,
+            "kl": 0.714747,
+            "reconstruction": 4.83549,
+            "encoder": 0.727245,
+            "generator": 1.77794,
+            "discriminator": 2.13722,
+            "feature_matching": 0.369871,
+            "d_real": 0.454618,
+            "d_fake": 0.494722,
+        },
+    ),
+    "vae_gan_r1_spectral": (
+        {
+            "loss": 5.63556,
+            "kl": 0.810442,
+            "reconstruction": 4.82512,
+            "generator": 1.71893,
+            "discriminator": 2.49717,
+            "feature_matching": 0.0128216,
+            "d_real": 0.634086,
+            "d_fake": 0.639014,
+        },
+        {
+            "loss": 5.56542,
+            "kl": 0.608188,
+            "reconstruction": 4.95723,
+            "generator": 1.85859,
+            "discriminator": 2.18631,
+            "feature_matching": 0.0135253,
+            "d_real": 0.531328,
+            "d_fake": 0.538789,
+        },
+    ),
+}
+
+
+def transcribed_steps(name):
+    """The batch means of three steps, in NumPy."""
+    arguments, model = TRANSCRIBED[name], registry.set_weights(MODELS[name]())
+    state, batch = reference.weights_of(model), (registry.images(), registry.noise())
+    steps = [reference.descend(state, model.players, RATE, *batch, **arguments) for _ in range(3)]
+    return [{log: step[log] for log in LOGS[name]} for step in steps]
+
+
+@pytest.mark.parametrize("name", TRANSCRIBED)
+def test_the_stored_numbers_are_those_of_the_transcription(name):
+    first, _, third = transcribed_steps(name)
+    assert (first, third) == tuple(pytest.approx(step, rel=1e-4) for step in STEPS[name])
+
+
+@pytest.mark.parametrize("name", TRANSCRIBED)
+def test_training_steps_give_the_stored_numbers(name, inject_noise):
+    inject_noise(*registry.noise())
+    model = build(name, rate=RATE)
+    for expected in (STEPS[name][0], None, STEPS[name][1]):
+        model.reset_metrics()
+        logs = model.train_on_batch(registry.images(), return_dict=True)
+        if expected:
+            assert {log: float(value) for log, value in logs.items()} == pytest.approx(expected, rel=1e-3)
+
+
+# ---- margins ----
+
+NOBODY_HELD = (0.7, 100.0)
+
+
+def after_two_free_steps_and_two_with(margin):
+    """The model, and the state of each player before the last two steps."""
+    model = registry.set_weights(registry.vae_gan(margin=NOBODY_HELD))
+    model.compile("adam")
+    x = registry.images(8)
+    model.fit(x, **QUIET)
+    before = {player: (weights(model, player), slots(model, player)) for player in model.players}
+    model.margin = margin
+    model.make_train_function(force=True)
+    model.fit(x, **QUIET)
+    return model, before
+
+
+@pytest.mark.parametrize(
+    "held, margin", [("discriminator", (100.0, 0.0)), ("generator", (0.0, 0.0))], ids=["D", "G"]
+)
+def test_a_player_held_by_its_margin_keeps_weights_and_slots(held, margin, inject_noise):
+    inject_noise()
+    model, before = after_two_free_steps_and_two_with(margin)
+    assert same(weights(model, held), before[held][0])
+    assert same(slots(model, held), before[held][1])
+    (other,) = set(model.players) - {held}
+    moved = zip(weights(model, other), before[other][0], strict=True)
+    assert all(np.any(new != old) for new, old in moved)
+    assert not same(slots(model, other), before[other][1])
+
+
+def test_both_move_when_both_would_be_held(inject_noise):
+    inject_noise(*registry.noise())
+    model = build()
+    at_work = reference.weights_of(model)
+    real, _, _ = reference.discriminate(at_work, np.float64(registry.images()))
+    prior, _, _ = reference.discriminate(at_work, reference.decode(at_work, np.float64(registry.noise()[1])))
+    costs = -np.log(reference.sigmoid(real)).mean(), -np.log(1 - reference.sigmoid(prior)).mean()
+    model.margin = (float(np.mean(costs)), 0.0)  # one cost is below, the other above
+    assert abs(costs[0] - costs[1]) > 1e-3
+    before = arrays(model.trainable_variables)
+    model.train_on_batch(registry.images())
+    moved = zip(arrays(model.trainable_variables), before, strict=True)
+    assert all(np.any(new != old) for new, old in moved)
+
+
+# ---- optimizers ----
+
+
+def test_a_model_compiles_with_its_recipe_a_name_an_optimizer_or_a_dictionary():
+    model = registry.vae_gan()
+    model.compile()
+    assert {model.player_optimizer(player).name for player in model.players} == {"generator", "discriminator"}
+    recipe = model.player_optimizer("discriminator").get_config()
+    model.compile("sgd")
+    assert all(isinstance(model.player_optimizer(p), keras.optimizers.SGD) for p in model.players)
+    model.compile(keras.optimizers.RMSprop(0.3))
+    assert [float(model.player_optimizer(p).learning_rate) for p in model.players] == pytest.approx(
+        [0.3, 0.3]
+    )
+    model.compile({"generator": "adagrad"})
+    assert isinstance(model.player_optimizer("generator"), keras.optimizers.Adagrad)
+    assert model.player_optimizer("discriminator").get_config() == recipe
+
+
+@pytest.mark.parametrize("bad", [{"critic": "sgd"}, {"encoder": "sgd"}], ids=["unknown", "of three players"])
+def test_an_optimizer_for_an_unknown_player_is_refused(bad):
+    with pytest.raises(kvg.InputError, match=rf"player.*generator.*{next(iter(bad))}"):
+        registry.vae_gan().compile(bad)
+
+
+def test_one_optimizer_for_two_players_is_refused():
+    shared = keras.optimizers.SGD()
+    with pytest.raises(kvg.InputError, match="optimizer"):
+        registry.vae_gan().compile({"generator": shared, "discriminator": shared})
+
+
+def test_an_unknown_name_of_a_player_is_refused():
+    with pytest.raises(kvg.InputError, match="player"):
+        build().player_optimizer("critic")
+
+
+def test_averaged_weights_are_those_of_the_player_that_asked(inject_noise):
+    inject_noise()
+    model = build()
+    averaging = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.8)
+    model.compile({"generator": averaging, "discriminator": keras.optimizers.Adam(0.01)})
+    trajectory = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            model.synchronize()
+            trajectory.append({player: weights(model, player) for player in model.players})
+
+    model.fit(registry.images(16), callbacks=[Record()], **QUIET)
+    average = trajectory[0]["generator"]
+    for step in trajectory[1:]:
+        average = [0.8 * a + 0.2 * w for a, w in zip(average, step["generator"], strict=True)]
+    assert len(trajectory) == 4
+    assert_close(weights(model, "generator"), average)
+    assert not same(average, trajectory[-1]["generator"])
+    assert same(weights(model, "discriminator"), trajectory[-1]["discriminator"])
+
+
+@pytest.mark.parametrize("name", ["vae_gan", "vae_gan_three_players"])
+def test_beta_rises_with_the_steps(name, inject_noise):
+    inject_noise()
+    model = build(name, rate=0.0, annealing_steps=4)
+    player = model.players[0]
+    evaluated = model.evaluate(registry.images(), verbose=0, return_dict=True)
+    batches = []
+    for _ in range(6):
+        model.reset_metrics()
+        batches.append(model.train_on_batch(registry.images(), return_dict=True))
+    rises = [(logs[player] - batches[0][player]) / (model.beta * logs["kl"]) for logs in batches]
+    assert rises == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0, 1.0], abs=1e-3)
+    assert batches[0]["loss"] == pytest.approx(batches[-1]["loss"])  # the bound keeps its beta of 1
+    assert evaluated[player] == pytest.approx(batches[-1][player], rel=1e-4)  # beta rises in training only
+
+
+# ---- Keras' callbacks ----
+
+
+def test_callbacks_of_keras_work(inject_noise, tmp_path):
+    inject_noise()
+    model = build()
+    x, path = registry.images(8), tmp_path / "epoch_{epoch}.keras"
+    callbacks = [
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1)),
+        keras.callbacks.ModelCheckpoint(path, monitor="val_loss"),
+        keras.callbacks.CSVLogger(tmp_path / "history.csv"),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    history = model.fit(x, epochs=2, validation_data=(x,), callbacks=callbacks, **QUIET).history
+    for player in model.players:
+        assert float(model.player_optimizer(player).learning_rate) == pytest.approx(0.005)
+        assert history[f"learning_rate_{player}"] == pytest.approx([0.01, 0.005])
+    with open(tmp_path / "history.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_loss"]) for row in rows] == pytest.approx(history["val_loss"])
+    restored = keras.saving.load_model(tmp_path / "epoch_2.keras")
+    np.testing.assert_allclose(restored.reconstruct(x), model.reconstruct(x), rtol=1e-5)
+    assert not np.allclose(
+        keras.saving.load_model(tmp_path / "epoch_1.keras").reconstruct(x), model.reconstruct(x), rtol=1e-4
+    )
+
+
+def test_early_stopping_and_plateaus_follow_the_validated_bound(inject_noise):
+    inject_noise()
+    model = build(rate=0.0)  # no progress at all
+    x = registry.images(8)
+    callbacks = [
+        keras.callbacks.EarlyStopping(monitor="val_loss", patience=3),
+        keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=2, min_delta=0.1),
+    ]
+    for player in model.players:
+        model.player_optimizer(player).learning_rate = 1e-9
+    history = model.fit(x, epochs=9, validation_data=(x,), callbacks=callbacks, **QUIET).history
+    assert len(history["loss"]) == 4
+    for player in model.players:
+        assert float(model.player_optimizer(player).learning_rate) == pytest.approx(0.5e-9)
+
+
+def test_training_stops_on_nan(inject_noise):
+    inject_noise(np.full((4, registry.LATENT_DIM), np.nan), registry.noise()[1])
+    history = build("vae").fit(
+        registry.images(8), epochs=3, callbacks=[keras.callbacks.TerminateOnNaN()], **QUIET
+    )
+    assert len(history.epoch) == 1
+
+
+def test_an_interrupted_training_is_resumed(inject_noise, tmp_path):
+    inject_noise()
+    x = registry.images(8)
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    with pytest.raises(KeyboardInterrupt):
+        build().fit(x, epochs=3, callbacks=[backup(), Interrupt()], **QUIET)
+    resumed, straight = build(), build()
+    assert resumed.fit(x, epochs=3, callbacks=[backup()], **QUIET).epoch == [2]
+    straight.fit(x, epochs=3, **QUIET)
+    assert_close(arrays(resumed.trainable_variables), arrays(straight.trainable_variables))
+
+
+# ---- saving ----
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_model_goes_on_where_it_was(name, inject_noise, tmp_path):
+    inject_noise(*registry.noise())
+    x, model = registry.images(), build(name)
+    model.train_on_batch(x)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model)
+    assert loaded.players == model.players
+    np.testing.assert_allclose(loaded.reconstruct(x), model.reconstruct(x), rtol=1e-5)
+    for player in model.players:
+        assert type(loaded.player_optimizer(player)) is type(model.player_optimizer(player))
+        assert same(slots(loaded, player), slots(model, player))
+    model.train_on_batch(x)
+    loaded.train_on_batch(x)
+    assert_close(arrays(loaded.weights), arrays(model.weights))
+    assert not same(weights(loaded, "generator"), weights(build(name), "generator"))
+
+
+def test_a_saved_model_goes_on_with_its_own_noise(tmp_path):
+    x, model = registry.images(), build("vae", rate=0.1, seed=3)
+    model.train_on_batch(x)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    model.train_on_batch(x)
+    loaded.train_on_batch(x)
+    assert_close(arrays(loaded.trainable_variables), arrays(model.trainable_variables))
+
+
+def test_a_model_is_its_configuration_and_its_weights():
+    for name in MODELS:
+        model = registry.set_weights(MODELS[name]())
+        copy = type(model).from_config(model.get_config())
+        copy.set_weights(model.get_weights())
+        assert {k: v for k, v in copy.get_config().items() if not isinstance(v, dict)} == {
+            k: v for k, v in model.get_config().items() if not isinstance(v, dict)
+        }
+        np.testing.assert_allclose(copy.reconstruct(registry.images()), model.reconstruct(registry.images()))
+
+
+def test_the_same_seed_gives_the_same_training_and_another_one_does_not():
+    def trained(seed):
+        model = build("vae", rate=0.1, seed=seed)
+        model.fit(registry.images(8), **QUIET)
+        return arrays(model.trainable_variables)
+
+    once = trained(3)
+    assert same(once, trained(3))
+    assert not same(once, trained(4))
+
+
+def test_every_step_has_its_own_noise():
+    model = build("vae", rate=0.0, seed=3)
+    losses = []
+    for _ in range(3):
+        model.reset_metrics()
+        losses.append(float(model.train_on_batch(registry.images(), return_dict=True)["loss"]))
+    assert len(set(losses)) == 3
+
+
+# ---- what fit, evaluate and predict take ----
+
+
+class Chunks(keras.utils.PyDataset):
+    """Batches of images, with labels or without."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return len(self.arrays[0]) // registry.BATCH
+
+    def __getitem__(self, index):
+        rows = slice(index * registry.BATCH, (index + 1) * registry.BATCH)
+        return tuple(array[rows] for array in self.arrays)
+
+
+def test_all_forms_of_the_same_images_train_alike(inject_noise):
+    inject_noise()
+    eight_bits = np.random.default_rng(0).integers(0, 256, (8, *registry.IMAGE_SHAPE), "uint8")
+    x, y = eight_bits / np.float32(255), np.arange(8) % 3
+    forms = {
+        "images": (x,),
+        "with labels": (x, y),
+        "eight bits": (eight_bits,),
+        "double": (x.astype("float64"),),
+        "dataset": (Chunks(x),),
+        "dataset with labels": (Chunks(x, y),),
+        "batches": (kvg.data.Batches(x, batch_size=registry.BATCH, shuffle=False),),
+    }
+    histories = {}
+    for form, data in forms.items():
+        batch = {} if isinstance(data[0], keras.utils.PyDataset) else {"batch_size": registry.BATCH}
+        model = build("vae")
+        histories[form] = model.fit(*data, verbose=0, shuffle=False, **batch).history
+    for form, history in histories.items():
+        assert history == {log: pytest.approx(histories["images"][log], rel=1e-5) for log in history}, form
+
+
+def test_validation_takes_images_alone_or_with_labels(inject_noise):
+    inject_noise()
+    x, y = registry.images(), np.zeros(registry.BATCH, "int64")
+    validated = [
+        build("vae", rate=0.0).fit(x, y, validation_data=data, **QUIET).history["val_loss"]
+        for data in ((x,), (x, y), Chunks(x))
+    ]
+    assert validated[1:] == [pytest.approx(validated[0])] * 2
+
+
+def test_predict_reconstructs(inject_noise):
+    model, x = build(), registry.images(6)
+    predicted = model.predict(x, batch_size=registry.BATCH, verbose=0)
+    at_work = reference.weights_of(model)
+    mean, _ = reference.encode(at_work, np.float64(x))
+    expected = reference.decode(at_work, mean).reshape(x.shape)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-4)
+    eight_bits = np.rint(x * 255).astype("uint8")
+    np.testing.assert_allclose(
+        model.predict(eight_bits, verbose=0),
+        model.predict(eight_bits / np.float32(255), verbose=0),
+        rtol=1e-5,
+    )
+
+
+BAD_DATA = {
+    "one image": ("x", registry.images()[0]),
+    "no channel": ("x", registry.images()[..., 0]),
+    "another size": ("x", registry.images(image_shape=(3, 3, 1))),
+    "no images": ("x", registry.images()[:0]),
+    "above one": ("x", 255 * registry.images()),
+    "below zero": ("x", registry.images() - 0.5),
+    "nan": ("x", np.full((4, 2, 3, 1), np.nan, "float32")),
+    "text": ("x", np.full((4, 2, 3, 1), "a")),
+    "too few labels": ("y", np.zeros(3, "int64")),
+    "labels of rank two": ("y", np.zeros((4, 3), "int64")),
+    "fractions as labels": ("y", np.full(4, 0.5)),
+}
+
+
+PLACES = ["fit", "validation_data", "evaluate", "predict"]
+
+
+@pytest.mark.parametrize(
+    "place, case",
+    [(p, case) for p in PLACES for case in BAD_DATA if (p, BAD_DATA[case][0]) != ("predict", "y")],
+)
+def test_bad_data_is_refused_in_one_line_that_names_it(place, case):
+    model, x = build("vae"), registry.images()
+    argument, value = BAD_DATA[case]
+    data = (value,) if argument == "x" else (x, value)
+    calls = {
+        "fit": lambda: model.fit(*data, **QUIET),
+        "validation_data": lambda: model.fit(x, validation_data=data, **QUIET),
+        "evaluate": lambda: model.evaluate(*data, verbose=0),
+        "predict": lambda: model.predict(value, verbose=0),
+    }
+    with pytest.raises(kvg.InputError) as error:
+        calls[place]()
+    message = str(error.value)
+    prefix = "validation_data: " if place == "validation_data" else ""
+    assert message.startswith(f"{prefix}{argument} must ")
+    assert "\n" not in message
+
+
+# ---- precision ----
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", ["vae", "vae_gan", "vae_gan_r1_spectral"])
+def test_mixed_precision_descends_the_same_losses(name, policy, dtype_policy, inject_noise):
+    dtype_policy(policy)
+    noise = registry.noise()
+    inject_noise(*noise)
+    model = registry.set_weights(MODELS[name]())
+    assert model.encoder.get_layer("encoder_dense_0").compute_dtype == policy.removeprefix("mixed_")
+    model.compile({player: keras.optimizers.SGD(1.0) for player in model.players})
+    before = reference.weights_of(model)
+    logs = model.train_on_batch(registry.images(), return_dict=True)
+    after = reference.weights_of(model)
+    expected = reference.losses(before, registry.images(), noise, **TRANSCRIBED[name])
+    for log in LOGS[name]:
+        assert float(logs[log]) == pytest.approx(expected[log].mean(), rel=0.03), log
+    for player in model.players:
+        step = reference.gradient(before, player, registry.images(), noise, **TRANSCRIBED[name])
+        applied = np.concatenate([np.ravel(before[path] - after[path]) for path in step])
+        step = np.concatenate([np.ravel(value) for value in step.values()])
+        lengths = np.linalg.norm(applied), np.linalg.norm(step)
+        assert applied @ step / np.prod(lengths) > 0.995
+        assert lengths[0] == pytest.approx(lengths[1], rel=0.05)
+
+
+def test_learning_rates_are_scheduled_under_loss_scaling(dtype_policy):
+    dtype_policy("mixed_float16")
+    model = build()
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.25)
+    model.fit(registry.images(8), callbacks=[scheduler], **QUIET)
+    assert [float(model.player_optimizer(p).learning_rate) for p in model.players] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_the_discriminator_is_judged_in_full_precision(name, dtype_policy):
+    dtype_policy("mixed_float16")
+    outputs = MODELS[name]().discriminator.output
+    assert {output.dtype for output in outputs.values()} == {"float32"}
