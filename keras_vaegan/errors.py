@@ -1,6 +1,7 @@
 """The error for bad input, and the suggestion of a nearest name."""
 
 import difflib
+from numbers import Integral
 
 
 class InputError(ValueError):
@@ -31,3 +32,10 @@ def choose(argument, received, allowed):
     if received not in allowed:
         raise unknown_name(argument, received, allowed)
     return received
+
+
+def whole_number(argument, received, least):
+    """Return `received` as an int if it is a whole number of at least `least`, else raise."""
+    if isinstance(received, bool) or not isinstance(received, Integral) or received < least:
+        raise InputError(f"{argument} must be an integer of at least {least}; received {received!r}.")
+    return int(received)

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import choose, whole_number
 
 
 class Batches(keras.utils.PyDataset):
@@ -44,9 +44,9 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.x = check_images(x)
         self.y = None if y is None else check_labels(y, len(self.x))
-        self.batch_size = _whole("batch_size", batch_size, 1)
+        self.batch_size = whole_number("batch_size", batch_size, 1)
         self.shuffle = shuffle
-        self.seed = _whole("seed", seed, 0)
+        self.seed = whole_number("seed", seed, 0)
         self.augment = _parse_augment(augment)
         self.epoch = 0
         self._order = (None, None)
@@ -94,12 +94,6 @@ class Batches(keras.utils.PyDataset):
                 np.random.default_rng((self.seed, epoch)).shuffle(order)
             self._order = (epoch, order)
         return order
-
-
-def _whole(argument, value, least):
-    if not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{argument} must be an int of at least {least}; received {value!r}.")
-    return int(value)
 
 
 def _parse_augment(augment):

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.training.multi_player import MultiPlayerModel
 
 NOISE_BLOCK = 256
@@ -111,8 +111,7 @@ class LatentVariableModel(MultiPlayerModel):
             `(B, Z)` float32.
         """
         x = self._array(x)
-        self.synchronize()
-        q = self.encoder.predict(x, batch_size=batch_size, verbose=0)
+        q = self._in_batches(self.encoder, x, batch_size)
         if not sample:
             return q["mean"]
         noise = prior_noise(len(x), q["mean"].shape[1:], _seed(seed))
@@ -123,8 +122,7 @@ class LatentVariableModel(MultiPlayerModel):
         z = np.asarray(z, "float32")
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise InputError(f"z must be codes of shape (B, {self.latent_dim}); received {z.shape}.")
-        self.synchronize()
-        logits = self.decoder.predict(z, batch_size=batch_size, verbose=0)
+        logits = self._in_batches(self.decoder, z, batch_size)
         return 0.5 * (1.0 + np.tanh(0.5 * logits))  # the logistic function, without overflow
 
     def reconstruct(self, x, batch_size=128):
@@ -143,8 +141,7 @@ class LatentVariableModel(MultiPlayerModel):
         Returns:
             `(num_images, H, W, C)` float32 in [0, 1].
         """
-        if int(num_images) != num_images or num_images < 1:
-            raise InputError(f"num_images must be a positive integer; received {num_images!r}.")
+        num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         return self.decode(prior_noise(num_images, (self.latent_dim,), _seed(seed), start), batch_size)
 
     def interpolate(self, a, b, steps=8, path="linear"):
@@ -159,8 +156,7 @@ class LatentVariableModel(MultiPlayerModel):
             `(steps, H, W, C)`, or `(B, steps, H, W, C)`, float32.
         """
         choose("path", path, ("linear", "spherical"))
-        if int(steps) != steps or steps < 2:
-            raise InputError(f"steps must be an integer of at least 2; received {steps!r}.")
+        whole_number("steps", steps, 2)
         single = np.ndim(a) == 3
         a, b = (self.encode(x[None] if single else x) for x in (np.asarray(a), np.asarray(b)))
         if len(a) != len(b):
@@ -170,6 +166,11 @@ class LatentVariableModel(MultiPlayerModel):
         images = self.decode(codes.reshape(-1, self.latent_dim))
         images = images.reshape(len(a), steps, *images.shape[1:])
         return images[0] if single else images
+
+    def _in_batches(self, network, inputs, batch_size):
+        """The outputs of a network as arrays."""
+        self.synchronize()
+        return network.predict(inputs, batch_size=whole_number("batch_size", batch_size, 1), verbose=0)
 
     def _array(self, x):
         x = check_images(np.asarray(x), self.image_shape, "x")
@@ -187,9 +188,7 @@ def _seed(seed):
     """`seed` as a non-negative integer; a fresh one where none is given."""
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if int(seed) != seed or seed < 0:
-        raise InputError(f"seed must be a non-negative integer; received {seed!r}.")
-    return int(seed)
+    return whole_number("seed", seed, 0)
 
 
 def _line(a, b, t):

@@ -84,7 +84,8 @@ def spectral_norm(kernel, squarings=5):
     for _ in range(squarings):
         power = power / (ops.max(ops.abs(power)) + 1e-12)
         power = ops.matmul(power, power)
-    v = ops.sum(power, axis=1)
+    # The column of the largest diagonal entry is never orthogonal to the leading eigenvector.
+    v = ops.take(power, ops.argmax(ops.diagonal(power)), axis=1)
     v = v / (ops.norm(v) + 1e-12)
     u = ops.matmul(matrix, v)
     u = u / (ops.norm(u) + 1e-12)

@@ -136,7 +136,7 @@ def _crop(x, size, name):
 
 
 def _dense_stack(x, units, activation, name, dense=layers.Dense):
-    for i, width in enumerate(units):
+    for i, width in enumerate(blocks.check_positive("units", units) if units else ()):
         x = dense(width, name=f"{name}_dense_{i}")(x)
         x = blocks.activate(x, activation, f"{name}_dense_{i}_activation")
     return x

@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from keras_vaegan.errors import InputError, choose, unknown_name
+from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
 from keras_vaegan.models import MODELS
 from keras_vaegan.networks import FAMILIES
 from keras_vaegan.presets.recipes import RECIPES
@@ -74,8 +74,8 @@ def override(recipe, key, value):
     if len(found) > 1 and key not in found:
         raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
     name = key if key in found else found[0]
-    if name in WHOLE_NUMBERS and (not isinstance(value, int) or value < 1):
-        raise InputError(f"option {name} must be a positive integer; received {value!r}.")
+    if name in WHOLE_NUMBERS:
+        whole_number(f"option {name}", value, 1)
     *sections, option = name.split(".")
     if sections[0] == "optimizer" and option != "class" and not isinstance(value, (int, float, type(None))):
         raise InputError(f"option {name} must be a number; received {value!r}.")

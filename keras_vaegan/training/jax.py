@@ -49,6 +49,18 @@ class Steps:
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
 
+    def update(self, gradients, variables):
+        """Let the optimizer change the variables, within a stateless scope."""
+        # Not `apply`: under loss scaling it assigns inside a branch, which JAX cannot trace.
+        updated = self.optimizer.stateless_apply(
+            [variable.value for variable in self.optimizer.variables],
+            gradients,
+            [variable.value for variable in variables],
+        )
+        for group, values in zip((variables, self.optimizer.variables), updated, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+
     def synchronize(self):
         """Make the variables hold the state of the running `fit`, as they do between epochs."""
         self.jax_state_sync()

@@ -204,7 +204,7 @@ class MultiPlayerModel(Steps, keras.Model):
             for variable in [*variables[player], *self.player_optimizer(player).variables]
         ]
         ordered = self.trainable_variables
-        self.optimizer.apply([by_id[id(variable)] for variable in ordered], ordered)
+        self.update([by_id[id(variable)] for variable in ordered], ordered)
         # A select, not a branch: zero gradients would still move weights under momentum.
         for flag, variable, value in held:
             variable.assign(ops.where(flag, ops.convert_to_tensor(variable), value))
