@@ -11,22 +11,23 @@ MODEL_KEYS = {
     "vae_gan": "VAE with a discriminator's features as reconstruction loss (Larsen et al. 2015)",
 }
 
-DIGITS_TRAINING = {"dataset": "digits", "epochs": 40, "batch_size": 32}
+DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 12, "batch_size": 128}
 
 # Keras averages the weights along the training and puts the averages in place at its end.
 AVERAGED = {"use_ema": True, "ema_momentum": 0.999}
+AVERAGED_SHORTLY = {"use_ema": True, "ema_momentum": 0.995}
 
 RECIPES = {
     "vae_digits": {
         "model": {"key": "vae"},
         "networks": {
             "family": "dcgan",
-            "latent_dim": 16,
+            "latent_dim": 8,
             "encoder": {"filters": [32, 64]},
             "decoder": {"filters": [64, 32]},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3}},
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED_SHORTLY}},
         "training": DIGITS_TRAINING,
         "source": "Kingma and Welling 2014, with convolutional networks",
         "expect": "blurred digits of all ten classes",
@@ -48,18 +49,18 @@ RECIPES = {
         "model": {"key": "vae_gan"},
         "networks": {
             "family": "dcgan",
-            "latent_dim": 16,
+            "latent_dim": 8,
             "encoder": {"filters": [32, 64]},
             "decoder": {"filters": [64, 32]},
             "discriminator": {"filters": [32, 64]},
         },
         "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
+            "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5, **AVERAGED_SHORTLY},
             "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
         },
         "training": DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
-        "expect": "sharp digits of all ten classes",
+        "expect": "digits of all ten classes, as sharp as the scaled images are",
     },
     "vae_gan_mnist": {
         "model": {"key": "vae_gan"},
@@ -76,6 +77,6 @@ RECIPES = {
         },
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
-        "expect": "sharp digits of all ten classes",
+        "expect": "sharp digits of all ten classes; sharpness about 0.9 of the real images'",
     },
 }
