@@ -303,6 +303,17 @@ def test_averaged_weights_are_those_of_the_player_that_asked(inject_noise):
     assert same(weights(model, "discriminator"), trajectory[-1]["discriminator"])
 
 
+def test_validation_can_use_the_averages(inject_noise):
+    inject_noise()
+    model, x = build(), registry.images(8)
+    model.compile(
+        {"generator": keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5), "discriminator": "sgd"}
+    )
+    swap = keras.callbacks.SwapEMAWeights()
+    validated = model.fit(x, validation_data=(x,), callbacks=[swap], **QUIET).history["val_loss"]
+    assert validated == [pytest.approx(model.evaluate(x, verbose=0, return_dict=True)["loss"], rel=1e-5)]
+
+
 @pytest.mark.parametrize("name", ["vae_gan", "vae_gan_three_players"])
 def test_beta_rises_with_the_steps(name, inject_noise):
     inject_noise()
@@ -325,17 +336,19 @@ def test_beta_rises_with_the_steps(name, inject_noise):
 def test_callbacks_of_keras_work(inject_noise, tmp_path):
     inject_noise()
     model = build()
-    x, path = registry.images(8), tmp_path / "epoch_{epoch}.keras"
+    x, path, seen = registry.images(8), tmp_path / "epoch_{epoch}.keras", []
     callbacks = [
         keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1)),
         keras.callbacks.ModelCheckpoint(path, monitor="val_loss"),
         keras.callbacks.CSVLogger(tmp_path / "history.csv"),
         keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"])),
     ]
     history = model.fit(x, epochs=2, validation_data=(x,), callbacks=callbacks, **QUIET).history
     for player in model.players:
         assert float(model.player_optimizer(player).learning_rate) == pytest.approx(0.005)
         assert history[f"learning_rate_{player}"] == pytest.approx([0.01, 0.005])
+    assert len(seen) == 4
     with open(tmp_path / "history.csv") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["val_loss"]) for row in rows] == pytest.approx(history["val_loss"])

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -141,6 +142,16 @@ backend = option(
 )
 seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all randomness.")
 picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
+
+
+def load_images(dataset, *arguments, **settings):
+    """`keras_vaegan.data.load`, whose errors name the option in place of the argument."""
+    from keras_vaegan.data import load
+
+    try:
+        return load(dataset, *arguments, **settings)
+    except InputError as error:
+        raise InputError(re.sub(r"^source\b", "--dataset", str(error))) from error
 
 
 def data_options(default, help):

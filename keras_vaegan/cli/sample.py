@@ -82,13 +82,11 @@ def _load(source):
 
 def _test_images(model, metadata, dataset, data_dir, manual_dir, image_size, count, seed):
     """Images of the test split, drawn by the seed, of the size and channels that the model takes."""
-    from keras_vaegan.data import load
-
     dataset = dataset or metadata.get("dataset")
     if dataset is None:
         raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
     size = image_size or model.image_shape[:2]
-    data = load(dataset, size, model.image_shape[2], data_dir=data_dir, manual_dir=manual_dir)
+    data = options.load_images(dataset, size, model.image_shape[2], data_dir=data_dir, manual_dir=manual_dir)
     images = data.test[0]
     if len(images) < count:
         raise InputError(f"{dataset} must have {count} test images for this; it has {len(images)}.")

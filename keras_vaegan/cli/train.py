@@ -74,7 +74,7 @@ def train(
     import keras
 
     from keras_vaegan import presets
-    from keras_vaegan.data import Batches, load
+    from keras_vaegan.data import Batches
 
     recipe = _recipe(key, dataset, config)
     asked = {
@@ -94,7 +94,7 @@ def train(
     training = recipe["training"]
     name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
     folder = _claim_folder(output, name, overwrite)
-    data = load(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
+    data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
     keras.utils.set_random_seed(seed)
     model = presets.build(recipe, data.image_shape, seed)
     batches = Batches(*data.train, batch_size=training["batch_size"], seed=seed, augment=augment)
