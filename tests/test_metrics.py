@@ -2,16 +2,22 @@
 
 import numpy as np
 import pytest
-from scipy import linalg, ndimage, spatial
+from scipy import linalg, ndimage, spatial, stats
 
 from keras_vaegan import InputError
 from keras_vaegan.data import load
 from keras_vaegan.metrics import (
     Moments,
+    active_units,
+    bits_per_dimension,
     frechet_distance,
     kernel_distance,
+    kl_per_dimension,
     laplacian_variance,
+    mean_squared_error,
+    peak_signal_to_noise_ratio,
     precision_recall_density_coverage,
+    structural_similarity,
 )
 
 
@@ -152,3 +158,75 @@ def test_copies_of_one_image_cover_almost_nothing():
 def test_sets_that_cannot_be_compared_are_refused(measure, a, b, said):
     with pytest.raises(InputError, match=said):
         measure(a, b)
+
+
+# ---- reconstructions ----
+
+
+def pairs(shape=(2, 13, 14, 2)):
+    generator = np.random.default_rng(0)
+    images = generator.random(shape)
+    return images, np.clip(images + 0.2 * generator.standard_normal(shape), 0, 1)
+
+
+def test_errors_and_signal_to_noise_are_their_formulas():
+    x, y = pairs()
+    squared = [np.mean((a - b) ** 2) for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(mean_squared_error(x, y), squared)
+    np.testing.assert_allclose(peak_signal_to_noise_ratio(x, y), 20 * np.log10(1 / np.sqrt(squared)))
+    assert np.all(np.isinf(peak_signal_to_noise_ratio(x, x)))
+
+
+def test_similarity_is_that_of_weighted_windows():
+    x, y = pairs()
+    offsets = np.arange(-5, 6)
+    window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    window /= window.sum()
+    expected = np.zeros((2, 3, 4, 2))
+    for n, i, j, c in np.ndindex(expected.shape):
+        a, b = x[n, i : i + 11, j : j + 11, c], y[n, i : i + 11, j : j + 11, c]
+        mean_a, mean_b = (window * a).sum(), (window * b).sum()
+        var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+        cov = (window * (a - mean_a) * (b - mean_b)).sum()
+        luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
+        expected[n, i, j, c] = luminance * (2 * cov + 9e-4) / (var_a + var_b + 9e-4)
+    np.testing.assert_allclose(structural_similarity(x, y), expected.mean(axis=(1, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(structural_similarity(x, x), 1.0)
+
+
+def test_similarity_ranks_a_blurred_image_below_a_brighter_one():
+    images = load("digits").test[0]
+    blurred = ndimage.gaussian_filter(images, (0, 2, 2, 0))
+    brighter = np.clip(images * 1.05, 0, 1)
+    assert (
+        structural_similarity(images, brighter).mean() > structural_similarity(images, blurred).mean() + 0.1
+    )
+
+
+@pytest.mark.parametrize("measure", [mean_squared_error, structural_similarity])
+def test_images_of_other_shapes_are_refused(measure):
+    with pytest.raises(InputError, match="same shape"):
+        measure(np.zeros((2, 12, 12, 1)), np.zeros((2, 12, 11, 1)))
+    with pytest.raises(InputError, match="11 pixels"):
+        structural_similarity(np.zeros((2, 10, 12, 1)), np.zeros((2, 10, 12, 1)))
+
+
+# ---- codes ----
+
+
+def test_kl_per_dimension_is_the_integral():
+    mean, log_variance = np.array([[0.5, -1.0]]), np.array([[0.2, -0.7]])
+    z = np.linspace(-12, 12, 200_001)[:, None]
+    q = stats.norm(mean, np.exp(log_variance / 2))
+    integral = np.trapezoid(q.pdf(z) * (q.logpdf(z) - stats.norm.logpdf(z)), z, axis=0)
+    np.testing.assert_allclose(kl_per_dimension(mean, log_variance), integral, rtol=1e-6)
+
+
+def test_units_are_active_when_their_mean_moves():
+    generator = np.random.default_rng(0)
+    means = generator.standard_normal((5000, 4)) * [1.0, 0.2, 0.05, 0.0] + 3.0
+    assert active_units(means) == 2
+
+
+def test_a_bit_is_a_coin_per_pixel():
+    assert bits_per_dimension(28 * 28 * np.log(2.0), (28, 28, 1)) == pytest.approx(1.0)

@@ -6,12 +6,24 @@ from keras_vaegan.metrics.distances import (
     kernel_distance,
     precision_recall_density_coverage,
 )
+from keras_vaegan.metrics.latent import active_units, bits_per_dimension, kl_per_dimension
+from keras_vaegan.metrics.reconstruction import (
+    mean_squared_error,
+    peak_signal_to_noise_ratio,
+    structural_similarity,
+)
 from keras_vaegan.metrics.sharpness import laplacian_variance
 
 __all__ = [
     "Moments",
+    "active_units",
+    "bits_per_dimension",
     "frechet_distance",
     "kernel_distance",
+    "kl_per_dimension",
     "laplacian_variance",
+    "mean_squared_error",
+    "peak_signal_to_noise_ratio",
     "precision_recall_density_coverage",
+    "structural_similarity",
 ]

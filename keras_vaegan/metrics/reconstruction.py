@@ -1,0 +1,57 @@
+"""How near reconstructions are to their images, both `(N, H, W, C)` in [0, 1]."""
+
+import numpy as np
+from scipy import ndimage
+
+from keras_vaegan.errors import InputError
+
+WINDOW_SIGMA, WINDOW_RADIUS = 1.5, 5  # the 11x11 window of Wang et al. 2004
+STABILISERS = 0.01**2, 0.03**2
+
+
+def mean_squared_error(images, reconstructions):
+    """Mean squared difference of each pair, `(N,)`, in squared pixel values."""
+    x, y = _pairs(images, reconstructions)
+    return np.square(x - y).mean(axis=(1, 2, 3))
+
+
+def peak_signal_to_noise_ratio(images, reconstructions):
+    """10 log10(1 / mean squared error) of each pair, `(N,)`, in decibels; infinite for equal ones."""
+    with np.errstate(divide="ignore"):
+        return -10.0 * np.log10(mean_squared_error(images, reconstructions))
+
+
+def structural_similarity(images, reconstructions):
+    """Structural similarity of each pair, `(N,)`, at most 1 (Wang et al. 2004, eq. 13).
+
+    Gaussian window of standard deviation 1.5 and 11 pixels, mean over the positions where the
+    window lies inside the image, and over channels; images must have 11 pixels a side.
+    """
+    x, y = _pairs(images, reconstructions)
+    if min(x.shape[1:3]) <= 2 * WINDOW_RADIUS:
+        raise InputError(f"images must have 11 pixels a side for their similarity; received {x.shape}.")
+    mean_x, mean_y = _windowed(x), _windowed(y)
+    variance_x, variance_y = _windowed(x * x) - mean_x**2, _windowed(y * y) - mean_y**2
+    covariance = _windowed(x * y) - mean_x * mean_y
+    a, b = STABILISERS
+    similarity = (2 * mean_x * mean_y + a) * (2 * covariance + b)
+    similarity /= (mean_x**2 + mean_y**2 + a) * (variance_x + variance_y + b)
+    return similarity.mean(axis=(1, 2, 3))
+
+
+def _windowed(x):
+    """Weighted means over the window, where it lies inside."""
+    for axis in (1, 2):
+        x = ndimage.gaussian_filter1d(x, WINDOW_SIGMA, axis=axis, radius=WINDOW_RADIUS)
+    inside = slice(WINDOW_RADIUS, -WINDOW_RADIUS)
+    return x[:, inside, inside]
+
+
+def _pairs(images, reconstructions):
+    x, y = np.asarray(images, "float64"), np.asarray(reconstructions, "float64")
+    if x.ndim != 4 or not len(x) or x.shape != y.shape:
+        raise InputError(
+            f"images and reconstructions must be (N, H, W, C) of the same shape; "
+            f"received {x.shape} and {y.shape}."
+        )
+    return x, y
