@@ -1,18 +1,24 @@
 """What every model with a latent code offers: the verbs, the prior, the seed."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.training.multi_player import MultiPlayerModel
+from keras_vaegan.typing import Tensor
 
 NOISE_BLOCK = 256
+NUM_WEIGHED = 10_000  # images that are in memory at a time for the importance-weighted bound
 
 
-def prior_noise(num_images, shape, seed, start=0):
+def prior_noise(num_images: int, shape: Sequence[int], seed: int, start: int = 0) -> np.ndarray:
     """Standard normal noise `(num_images, *shape)` float32 for images `start`, `start + 1`, ...
 
     Row i depends on `seed` and i alone: it is drawn in NumPy in fixed blocks, so it is the
@@ -30,22 +36,37 @@ def prior_noise(num_images, shape, seed, start=0):
 class LatentVariableModel(MultiPlayerModel):
     """A model with codes z of dimension Z and images x: p(x, z) and q(z|x).
 
-    A subclass gives, on tensors: `posterior(x)` -> distribution of z, and `likelihood(z)` ->
-    distribution of x. From these come the verbs on arrays, in batches: `encode`, `decode`,
-    `reconstruct`, `generate`, `interpolate`.
+    A subclass gives, on tensors: `posterior(x)` -> distribution of z, `likelihood(z)` ->
+    distribution of x, and `observed(logits)`, the latter from the decoder's outputs. From these
+    come the verbs on arrays, in batches: `encode`, `decode`, `reconstruct`, `generate`,
+    `interpolate`, `log_likelihood`.
     """
 
-    def __init__(self, seed=None, **kwargs):
+    if TYPE_CHECKING:  # what a subclass gives
+        encoder: keras.Model
+        decoder: keras.Model
+
+        @property
+        def image_shape(self) -> tuple[int, ...]: ...
+
+        @property
+        def latent_dim(self) -> int: ...
+
+        def posterior(self, x: Tensor, training: bool = False) -> Any: ...
+
+        def likelihood(self, z: Tensor, training: bool = False) -> Any: ...
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Keras saves no seed states; without this one a loaded model would repeat its noise."""
         super().save_own_variables(store)
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Restore what `save_own_variables` wrote."""
         store = {name: store[name] for name in store.keys()}
         self.seed_generator.state.assign(store.pop("seed_state"))
@@ -53,24 +74,24 @@ class LatentVariableModel(MultiPlayerModel):
 
     # ---- on tensors ----
 
-    def as_images(self, x):
+    def as_images(self, x: Tensor) -> Tensor:
         """Images as float in [0, 1]: integers are taken as 0 to 255 and scaled."""
         x = ops.convert_to_tensor(x)
         if "int" in keras.backend.standardize_dtype(x.dtype):
             return ops.cast(x, "float32") / 255.0
         return ops.cast(x, "float32")
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Reconstruction in pixels `(B, H, W, C)`: the mean of p(x|z) at the mean of q(z|x)."""
         return self.likelihood(self.posterior(self.as_images(x), training).mean, training).mean
 
-    def prior_sample(self, batch_size):
+    def prior_sample(self, batch_size: int) -> Tensor:
         """Codes `(B, Z)` from the prior N(0, I)."""
         return keras.random.normal((batch_size, self.latent_dim), dtype="float32", seed=self.seed_generator)
 
     # ---- training, on Keras' verbs ----
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train, as `keras.Model.fit`; arrays are checked first (`InputError` if they will not do)."""
         self._check_data(x, y)
         validation = kwargs.get("validation_data")
@@ -80,17 +101,17 @@ class LatentVariableModel(MultiPlayerModel):
             kwargs.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
         return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Report the epoch means of `log_names`, as `keras.Model.evaluate`."""
         self._check_data(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1]."""
         self._check_data(x, None)
         return super().predict(x, *args, **kwargs)
 
-    def _check_data(self, x, y, prefix=""):
+    def _check_data(self, x: Any, y: Any, prefix: str = "") -> None:
         if isinstance(x, np.ndarray):
             check_images(x, self.image_shape, f"{prefix}x")
             if y is not None:
@@ -98,7 +119,9 @@ class LatentVariableModel(MultiPlayerModel):
 
     # ---- the verbs, on arrays ----
 
-    def encode(self, x, sample=False, seed=None, batch_size=128):
+    def encode(
+        self, x: ArrayLike, sample: bool = False, seed: int | None = None, batch_size: int = 128
+    ) -> np.ndarray:
         """Codes of images.
 
         Args:
@@ -117,19 +140,20 @@ class LatentVariableModel(MultiPlayerModel):
         noise = prior_noise(len(x), q["mean"].shape[1:], _seed(seed))
         return q["mean"] + np.exp(0.5 * q["log_variance"]) * noise
 
-    def decode(self, z, batch_size=128):
+    def decode(self, z: ArrayLike, batch_size: int = 128) -> np.ndarray:
         """Images in pixels `(B, H, W, C)` float32 from codes `z` `(B, Z)`: the mean of p(x|z)."""
         z = np.asarray(z, "float32")
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise InputError(f"z must be codes of shape (B, {self.latent_dim}); received {z.shape}.")
-        logits = self._in_batches(self.decoder, z, batch_size)
-        return 0.5 * (1.0 + np.tanh(0.5 * logits))  # the logistic function, without overflow
+        return ops.convert_to_numpy(self.observed(self._in_batches(self.decoder, z, batch_size)).mean)
 
-    def reconstruct(self, x, batch_size=128):
+    def reconstruct(self, x: ArrayLike, batch_size: int = 128) -> np.ndarray:
         """Reconstructions `(B, H, W, C)` of images, as `predict` without its progress bar."""
         return self.decode(self.encode(x, batch_size=batch_size), batch_size)
 
-    def generate(self, num_images, seed=None, start=0, batch_size=128):
+    def generate(
+        self, num_images: int, seed: int | None = None, start: int = 0, batch_size: int = 128
+    ) -> np.ndarray:
         """Images from the prior.
 
         Args:
@@ -144,7 +168,9 @@ class LatentVariableModel(MultiPlayerModel):
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         return self.decode(prior_noise(num_images, (self.latent_dim,), _seed(seed), start), batch_size)
 
-    def interpolate(self, a, b, steps=8, path="linear"):
+    def interpolate(
+        self, a: ArrayLike, b: ArrayLike, steps: int = 8, path: Literal["linear", "spherical"] = "linear"
+    ) -> np.ndarray:
         """Images on the way from `a` to `b` in the space of codes.
 
         Args:
@@ -167,35 +193,67 @@ class LatentVariableModel(MultiPlayerModel):
         images = images.reshape(len(a), steps, *images.shape[1:])
         return images[0] if single else images
 
-    def _in_batches(self, network, inputs, batch_size):
+    def log_likelihood(self, x, num_samples=100, seed=0, batch_size=128):
+        """Importance-weighted bound on log p(x) (Burda et al. 2016, eq. 8).
+
+            log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x),  z_i ~ q(z|x)
+
+        Its mean rises with k towards log p(x); at k = 1 it is a draw of the evidence lower bound.
+
+        Args:
+            x: images `(B, H, W, C)`, float in [0, 1] or uint8.
+            num_samples: k, codes drawn for each image.
+            seed: of the draws; image i's depend on the seed and i alone.
+            batch_size: codes decoded at a time.
+
+        Returns:
+            `(B,)` float64, in nats.
+        """
+        x, k = self._array(x), whole_number("num_samples", num_samples, 1)
+        q, seed = self._in_batches(self.encoder, x, batch_size), _seed(seed)
+        mean, log_variance = (q[part].astype("float64") for part in ("mean", "log_variance"))
+        rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
+        for start in range(0, len(x), rows):
+            chunk = slice(start, start + rows)
+            noise = prior_noise(len(x[chunk]), (k, self.latent_dim), seed, start)
+            z = mean[chunk, None] + np.exp(0.5 * log_variance[chunk, None]) * noise
+            # log p(z) - log q(z|x); the constants cancel.
+            weights = 0.5 * (noise**2 + log_variance[chunk, None] - z**2).sum(axis=-1)
+            logits = self._in_batches(self.decoder, z.reshape(-1, self.latent_dim), batch_size)
+            log_p = self.observed(logits).log_prob(np.repeat(x[chunk], k, axis=0))
+            weights = weights + ops.convert_to_numpy(log_p).reshape(-1, k)
+            result[chunk] = np.logaddexp.reduce(weights, axis=1) - np.log(k)
+        return result
+
+    def _in_batches(self, network: keras.Model, inputs: np.ndarray, batch_size: int) -> Any:
         """The outputs of a network as arrays."""
         self.synchronize()
         return network.predict(inputs, batch_size=whole_number("batch_size", batch_size, 1), verbose=0)
 
-    def _array(self, x):
+    def _array(self, x: ArrayLike) -> np.ndarray:
         x = check_images(np.asarray(x), self.image_shape, "x")
         return x.astype("float32") / 255.0 if x.dtype.kind in "iu" else x
 
 
-def _first_two(data):
+def _first_two(data: Any) -> tuple[Any, Any]:
     """x and y of validation data, where they are arrays."""
     if isinstance(data, (tuple, list)):
         return (*data, None)[:2]
     return data, None
 
 
-def _seed(seed):
+def _seed(seed: int | None) -> int:
     """`seed` as a non-negative integer; a fresh one where none is given."""
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     return whole_number("seed", seed, 0)
 
 
-def _line(a, b, t):
+def _line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     return a + t * (b - a)
 
 
-def _arc(a, b, t):
+def _arc(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     length_a, length_b = (np.linalg.norm(z, axis=-1, keepdims=True) + 1e-12 for z in (a, b))
     cosine = np.clip(np.sum(a * b, axis=-1, keepdims=True) / (length_a * length_b), -1.0, 1.0)
     angle = np.maximum(np.arccos(cosine), 1e-6)

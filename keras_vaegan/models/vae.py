@@ -1,6 +1,7 @@
 """The variational auto-encoder (Kingma and Welling 2014)."""
 
 import math
+from typing import Any, Literal, Self
 
 import keras
 from keras import ops
@@ -10,6 +11,7 @@ from keras_vaegan.distributions import Bernoulli, DiagonalNormal
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.training.multi_player import Losses
+from keras_vaegan.typing import Tensor
 
 LIKELIHOODS = ("bernoulli", "gaussian")
 
@@ -36,16 +38,16 @@ class VAE(LatentVariableModel):
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        likelihood="bernoulli",
-        noise_scale=0.1,
-        beta=1.0,
-        free_bits=0.0,
-        annealing_steps=0,
-        seed=None,
-        **kwargs,
-    ):
+        encoder: keras.Model,
+        decoder: keras.Model,
+        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        noise_scale: float = 0.1,
+        beta: float = 1.0,
+        free_bits: float = 0.0,
+        annealing_steps: int = 0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(seed=seed, **kwargs)
         self.encoder, self.decoder = encoder, decoder
         self.observation = choose("likelihood", likelihood, LIKELIHOODS)
@@ -56,25 +58,28 @@ class VAE(LatentVariableModel):
         self._check_networks()
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """`(H, W, C)`."""
         return tuple(self.encoder.input_shape[1:])
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int:
         """Z, the dimension of a code."""
         return self.decoder.input_shape[-1]
 
     # ---- p and q ----
 
-    def posterior(self, x, training=False):
+    def posterior(self, x: Tensor, training: bool = False) -> DiagonalNormal:
         """q(z|x) of images `(B, H, W, C)` in [0, 1]: a `DiagonalNormal` `(B, Z)`."""
         parameters = self.encoder(x, training=training)
         return DiagonalNormal(parameters["mean"], parameters["log_variance"])
 
-    def likelihood(self, z, training=False):
+    def likelihood(self, z: Tensor, training: bool = False) -> Bernoulli | DiagonalNormal:
         """p(x|z) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
-        logits = self.decoder(z, training=training)
+        return self.observed(self.decoder(z, training=training))
+
+    def observed(self, logits):
+        """p(x|z) from the decoder's logits `(B, H, W, C)`."""
         if self.observation == "bernoulli":
             return Bernoulli(logits)
         mean = ops.sigmoid(ops.cast(logits, "float32"))
@@ -82,29 +87,29 @@ class VAE(LatentVariableModel):
 
     # ---- training ----
 
-    def player_networks(self):
+    def player_networks(self) -> dict[str, list[keras.Model]]:
         return {"generator": [self.encoder, self.decoder]}
 
     @property
-    def log_names(self):
+    def log_names(self) -> tuple[str, ...]:
         return ("loss", "kl", "reconstruction")
 
-    def default_optimizers(self):
+    def default_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
         return {"generator": keras.optimizers.Adam(1e-3)}
 
-    def compute_losses(self, x, y=None, training=False):
+    def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_images(x)
         q = self.posterior(x, training)
         p = self.likelihood(q.sample(self.seed_generator), training)
         logs = self.bound(x, q, p)
         return Losses({"generator": self.weighted_kl(q, training) + logs["reconstruction"]}, logs)
 
-    def bound(self, x, q, p):
+    def bound(self, x: Tensor, q: DiagonalNormal, p: Bernoulli | DiagonalNormal) -> dict[str, Tensor]:
         """The negative bound and its two parts, `{name: (B,)}` in nats."""
         kl, reconstruction = q.kl(), -p.log_prob(x)
         return {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
 
-    def weighted_kl(self, q, training):
+    def weighted_kl(self, q: DiagonalNormal, training: bool) -> Tensor:
         """The KL as it is descended: with free bits, times beta, which rises at first. `(B,)`"""
         kl = losses.free_bits(q.kl_per_dimension(), self.free_bits) if self.free_bits else q.kl()
         beta = self.beta
@@ -115,7 +120,7 @@ class VAE(LatentVariableModel):
 
     # ---- configuration ----
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "decoder": keras.saving.serialize_keras_object(self.decoder),
@@ -130,14 +135,14 @@ class VAE(LatentVariableModel):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         restored = {
             key: keras.saving.deserialize_keras_object(value) if isinstance(value, dict) else value
             for key, value in config.items()
         }
         return cls(**restored)
 
-    def _check_networks(self):
+    def _check_networks(self) -> None:
         outputs = self.encoder.output
         if not isinstance(outputs, dict) or not {"mean", "log_variance"} <= set(outputs):
             raise InputError("encoder must give a dictionary with 'mean' and 'log_variance'.")
@@ -153,7 +158,7 @@ class VAE(LatentVariableModel):
             )
 
 
-def at_least(argument, value, minimum):
+def at_least(argument: str, value: float, minimum: float) -> float:
     """Return `value`, a number of at least `minimum`, or raise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= minimum:
         raise InputError(f"{argument} must be a number of at least {minimum}; received {value!r}.")

@@ -4,6 +4,8 @@ Larsen et al. 2015, "Autoencoding beyond pixels using a learned similarity metri
 Fang and Ju 2016, "When Variational Auto-encoders meet Generative Adversarial Networks".
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -12,6 +14,7 @@ from keras_vaegan.errors import InputError
 from keras_vaegan.models.vae import VAE, at_least
 from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
+from keras_vaegan.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -48,17 +51,17 @@ class VAEGAN(VAE):
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        discriminator,
-        gamma=1.0,
-        pixel_weight=0.0,
-        three_players=False,
-        label_smoothing=0.0,
-        r1=0.0,
-        margin=None,
-        **kwargs,
-    ):
+        encoder: keras.Model,
+        decoder: keras.Model,
+        discriminator: keras.Model,
+        gamma: float = 1.0,
+        pixel_weight: float = 0.0,
+        three_players: bool = False,
+        label_smoothing: float = 0.0,
+        r1: float = 0.0,
+        margin: tuple[float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(encoder, decoder, **kwargs)
         self.discriminator = discriminator
         self.gamma = at_least("gamma", gamma, 0.0)
@@ -73,7 +76,7 @@ class VAEGAN(VAE):
 
     # ---- players ----
 
-    def player_networks(self):
+    def player_networks(self) -> dict[str, list[keras.Model]]:
         if self.three_players:
             generators = {"encoder": [self.encoder], "generator": [self.decoder]}
         else:
@@ -81,15 +84,15 @@ class VAEGAN(VAE):
         return {**generators, "discriminator": [self.discriminator]}
 
     @property
-    def log_names(self):
+    def log_names(self) -> tuple[str, ...]:
         return (*super().log_names, *self.players, "feature_matching", "d_real", "d_fake")
 
-    def default_optimizers(self):
+    def default_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
         return {player: keras.optimizers.Adam(1e-4, beta_1=0.5) for player in self.players}
 
     # ---- the game ----
 
-    def compute_losses(self, x, y=None, training=False):
+    def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_images(x)
         q = self.posterior(x, training)
         p = self.likelihood(q.sample(self.seed_generator), training)
@@ -126,19 +129,19 @@ class VAEGAN(VAE):
         }
         return Losses(players, logs, self._active(real_cost, prior_cost) if training else {})
 
-    def _judge_real(self, x, training):
+    def _judge_real(self, x: Tensor, training: bool) -> tuple[dict[str, Tensor], Tensor]:
         """D's verdict on real images, and the R1 penalty `(B,)` (0 where it is off)."""
         if not (self.r1 and training):
             return self.discriminator(x, training=training), 0.0
 
-        def logits(x):
+        def logits(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             verdict = self.discriminator(x, training=training)
             return verdict["logits"], verdict
 
         gradient, verdict = input_gradient(logits, x)
         return verdict, losses.gradient_penalty(gradient)
 
-    def _active(self, real_cost, prior_cost):
+    def _active(self, real_cost: Tensor, prior_cost: Tensor) -> dict[str, Tensor]:
         """Who moves in this step, `{player: boolean scalar}`; nobody is named without margins."""
         if self.margin is None:
             return {}
@@ -154,7 +157,7 @@ class VAEGAN(VAE):
 
     # ---- configuration ----
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "gamma": self.gamma,
@@ -165,7 +168,7 @@ class VAEGAN(VAE):
             "margin": self.margin,
         }
 
-    def _check_discriminator(self):
+    def _check_discriminator(self) -> None:
         outputs = self.discriminator.output
         if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
             raise InputError("discriminator must give a dictionary with 'logits' and 'features'.")
@@ -178,7 +181,7 @@ class VAEGAN(VAE):
             raise InputError(f"discriminator must give one logit; received {outputs['logits'].shape[1:]}.")
 
 
-def _pair(argument, values):
+def _pair(argument: str, values: Any) -> tuple[float, ...]:
     """Two numbers of at least 0, as a tuple, or raise."""
     if not isinstance(values, (tuple, list)) or len(values) != 2:
         raise InputError(f"{argument} must be (equilibrium, margin); received {values!r}.")
