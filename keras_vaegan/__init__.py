@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keras_vaegan.models import VAE, VAEGAN
 
 # Public name -> module that has it; None for the modules themselves.
-_PUBLIC = {
+_PUBLIC: dict[str, str | None] = {
     "VAE": "models",
     "VAEGAN": "models",
     "InputError": "errors",
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _PUBLIC[name] is None:
@@ -53,11 +53,11 @@ def __getattr__(name):
     return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def _is_command_line():
+def _is_command_line() -> bool:
     words = {pathlib.PurePath(word).stem.replace("-", "_") for word in sys.orig_argv[1:3]}
     return __name__ in words
 

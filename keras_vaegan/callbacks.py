@@ -1,9 +1,11 @@
 """Keras callbacks that fill a run folder while a model trains."""
 
 import csv
+import os
 import pathlib
 import signal
 import threading
+from typing import Any
 
 import keras
 
@@ -20,11 +22,11 @@ class SampleGrids(keras.callbacks.Callback):
         seed: of the noise.
     """
 
-    def __init__(self, folder, num_images=64, seed=0):
+    def __init__(self, folder: str | os.PathLike[str], num_images: int = 64, seed: int = 0) -> None:
         super().__init__()
         self.folder, self.num_images, self.seed = pathlib.Path(folder), num_images, seed
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         images = self.model.generate(self.num_images, seed=self.seed)
         plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png")
 
@@ -37,11 +39,11 @@ class Checkpoints(keras.callbacks.Callback):
         keep: how many stay.
     """
 
-    def __init__(self, folder, keep=2):
+    def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
         super().__init__()
         self.folder, self.keep = pathlib.Path(folder), keep
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with atomic_path(self.folder / f"epoch_{epoch + 1:04d}.keras") as temporary:
             self.model.save(temporary)
         for old in sorted(self.folder.glob("epoch_*.keras"))[: -self.keep]:
@@ -55,11 +57,12 @@ class HistoryFile(keras.callbacks.Callback):
         path: of the file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        self.path, self.rows = pathlib.Path(path), []
+        self.path = pathlib.Path(path)
+        self.rows: list[dict[str, Any]] = []
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
         with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.rows[0]), restval="", extrasaction="ignore")
@@ -67,7 +70,7 @@ class HistoryFile(keras.callbacks.Callback):
             writer.writerows(self.rows)
 
     @property
-    def columns(self):
+    def columns(self) -> dict[str, list[float]]:
         """`{log name: [value of each epoch]}`."""
         return {name: [row[name] for row in self.rows] for name in (self.rows[0] if self.rows else ())}
 
@@ -79,25 +82,25 @@ class StopOnInterrupt(keras.callbacks.Callback):
         interrupted: whether it came. A second one raises KeyboardInterrupt, as usual.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.interrupted = False
-        self._previous = None
+        self._previous: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._stop)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.restore()
 
-    def restore(self):
+    def restore(self) -> None:
         """Give the signal back to whoever had it."""
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
             self._previous = None
 
-    def _stop(self, number, frame):
+    def _stop(self, number: int, frame: Any) -> None:
         self.interrupted = True
         self.model.stop_training = True
         self.restore()

@@ -7,14 +7,17 @@ Parameters are taken to float32, whatever the precision of the networks that mad
 
 import dataclasses
 import math
+from typing import Any, Self
 
 import keras
 from keras import ops
 
+from keras_vaegan.typing import Tensor
+
 LOG_2PI = math.log(2.0 * math.pi)
 
 
-def sum_event(x):
+def sum_event(x: Tensor) -> Tensor:
     """Sum over all axes but the first: `(B, ...)` -> `(B,)`."""
     return ops.sum(ops.reshape(x, (ops.shape(x)[0], -1)), axis=-1)
 
@@ -22,7 +25,7 @@ def sum_event(x):
 class Distribution:
     """What all distributions have: float32 parameters, `log_prob`, `sample`, `mean`, `entropy`."""
 
-    def __post_init__(self):
+    def __post_init__(self: Any) -> None:
         for field in dataclasses.fields(self):
             value = ops.cast(getattr(self, field.name), "float32")
             object.__setattr__(self, field.name, value)
@@ -36,28 +39,28 @@ class Bernoulli(Distribution):
     negative cross-entropy, the usual likelihood of the VAE literature.
     """
 
-    logits: object
+    logits: Tensor
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         """Probability of one, `(B, ...)`."""
         return ops.sigmoid(self.logits)
 
-    def log_prob(self, value):
+    def log_prob(self, value: Tensor) -> Tensor:
         """log p(value) in nats, `(B,)`."""
         value = ops.cast(value, "float32")
         return sum_event(value * self.logits - ops.softplus(self.logits))
 
-    def sample(self, seed=None):
+    def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A draw of zeros and ones, `(B, ...)`."""
         uniform = keras.random.uniform(ops.shape(self.logits), dtype="float32", seed=seed)
         return ops.cast(uniform < self.mean, "float32")
 
-    def entropy(self):
+    def entropy(self) -> Tensor:
         """Entropy in nats, `(B,)`."""
         return sum_event(ops.softplus(self.logits) - self.logits * self.mean)
 
-    def kl(self, other):
+    def kl(self, other: "Bernoulli") -> Tensor:
         """KL(self || other) in nats, `(B,)`, to another Bernoulli."""
         difference = self.mean * (self.logits - other.logits)
         return sum_event(difference - ops.softplus(self.logits) + ops.softplus(other.logits))
@@ -67,33 +70,33 @@ class Bernoulli(Distribution):
 class DiagonalNormal(Distribution):
     """Normal variables with diagonal covariance, by `mean` and `log_variance`, both `(B, ...)`."""
 
-    mean: object
-    log_variance: object
+    mean: Tensor
+    log_variance: Tensor
 
     @classmethod
-    def standard_like(cls, other):
+    def standard_like(cls, other: "Bernoulli | Categorical | DiagonalNormal") -> Self:
         """N(0, I) of the shape of `other`."""
         return cls(ops.zeros_like(other.mean), ops.zeros_like(other.mean))
 
-    def log_prob(self, value):
+    def log_prob(self, value: Tensor) -> Tensor:
         """log p(value) in nats, `(B,)`."""
         squared = ops.square(ops.cast(value, "float32") - self.mean) * ops.exp(-self.log_variance)
         return -0.5 * sum_event(squared + self.log_variance + LOG_2PI)
 
-    def sample(self, seed=None):
+    def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A reparametrised draw (Kingma and Welling 2014, section 2.4), `(B, ...)`."""
         noise = keras.random.normal(ops.shape(self.mean), dtype="float32", seed=seed)
         return self.mean + ops.exp(0.5 * self.log_variance) * noise
 
-    def entropy(self):
+    def entropy(self) -> Tensor:
         """Differential entropy in nats, `(B,)`."""
         return 0.5 * sum_event(self.log_variance + LOG_2PI + 1.0)
 
-    def kl(self, other=None):
+    def kl(self, other: "DiagonalNormal | None" = None) -> Tensor:
         """KL(self || other) in nats, `(B,)`; `other` is N(0, I) when not given."""
         return sum_event(self.kl_per_dimension(other))
 
-    def kl_per_dimension(self, other=None):
+    def kl_per_dimension(self, other: "DiagonalNormal | None" = None) -> Tensor:
         """KL(self || other) of each variable, in nats, `(B, ...)`."""
         if other is None:
             return 0.5 * (ops.square(self.mean) + ops.exp(self.log_variance) - 1.0 - self.log_variance)
@@ -106,23 +109,23 @@ class DiagonalNormal(Distribution):
 class Categorical(Distribution):
     """One of `K` classes, by `logits` `(B, K)`; values are one-hot `(B, K)`."""
 
-    logits: object
+    logits: Tensor
 
     @property
-    def log_probabilities(self):
+    def log_probabilities(self) -> Tensor:
         """Normalised log-probabilities, `(B, K)`."""
         return ops.log_softmax(self.logits, axis=-1)
 
     @property
-    def mean(self):
+    def mean(self) -> Tensor:
         """Probabilities, `(B, K)`."""
         return ops.softmax(self.logits, axis=-1)
 
-    def log_prob(self, value):
+    def log_prob(self, value: Tensor) -> Tensor:
         """log p(value) of a one-hot value, in nats, `(B,)`."""
         return ops.sum(ops.cast(value, "float32") * self.log_probabilities, axis=-1)
 
-    def sample(self, seed=None):
+    def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A one-hot draw, `(B, K)`, by the Gumbel-max trick."""
         tiny = 1e-7
         uniform = keras.random.uniform(
@@ -131,10 +134,10 @@ class Categorical(Distribution):
         index = ops.argmax(self.logits - ops.log(-ops.log(uniform)), axis=-1)
         return ops.one_hot(index, self.logits.shape[-1], dtype="float32")
 
-    def entropy(self):
+    def entropy(self) -> Tensor:
         """Entropy in nats, `(B,)`."""
         return -ops.sum(self.mean * self.log_probabilities, axis=-1)
 
-    def kl(self, other):
+    def kl(self, other: "Categorical") -> Tensor:
         """KL(self || other) in nats, `(B,)`, to another Categorical."""
         return ops.sum(self.mean * (self.log_probabilities - other.log_probabilities), axis=-1)

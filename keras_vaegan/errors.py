@@ -1,7 +1,11 @@
 """The error for bad input, and the suggestion of a nearest name."""
 
 import difflib
+from collections.abc import Collection, Iterable
 from numbers import Integral
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -12,7 +16,7 @@ class InputError(ValueError):
     """
 
 
-def unknown_name(argument, received, allowed):
+def unknown_name(argument: str, received: object, allowed: Iterable[Any]) -> InputError:
     """Return an `InputError` for a name outside `allowed`, with the nearest right one.
 
     Args:
@@ -27,14 +31,14 @@ def unknown_name(argument, received, allowed):
     return InputError(f"{argument} must be one of {', '.join(allowed)}; received {received!r}.{hint}")
 
 
-def choose(argument, received, allowed):
+def choose(argument: str, received: T, allowed: Collection[Any]) -> T:
     """Return `received` if it is one of `allowed`, else raise the error of `unknown_name`."""
     if received not in allowed:
         raise unknown_name(argument, received, allowed)
     return received
 
 
-def whole_number(argument, received, least):
+def whole_number(argument: str, received: Any, least: int) -> int:
     """Return `received` as an int if it is a whole number of at least `least`, else raise."""
     if isinstance(received, bool) or not isinstance(received, Integral) or received < least:
         raise InputError(f"{argument} must be an integer of at least {least}; received {received!r}.")

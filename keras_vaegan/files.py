@@ -5,10 +5,12 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yield a temporary path beside `path`, of the same suffixes; rename it to `path` at the end.
 
     If the body raises, nothing is left and what was at `path` stays as it was.
@@ -28,7 +30,7 @@ def atomic_path(path):
             os.unlink(temporary)
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as readable JSON."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

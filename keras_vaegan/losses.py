@@ -7,9 +7,10 @@ mean over the batch last. D's logits are `(B, 1)`: log-odds that an image is rea
 from keras import ops
 
 from keras_vaegan.distributions import sum_event
+from keras_vaegan.typing import Tensor
 
 
-def free_bits(kl_per_dimension, minimum):
+def free_bits(kl_per_dimension: Tensor, minimum: float) -> Tensor:
     """KL with at least `minimum` nats per latent dimension: no gradient below it.
 
     The comparison is made on the batch mean of each dimension (Kingma et al. 2016,
@@ -26,28 +27,28 @@ def free_bits(kl_per_dimension, minimum):
     return sum_event(ops.where(average > minimum, kl_per_dimension, minimum))
 
 
-def binary_cross_entropy(logits, target):
+def binary_cross_entropy(logits: Tensor, target: float) -> Tensor:
     """Cross-entropy between D's verdict and `target` in [0, 1]: `(B, 1)` logits -> `(B,)`."""
     logits = ops.cast(logits, "float32")
     return sum_event(ops.softplus(logits) - target * logits)
 
 
-def judged_real(logits, target=1.0):
+def judged_real(logits: Tensor, target: float = 1.0) -> Tensor:
     """-log D: low when D takes the images for real. `target` below 1 smooths the label."""
     return binary_cross_entropy(logits, target)
 
 
-def judged_fake(logits):
+def judged_fake(logits: Tensor) -> Tensor:
     """-log(1 - D): low when D takes the images for fakes."""
     return binary_cross_entropy(logits, 0.0)
 
 
-def probability_real(logits):
+def probability_real(logits: Tensor) -> Tensor:
     """D(x), the probability that D gives to real: `(B, 1)` logits -> `(B,)`."""
     return ops.squeeze(ops.sigmoid(ops.cast(logits, "float32")), axis=-1)
 
 
-def feature_matching(features, target):
+def feature_matching(features: Tensor, target: Tensor) -> Tensor:
     """Half the summed squared difference of two feature maps `(B, ...)` -> `(B,)`.
 
     It is -log N(target | features, I) without its constant: the reconstruction loss of
@@ -57,6 +58,6 @@ def feature_matching(features, target):
     return 0.5 * sum_event(ops.square(difference))
 
 
-def gradient_penalty(gradient):
+def gradient_penalty(gradient: Tensor) -> Tensor:
     """Half the squared norm of dD/dx `(B, ...)` -> `(B,)`: the R1 penalty (Mescheder et al. 2018, eq. 9)."""
     return 0.5 * sum_event(ops.square(ops.cast(gradient, "float32")))

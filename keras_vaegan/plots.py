@@ -4,17 +4,25 @@ Images are `(N, H, W, C)` in [0, 1]. Nothing here imports a backend.
 """
 
 import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import PIL.Image
 
 PADDING = 2  # pixels between the images of a grid
 MIN_SIDE = 56  # images smaller than this are enlarged by a whole factor, so that they can be seen
 
 
-def grid(images, columns=None):
+def grid(images: ArrayLike, columns: int | None = None) -> np.ndarray:
     """One picture of many: `(N, H, W, C)` -> `(rows, columns)` on white, `(H', W', C)` float32.
 
     Args:
@@ -35,7 +43,7 @@ def grid(images, columns=None):
     return sheet.astype("float32")
 
 
-def as_picture(image):
+def as_picture(image: ArrayLike) -> "PIL.Image.Image":
     """A PIL picture of one image `(H, W, C)` in [0, 1].
 
     One channel is grey, three are RGB, four RGBA; two are shown as red and green.
@@ -50,7 +58,7 @@ def as_picture(image):
     return Image.fromarray(pixels)
 
 
-def save_grid(images, path, columns=None):
+def save_grid(images: ArrayLike, path: str | os.PathLike[str], columns: int | None = None) -> None:
     """Write a grid of images `(N, H, W, C)` as a PNG; small images are enlarged."""
     from PIL import Image
 
@@ -62,7 +70,9 @@ def save_grid(images, path, columns=None):
         picture.save(temporary)
 
 
-def save_reconstructions(images, reconstructions, path, columns=16):
+def save_reconstructions(
+    images: np.ndarray, reconstructions: np.ndarray, path: str | os.PathLike[str], columns: int = 16
+) -> None:
     """Write rows of images, each above its reconstructions; both `(N, H, W, C)`."""
     rows = []
     for i in range(0, len(images), columns):
@@ -73,14 +83,14 @@ def save_reconstructions(images, reconstructions, path, columns=16):
     save_grid(np.concatenate(rows), path, columns)
 
 
-def _filled(images, columns):
+def _filled(images: np.ndarray, columns: int) -> np.ndarray:
     missing = columns - len(images)
     return (
         np.concatenate([images, np.ones((missing, *images.shape[1:]), images.dtype)]) if missing else images
     )
 
 
-def save_curves(history, path):
+def save_curves(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str]) -> None:
     """Write the curves of a training, one panel for each quantity, with its validation.
 
     Args:
@@ -102,7 +112,7 @@ def save_curves(history, path):
     _save(figure, path)
 
 
-def latent_plane(codes):
+def latent_plane(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The plane to look at: for Z = 2 the plane itself, else that of the two principal axes.
 
     Args:
@@ -120,7 +130,12 @@ def latent_plane(codes):
     return origin, axes
 
 
-def save_latent_grid(decode, codes, path, steps=20):
+def save_latent_grid(
+    decode: Callable[[np.ndarray], np.ndarray],
+    codes: np.ndarray,
+    path: str | os.PathLike[str],
+    steps: int = 20,
+) -> None:
     """Write a grid of pictures decoded from a plane of the latent space.
 
     The steps are the quantiles of the normal distribution that the codes have on each axis.
@@ -140,7 +155,12 @@ def save_latent_grid(decode, codes, path, steps=20):
     save_grid(decode(origin + np.asarray(points, "float32") @ axes), path, columns=steps)
 
 
-def save_latent_means(codes, path, labels=None, class_names=None):
+def save_latent_means(
+    codes: np.ndarray,
+    path: str | os.PathLike[str],
+    labels: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
     """Write a scatter plot of posterior means `(N, Z)` in their plane, coloured by class `(N,)`."""
     origin, axes = latent_plane(codes)
     points = (codes - origin) @ axes.T
@@ -159,7 +179,9 @@ def save_latent_means(codes, path, labels=None, class_names=None):
     _save(figure, path)
 
 
-def _figure(columns, rows, size):
+def _figure(
+    columns: int, rows: int, size: tuple[float, float]
+) -> tuple["matplotlib.figure.Figure", np.ndarray]:
     """A figure of its own, without pyplot's global state or a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -170,7 +192,7 @@ def _figure(columns, rows, size):
     return figure, axes
 
 
-def _save(figure, path):
+def _save(figure: "matplotlib.figure.Figure", path: str | os.PathLike[str]) -> None:
     for axis in figure.axes:
         if not axis.has_data():
             axis.remove()

@@ -10,11 +10,16 @@ from keras_vaegan.metrics import (
     Moments,
     active_units,
     bits_per_dimension,
+    class_balance,
+    diversity_within_classes,
     frechet_distance,
     kernel_distance,
     kl_per_dimension,
+    label_agreement,
     laplacian_variance,
+    mean_pairwise_distance,
     mean_squared_error,
+    modes_covered,
     peak_signal_to_noise_ratio,
     precision_recall_density_coverage,
     structural_similarity,
@@ -230,3 +235,79 @@ def test_units_are_active_when_their_mean_moves():
 
 def test_a_bit_is_a_coin_per_pixel():
     assert bits_per_dimension(28 * 28 * np.log(2.0), (28, 28, 1)) == pytest.approx(1.0)
+
+
+# ---- classes ----
+
+
+def certain(classes, count=10):
+    """Probabilities of a classifier that is nearly certain."""
+    return np.eye(count)[classes] * 0.9 + 0.1 / count
+
+
+def test_agreement_is_counted_by_class():
+    seen, asked = np.array([0, 1, 1, 2, 0]), np.array([0, 1, 2, 2, 1])
+    result = label_agreement(certain(seen), asked)
+    assert result["agreement"] == pytest.approx(3 / 5)
+    np.testing.assert_allclose(result["per_class"][:3], [1.0, 0.5, 0.5])
+    assert np.isnan(result["per_class"][3:]).all()
+
+
+def test_shuffled_labels_agree_by_chance():
+    generator = np.random.default_rng(0)
+    seen, asked = generator.integers(0, 10, (2, 20_000))
+    assert label_agreement(certain(seen), asked)["agreement"] == pytest.approx(0.1, abs=0.01)
+
+
+def test_balance_is_the_entropy_of_the_classes_seen():
+    seen = np.repeat(np.arange(10), [5, 5, 10, 0, 0, 0, 0, 0, 0, 20])
+    balance = class_balance(certain(seen))
+    np.testing.assert_allclose(balance["histogram"], np.bincount(seen, minlength=10) / 40)
+    assert balance["entropy"] == pytest.approx(stats.entropy(balance["histogram"], base=10))
+    assert class_balance(certain(np.arange(10)))["entropy"] == pytest.approx(1.0)
+    assert class_balance(certain(np.zeros(10, int)))["entropy"] == 0.0
+
+
+def test_pairwise_distances_are_scipys():
+    x, _ = two_sets(rows=30)
+    assert mean_pairwise_distance(x, chunk=7) == pytest.approx(spatial.distance.pdist(x).mean())
+
+
+def test_one_image_with_noise_is_not_a_diverse_class():
+    generator = np.random.default_rng(0)
+    real, labels = generator.standard_normal((400, 8)), np.repeat([0, 1], 200)
+    real[labels == 1] += 3.0
+    alike = real[[0, 200]].repeat(100, axis=0) + 0.1 * generator.standard_normal((200, 8))
+    same = diversity_within_classes(real, labels, alike, np.repeat([0, 1], 100))
+    assert max(same["spread"].values()) < 0.2
+    assert max(same["coverage"].values()) < 0.2
+    other = generator.standard_normal((400, 8)) + 3.0 * (labels == 1)[:, None]
+    diverse = diversity_within_classes(real, labels, other, labels)
+    assert min(diverse["spread"].values()) > 0.9
+    assert min(diverse["coverage"].values()) > 0.8
+
+
+def test_a_class_that_is_missing_or_unlabelled_counts_as_not_covered():
+    real, labels = np.random.default_rng(0).standard_normal((40, 3)), np.repeat([0, 1], 20)
+    result = diversity_within_classes(real, labels, real, np.where(labels == 1, -1, 0))
+    assert (result["spread"][1], result["coverage"][1]) == (0.0, 0.0)
+    assert result["coverage"][0] == 1.0
+
+
+def test_modes_of_stacked_digits_are_counted():
+    generator = np.random.default_rng(0)
+    everything = modes_covered(generator.integers(0, 10, (200_000, 3)))
+    assert everything["modes"] == 1000
+    assert everything["kl"] == pytest.approx(0.0, abs=0.01)
+    two = modes_covered(np.array([[0, 0, 0], [9, 9, 9]] * 5))
+    assert two["modes"] == 2
+    assert two["kl"] == pytest.approx(np.log(500))
+
+
+def test_classes_that_cannot_be_are_refused():
+    with pytest.raises(InputError, match="labels must"):
+        label_agreement(certain(np.zeros(4, int)), [0, 1, 2, 10])
+    with pytest.raises(InputError, match="digits must"):
+        modes_covered(np.zeros((4, 2), int))
+    with pytest.raises(InputError, match="class 1 has 2"):
+        diversity_within_classes(np.eye(12), [0] * 10 + [1] * 2, np.zeros((3, 12)), [0, 0, 1])

@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
 
@@ -18,7 +20,9 @@ PROGRAM = "keras-vaegan"
 class Commands(click.Group):
     """A group that tells the nearest right name of an unknown command."""
 
-    def resolve_command(self, context, arguments):
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in self.commands:
             raise unknown_name("command", arguments[0], self.commands)
         return super().resolve_command(context, arguments)
@@ -34,7 +38,7 @@ for command in (train, generate, reconstruct, interpolate, models):
     cli.add_command(command)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
@@ -52,7 +56,7 @@ def main(arguments=None):
         sys.exit(130)
 
 
-def _fail(message):
+def _fail(message: object) -> NoReturn:
     click.echo(f"{PROGRAM}: error: {' '.join(str(message).split())}", err=True)
     # A closed pipe must not turn the exit code into a traceback.
     with contextlib.suppress(OSError):
@@ -60,6 +64,8 @@ def _fail(message):
     sys.exit(2)
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
+def _show_warning(
+    message: Warning | str, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
     if "keras_vaegan" in filename:
         click.echo(f"{PROGRAM}: warning: {' '.join(str(message).split())}", err=True)

@@ -8,10 +8,15 @@ import pathlib
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keras_vaegan.errors import InputError, choose, unknown_name
+
+if TYPE_CHECKING:
+    from keras_vaegan.data import ImageData
 
 BACKENDS = ("tensorflow", "jax", "torch")
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
@@ -20,7 +25,7 @@ DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 class GroupedOption(click.Option):
     """An option that stands under a heading of its own in `--help`."""
 
-    def __init__(self, *args, group=RUN, **kwargs):
+    def __init__(self, *args: Any, group: str = RUN, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
 
@@ -28,8 +33,8 @@ class GroupedOption(click.Option):
 class GroupedCommand(click.Command):
     """A command whose help lists its options by group, and that names the nearest right option."""
 
-    def format_options(self, context, formatter):
-        groups = {}
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(context):
             record = parameter.get_help_record(context)
             if record is not None:
@@ -39,7 +44,7 @@ class GroupedCommand(click.Command):
                 with formatter.section(f"{group} options"):
                     formatter.write_dl(groups[group])
 
-    def parse_args(self, context, arguments):
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         try:
             return super().parse_args(context, arguments)
         except click.NoSuchOption as error:
@@ -52,13 +57,13 @@ class Name(click.ParamType):
 
     name = "name"
 
-    def __init__(self, argument, allowed):
+    def __init__(self, argument: str, allowed: Iterable[str]) -> None:
         self.argument, self.allowed = argument, tuple(allowed)
 
-    def convert(self, value, parameter, context):
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
         return choose(self.argument, value, self.allowed)
 
-    def get_metavar(self, param, ctx):
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return "[" + "|".join(self.allowed) + "]"
 
 
@@ -67,7 +72,9 @@ class ImageSize(click.ParamType):
 
     name = "HxW"
 
-    def convert(self, value, parameter, context):
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         sizes = str(value).lower().split("x")
@@ -81,7 +88,9 @@ class Picture(click.ParamType):
 
     name = "file"
 
-    def convert(self, value, parameter, context):
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> pathlib.Path:
         path = pathlib.Path(value)
         if path.suffix not in (".png", ".npz"):
             raise InputError(f"--output must end in .png (a picture) or .npz (arrays); received {value!r}.")
@@ -90,7 +99,7 @@ class Picture(click.ParamType):
         return path
 
 
-def option(*names, **settings):
+def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     """`click.option` with a group and its default shown."""
     return click.option(
         *names, cls=GroupedOption, show_default=settings.pop("show_default", True), **settings
@@ -110,7 +119,7 @@ def _choose_backend(context, parameter, value):
     return value
 
 
-def load_keras():
+def load_keras() -> None:
     """Import Keras and its backend.
 
     TensorFlow writes lines about the processor on standard error whatever its log level; they
@@ -144,7 +153,7 @@ seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed
 picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
 
 
-def load_images(dataset, *arguments, **settings):
+def load_images(dataset: str, *arguments: Any, **settings: Any) -> "ImageData":
     """`keras_vaegan.data.load`, whose errors name the option in place of the argument."""
     from keras_vaegan.data import load
 
@@ -154,7 +163,7 @@ def load_images(dataset, *arguments, **settings):
         raise InputError(re.sub(r"^source\b", "--dataset", str(error))) from error
 
 
-def data_options(default, help):
+def data_options(default: str, help: str) -> Callable[[Any], Any]:
     """The options that say which images: `--dataset`, `--data-dir`, `--manual-dir`, `--image-size`."""
     added = (
         option("--dataset", "dataset", default=None, show_default=default, group=DATA, help=help),
@@ -163,7 +172,7 @@ def data_options(default, help):
         option("--image-size", type=ImageSize(), default=None, group=DATA, help="Scale the images to this."),
     )
 
-    def decorate(function):
+    def decorate(function: Any) -> Any:
         for decorator in reversed(added):
             function = decorator(function)
         return function

@@ -1,5 +1,9 @@
 """`generate`, `reconstruct` and `interpolate`: pictures or arrays from a trained model."""
 
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 import numpy as np
 
@@ -7,6 +11,9 @@ from keras_vaegan.cli import options
 from keras_vaegan.cli.options import GroupedCommand, option
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path
+
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
 
 BATCH = option("--batch-size", type=click.IntRange(1), default=128, help="Images computed at a time.")
 SOURCE = click.argument("source")
@@ -47,7 +54,7 @@ def reconstruct(source, dataset, data_dir, manual_dir, image_size, num_images, s
     model, metadata = _load(source)
     images = _test_images(model, metadata, dataset, data_dir, manual_dir, image_size, num_images, seed)
     arrays = {"images": images, "reconstructions": model.reconstruct(images, batch_size=batch_size)}
-    _write(output, arrays, lambda path: plots.save_reconstructions(*arrays.values(), path))
+    _write(output, arrays, lambda path: plots.save_reconstructions(images, arrays["reconstructions"], path))
 
 
 @click.command(cls=GroupedCommand)
@@ -73,14 +80,23 @@ def interpolate(source, dataset, data_dir, manual_dir, image_size, num_pairs, st
     _write(output, {"images": images}, lambda target: plots.save_grid(flat, target, columns=steps))
 
 
-def _load(source):
+def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
     options.load_keras()
     from keras_vaegan.presets import load_source
 
     return load_source(source)
 
 
-def _test_images(model, metadata, dataset, data_dir, manual_dir, image_size, count, seed):
+def _test_images(
+    model: "LatentVariableModel",
+    metadata: Mapping[str, Any],
+    dataset: str | None,
+    data_dir: str | None,
+    manual_dir: str | None,
+    image_size: tuple[int, int] | None,
+    count: int,
+    seed: int,
+) -> np.ndarray:
     """Images of the test split, drawn by the seed, of the size and channels that the model takes."""
     dataset = dataset or metadata.get("dataset")
     if dataset is None:
@@ -93,7 +109,11 @@ def _test_images(model, metadata, dataset, data_dir, manual_dir, image_size, cou
     return images[np.random.default_rng(seed).permutation(len(images))[:count]]
 
 
-def _write(output, arrays, save_picture=None):
+def _write(
+    output: pathlib.Path,
+    arrays: dict[str, Any],
+    save_picture: Callable[[pathlib.Path], None] | None = None,
+) -> None:
     """Write the arrays as `.npz`, or their picture: a grid of `images` where no other is given."""
     from keras_vaegan import plots
 

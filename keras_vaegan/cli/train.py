@@ -3,9 +3,12 @@
 import json
 import pathlib
 import shutil
+import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +17,10 @@ from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, opti
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path, write_json
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+
+if TYPE_CHECKING:
+    from keras_vaegan.data import Batches, ImageData
+    from keras_vaegan.models.latent import LatentVariableModel
 
 NUM_VIEWED = 2000  # images whose codes are drawn
 PRECISIONS = ("none", "bfloat16", "float16")
@@ -125,7 +132,7 @@ def models():
                 click.echo(f"{'':10}   {name}: {recipe['expect']}")
 
 
-def _recipe(key, dataset, config):
+def _recipe(key: str | None, dataset: str | None, config: pathlib.Path | None) -> dict[str, Any]:
     """The recipe that the command starts from, with the configuration file's changes."""
     from keras_vaegan import presets
 
@@ -145,7 +152,7 @@ def _recipe(key, dataset, config):
     return recipe
 
 
-def _read_config(path):
+def _read_config(path: pathlib.Path) -> dict[str, Any]:
     """A recipe, or part of one, from JSON or TOML; a run's `metadata.json` will do as well."""
     if not path.is_file():
         raise InputError(f"--config must be a file of JSON or TOML; there is none at {path}.")
@@ -161,7 +168,7 @@ def _read_config(path):
     return config
 
 
-def _leaves(tree, prefix=""):
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Full names and values of a nested dictionary."""
     for name, value in tree.items():
         if isinstance(value, dict):
@@ -170,7 +177,7 @@ def _leaves(tree, prefix=""):
             yield f"{prefix}{name}", value
 
 
-def _key_and_value(setting):
+def _key_and_value(setting: str) -> tuple[str, Any]:
     """`gamma=0.5` as a name and a value: JSON where it is JSON, text otherwise."""
     name, equals, text = setting.partition("=")
     if not equals or not name:
@@ -181,7 +188,7 @@ def _key_and_value(setting):
         return name.strip(), text
 
 
-def _claim_folder(output, name, overwrite):
+def _claim_folder(output: str | None, name: str, overwrite: bool) -> pathlib.Path:
     """A folder for the run that can be written to; an older run in it is left as it is."""
     from keras_vaegan.presets.folder import METADATA
 
@@ -200,7 +207,14 @@ def _claim_folder(output, name, overwrite):
     return folder
 
 
-def _fit(model, batches, data, epochs, folder, metadata):
+def _fit(
+    model: "LatentVariableModel",
+    batches: "Batches",
+    data: "ImageData",
+    epochs: int,
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+) -> None:
     """Train into the folder; whatever ends the training, what was learnt is saved."""
     from keras_vaegan import callbacks
     from keras_vaegan.presets.folder import METADATA
@@ -216,7 +230,7 @@ def _fit(model, batches, data, epochs, folder, metadata):
         epochs=epochs,
         validation_data=(data.validation[0],),
         validation_batch_size=batches.batch_size,
-        verbose=1 if click.get_text_stream("stdout").isatty() else 2,
+        verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
             callbacks.Checkpoints(folder / "checkpoints"),
             callbacks.SampleGrids(folder / "samples"),
@@ -236,7 +250,13 @@ def _fit(model, batches, data, epochs, folder, metadata):
     click.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
 
 
-def _finish(model, data, history, folder, metadata):
+def _finish(
+    model: "LatentVariableModel",
+    data: "ImageData",
+    history: Mapping[str, Sequence[float]],
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+) -> None:
     """Save the model and draw the pictures of a run."""
     from keras_vaegan import plots
     from keras_vaegan.presets import save_folder

@@ -1,6 +1,8 @@
 """Random changes of images, by the layers of KerasCV. Importing this imports TensorFlow."""
 
 import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import keras_cv
@@ -17,42 +19,42 @@ _lock = threading.Lock()
 class _Uniform(keras_cv.core.FactorSampler):
     """Factors from a NumPy generator: KerasCV's own samplers depend on all that was drawn before."""
 
-    def __init__(self, low, high, rng):
+    def __init__(self, low: float, high: float, rng: np.random.Generator) -> None:
         self.low, self.high, self.rng = low, high, rng
 
-    def __call__(self, shape=(), dtype="float32"):
+    def __call__(self, shape: Any = (), dtype: Any = "float32") -> Any:
         shape = tuple(int(size) for size in shape)
         return tf.constant(self.rng.uniform(self.low, self.high, shape), dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"low": self.low, "high": self.high}
 
 
-def _translation(rng, seed):
+def _translation(rng: np.random.Generator, seed: int) -> keras.Layer:
     # Whole pixels ("nearest"), up to 1/8 of a side.
     return keras_cv.layers.RandomTranslation(
         0.125, 0.125, interpolation="nearest", seed=seed, dtype="float32"
     )
 
 
-def _cutout(rng, seed):
+def _cutout(rng: np.random.Generator, seed: int) -> keras.Layer:
     side = _Uniform(0.2, 0.5, rng)
     return keras_cv.layers.RandomCutout(side, side, seed=seed, dtype="float32")
 
 
-def _rotation(rng, seed):
+def _rotation(rng: np.random.Generator, seed: int) -> keras.Layer:
     return keras_cv.layers.RandomRotation(0.04, seed=seed, dtype="float32")  # of a full turn: 14 degrees
 
 
-def _zoom(rng, seed):
+def _zoom(rng: np.random.Generator, seed: int) -> keras.Layer:
     return keras_cv.layers.RandomZoom(0.1, seed=seed, dtype="float32")
 
 
-def _flip(rng, seed):
+def _flip(rng: np.random.Generator, seed: int) -> keras.Layer:
     return keras_cv.layers.RandomFlip("horizontal", seed=seed, dtype="float32")
 
 
-def _brightness(rng, seed):
+def _brightness(rng: np.random.Generator, seed: int) -> keras.Layer:
     return keras_cv.layers.RandomBrightness(_Uniform(-0.2, 0.2, rng), (0, 1), seed=seed, dtype="float32")
 
 
@@ -67,7 +69,7 @@ AUGMENTATIONS = {
 }
 
 
-def augment_images(images, names, key):
+def augment_images(images: np.ndarray, names: Iterable[str], key: int | Sequence[int]) -> np.ndarray:
     """Return images changed by the named layers, in that order.
 
     Args:

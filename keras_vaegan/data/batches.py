@@ -1,9 +1,12 @@
 """`Batches`: batches whose order can be resumed, with augmentation."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
@@ -40,7 +43,15 @@ class Batches(keras.utils.PyDataset):
         InputError: an argument that cannot be used.
     """
 
-    def __init__(self, x, y=None, batch_size=128, shuffle=True, seed=0, augment=None):
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike | None = None,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        seed: int = 0,
+        augment: str | Iterable[str] | None = None,
+    ) -> None:
         super().__init__()
         self.x = check_images(x)
         self.y = None if y is None else check_labels(y, len(self.x))
@@ -49,15 +60,15 @@ class Batches(keras.utils.PyDataset):
         self.seed = whole_number("seed", seed, 0)
         self.augment = _parse_augment(augment)
         self.epoch = 0
-        self._order = (None, None)
+        self._order: tuple[int | None, Any] = (None, None)
         self._drawn = 0
         self._begun = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         return math.ceil(len(self.x) / self.batch_size)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Return batch `index` of this epoch."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
@@ -70,11 +81,11 @@ class Batches(keras.utils.PyDataset):
         self._drawn += 1
         return (x,) if self.y is None else (x, self.y[chosen])
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Note that `fit` begins a pass."""
         self._begun = True
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Move on to the next epoch, if the pass is complete.
 
         Keras calls this without a pass, too: before the first one, after looking at a batch or two.
@@ -86,7 +97,7 @@ class Batches(keras.utils.PyDataset):
             self._drawn = 0
         self._begun = False
 
-    def _epoch_order(self):
+    def _epoch_order(self) -> np.ndarray:
         epoch, order = self._order
         if epoch != self.epoch:
             epoch, order = self.epoch, np.arange(len(self.x))
@@ -96,7 +107,7 @@ class Batches(keras.utils.PyDataset):
         return order
 
 
-def _parse_augment(augment):
+def _parse_augment(augment: str | Iterable[str] | None) -> list[str]:
     """Return the list of known names in `augment`."""
     if not augment:
         return []

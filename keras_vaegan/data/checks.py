@@ -1,12 +1,17 @@
 """Checks of images and labels that come from outside."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vaegan.errors import InputError
 
 
-def check_images(images, image_shape=None, argument="x"):
+def check_images(
+    images: ArrayLike, image_shape: Sequence[int] | None = None, argument: str = "x"
+) -> np.ndarray:
     """Return `images` as an array that the models take, or raise.
 
     Args:
@@ -37,7 +42,9 @@ def check_images(images, image_shape=None, argument="x"):
     return images.astype(np.float32)
 
 
-def check_labels(labels, num_images, num_classes=None, argument="y"):
+def check_labels(
+    labels: ArrayLike, num_images: int, num_classes: int | None = None, argument: str = "y"
+) -> np.ndarray:
     """Return `labels` as int64 `(B,)`, or raise.
 
     Args:
@@ -73,7 +80,7 @@ def check_labels(labels, num_images, num_classes=None, argument="y"):
     return labels.astype(np.int64)
 
 
-def _numbers(values, argument, kinds, wanted):
+def _numbers(values: ArrayLike, argument: str, kinds: str, wanted: str) -> np.ndarray:
     """Return `values` as a NumPy array whose dtype is one of `kinds`."""
     try:
         # Tensors may live on an accelerator, where np.asarray cannot reach them.
@@ -85,7 +92,7 @@ def _numbers(values, argument, kinds, wanted):
     return array
 
 
-def _check_range(images, argument):
+def _check_range(images: np.ndarray, argument: str) -> None:
     if images.dtype in (np.uint8, np.bool_):
         return
     low, high = images.min(), images.max()  # a NaN anywhere makes both NaN

@@ -3,12 +3,14 @@
 import numpy as np
 
 from keras_vaegan.data.images import fit_all
-from keras_vaegan.data.splits import complete_splits
+from keras_vaegan.data.splits import Splits, complete_splits
 
 DIGITS_SIZE = (28, 28)
 
 
-def read_digits(size, channels, seed):
+def read_digits(
+    size: tuple[int, int] | None, channels: int | None, seed: int
+) -> tuple[Splits, list[str] | None]:
     """Return the splits and class names of scikit-learn's 1,797 handwritten digits.
 
     8x8 pixels of 17 grey levels (0..16), scaled to `size` or 28x28; classes in equal proportions.

@@ -2,14 +2,17 @@
 
 import concurrent.futures
 import functools
+import os
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_vaegan.data.images import VARYING_SIZE, fit, read_image, read_size, set_channels
-from keras_vaegan.data.splits import complete_splits
+from keras_vaegan.data.splits import Pair, Splits, complete_splits
 from keras_vaegan.errors import InputError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -17,8 +20,12 @@ SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validatio
 PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
 NAMES_IN_WARNING = 5
 
+ImageFile: TypeAlias = tuple[Path, str, str | None]  # path, split, class name
 
-def read_folder(folder, size, channels, seed):
+
+def read_folder(
+    folder: str | os.PathLike[str], size: tuple[int, int] | None, channels: int | None, seed: int
+) -> tuple[Splits, list[str] | None]:
     """Return the splits and class names of a folder of images; see `load` for its layout."""
     files = _list_splits(folder)  # of (path, split, class name or None)
     if not files:
@@ -41,7 +48,7 @@ def read_folder(folder, size, channels, seed):
     return complete_splits(train, validation, test, seed), class_names
 
 
-def _list_splits(folder):
+def _list_splits(folder: str | os.PathLike[str]) -> list[ImageFile]:
     """Return `(path, split, class name or None)` for every image file."""
     subfolders = {entry.name: entry for entry in _visible(folder) if entry.is_dir()}
     splits = {name: SPLIT_FOLDERS[name] for name in subfolders if name in SPLIT_FOLDERS}
@@ -55,7 +62,7 @@ def _list_splits(folder):
     ]
 
 
-def _list_classes(folder):
+def _list_classes(folder: str | os.PathLike[str]) -> Sequence[tuple[Path, str | None]]:
     """Return `(path, class name)` by sub-folder, or `(path, None)` in a flat folder."""
     entries = _visible(folder)
     loose = [(entry, None) for entry in entries if _is_image(entry)]
@@ -68,7 +75,7 @@ def _list_classes(folder):
     return loose or classes
 
 
-def _walk(folder):
+def _walk(folder: Path) -> Iterator[Path]:
     for entry in _visible(folder):
         if entry.is_dir():
             yield from _walk(entry)
@@ -76,15 +83,15 @@ def _walk(folder):
             yield entry
 
 
-def _visible(folder):
+def _visible(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(entry for entry in Path(folder).iterdir() if not entry.name.startswith("."))
 
 
-def _is_image(path):
+def _is_image(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
-def _common_size(paths):
+def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
     """Return the one `(h, w)` of all images, or `VARYING_SIZE` where they differ."""
     common = None
     for path in paths:
@@ -98,7 +105,9 @@ def _common_size(paths):
     return common or VARYING_SIZE
 
 
-def _read_images(paths, size, channels):
+def _read_images(
+    paths: list[Path], size: tuple[int, int], channels: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the readable images, uint8 `(n, H, W, C)`, and which of `paths` they are, bool `(N,)`."""
     images = np.empty((len(paths), *size, channels or 3), np.uint8)
     readable = np.ones(len(paths), bool)
@@ -120,21 +129,21 @@ def _read_images(paths, size, channels):
     return (images if readable.all() else images[readable]), readable
 
 
-def _try_read(path, size, channels):
+def _try_read(path: Path, size: tuple[int, int], channels: int | None) -> np.ndarray | None:
     try:
         return fit(set_channels(read_image(path), channels), size)
     except Exception:  # what a broken file raises differs from codec to codec
         return None
 
 
-def _warn_of_unreadable(paths):
+def _warn_of_unreadable(paths: Sequence[Path]) -> None:
     if paths:
         names = ", ".join(str(path) for path in sorted(paths)[:NAMES_IN_WARNING])
         more = ", ..." if len(paths) > NAMES_IN_WARNING else ""
         warnings.warn(f"{len(paths)} files cannot be read and are skipped: {names}{more}", stacklevel=2)
 
 
-def _select(images, files, split, class_names):
+def _select(images: np.ndarray, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
     """Return `(x, y)` of a split, or None where it has no files; y is None without class folders."""
     index = [i for i, file in enumerate(files) if file[1] == split]
     if not index:

@@ -1,5 +1,9 @@
 """Pixels: reading image files, resizing, grey and colour, 8 bits and floats."""
 
+import os
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 
 from keras_vaegan.errors import InputError, choose
@@ -8,7 +12,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG a
 VARYING_SIZE = (64, 64)  # the target when images differ in size and none was asked for
 
 
-def parse_size(image_size):
+def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
     """Return `(H, W)` from an int or a pair of ints; None stays None."""
     if image_size is None:
         return None
@@ -19,31 +23,31 @@ def parse_size(image_size):
     return int(pair[0]), int(pair[1])
 
 
-def parse_channels(channels):
+def parse_channels(channels: Literal[1, 3] | None) -> Literal[1, 3] | None:
     """Return `channels` if it is None, 1 (grey) or 3 (colour)."""
     return choose("channels", channels, (None, 1, 3))
 
 
-def as_float32(images):
+def as_float32(images: np.ndarray) -> np.ndarray:
     """Return images as float32 in [0, 1]; integers are divided by 255."""
     if images.dtype.kind in "iu":
         return np.divide(images, np.float32(255), dtype=np.float32)
     return images.astype(np.float32, copy=False)
 
 
-def as_uint8(images):
+def as_uint8(images: np.ndarray) -> np.ndarray:
     """Return images in 8 bits; floats in [0, 1] are rounded to the nearest of 256 levels."""
     if images.dtype.kind == "f":
         return np.rint(images * 255).astype(np.uint8)
     return images.astype(np.uint8, copy=False)
 
 
-def reduce_depth(image):
+def reduce_depth(image: np.ndarray) -> np.ndarray:
     """Return a 16-bit array in 8 bits, other arrays as they are."""
     return (image / 257).round().astype(np.uint8) if image.dtype.itemsize == 2 else image
 
 
-def set_channels(image, channels):
+def set_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
     """Return `(..., C)` with `channels` channels; None keeps C.
 
     Colour becomes grey by its luma, grey becomes colour by repetition, and alpha is laid on white.
@@ -60,7 +64,7 @@ def set_channels(image, channels):
     raise InputError(f"channels can be changed between 1 and 3 only; received {channels} for {received}.")
 
 
-def fit(image, size):
+def fit(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """Return `(h, w, C)` centre-cropped to the aspect ratio of `size` and resized to it.
 
     Args:
@@ -84,7 +88,7 @@ def fit(image, size):
     return fitted if fitted.dtype == np.uint8 else np.clip(fitted, 0, 1)
 
 
-def fit_all(images, size, channels):
+def fit_all(images: np.ndarray, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
     """Return images `(B, h, w, C)` with `set_channels` and `fit` applied to each."""
     images = set_channels(images, channels)
     if size is None or images.shape[1:3] == size:
@@ -92,7 +96,7 @@ def fit_all(images, size, channels):
     return np.stack([fit(image, size) for image in images])
 
 
-def read_size(path):
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return `(h, w)` of an image file as it is shown, without decoding it where that is possible."""
     from PIL import ExifTags, Image
 
@@ -101,13 +105,14 @@ def read_size(path):
         return image.size if turned else image.size[::-1]
 
 
-def read_image(path):
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Return the first frame of an image file as uint8 `(h, w, 3)`.
 
     The EXIF orientation is applied, transparent pixels are laid on white, 16-bit grey becomes 8-bit.
     """
     from PIL import Image, ImageOps
 
+    image: Image.Image
     with Image.open(path) as image:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
@@ -121,18 +126,18 @@ def read_image(path):
         return np.asarray(image.convert("RGB"))
 
 
-def _sixteen_bit(pixels):
+def _sixteen_bit(pixels: np.ndarray) -> np.ndarray:
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("32-bit integer pixels have no known range")
     return reduce_depth(pixels.astype(np.uint16))
 
 
-def _on_white(image):
+def _on_white(image: np.ndarray) -> np.ndarray:
     white = 255 if image.dtype == np.uint8 else 1
     alpha = image[..., 3:].astype(np.float32) / white
     return _like(image[..., :3] * alpha + white * (1 - alpha), image)
 
 
-def _like(values, image):
+def _like(values: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Return float `values` in the dtype and range of `image`."""
     return np.rint(values).astype(np.uint8) if image.dtype == np.uint8 else np.clip(values, 0, 1)

@@ -1,19 +1,23 @@
 """Images and labels from a NumPy `.npz` archive."""
 
+import os
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_uint8, fit_all
-from keras_vaegan.data.splits import complete_splits
+from keras_vaegan.data.splits import Pair, Splits, complete_splits
 from keras_vaegan.errors import InputError
 
 KEYS = "x or images (with y or labels), or x_train, y_train, x_val, y_val, x_test, y_test"
 
 
-def read_npz(path, size, channels, seed):
+def read_npz(
+    path: str | os.PathLike[str], size: tuple[int, int] | None, channels: int | None, seed: int
+) -> tuple[Splits, list[str] | None]:
     """Return the splits of an archive; the class names are None.
 
     Images are `(B, H, W)` or `(B, H, W, C)`, integers in 0..255 or floats in [0, 1].
@@ -27,7 +31,7 @@ def read_npz(path, size, channels, seed):
     return complete_splits(train, validation, test, seed), None
 
 
-def _read_arrays(path):
+def _read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -39,7 +43,12 @@ def _read_arrays(path):
         raise InputError(f"source must be a whole .npz file of plain arrays; {path}: {reason}.") from error
 
 
-def _split(arrays, keys, size, channels):
+def _split(
+    arrays: Mapping[str, np.ndarray],
+    keys: Sequence[str],
+    size: tuple[int, int] | None,
+    channels: int | None,
+) -> Pair | None:
     """Return `(x, y)` of the first of `keys` that is there, or None."""
     key = next((key for key in keys if key in arrays), None)
     if key is None:

@@ -1,20 +1,23 @@
 """`load`: images and labels from a name or a path."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal, Self
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
 from keras_vaegan.data.npz import read_npz
+from keras_vaegan.data.splits import Pair, Splits
 from keras_vaegan.data.tfds import read_tfds
 from keras_vaegan.errors import InputError, choose
 
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
 
 
-class ImageData(tuple):
+class ImageData(tuple[Pair, Pair, Pair]):
     """Images with their splits: the tuple `((x, y), (x_val, y_val), (x_test, y_test))`.
 
     x is `(B, H, W, C)`, float32 in [0, 1] or uint8; y is int64 `(B,)`, or None without labels.
@@ -25,7 +28,13 @@ class ImageData(tuple):
         num_classes: int, or None without labels.
     """
 
-    def __new__(cls, train, validation, test, *, name, class_names=None):
+    name: str
+    class_names: list[str] | None
+    num_classes: int | None
+
+    def __new__(
+        cls, train: Pair, validation: Pair, test: Pair, *, name: str, class_names: list[str] | None = None
+    ) -> Self:
         """Return the data of three pairs `(x, y)`; they are not checked here."""
         self = super().__new__(cls, (train, validation, test))
         self.name = name
@@ -35,45 +44,45 @@ class ImageData(tuple):
         self.num_classes = counted if class_names is None else len(class_names)
         return self
 
-    def __getnewargs_ex__(self):
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what copies and pickles are made of."""
         return tuple(self), {"name": self.name, "class_names": self.class_names}
 
     @property
-    def train(self):
+    def train(self) -> Pair:
         """The pair `(x, y)` to train on."""
         return self[0]
 
     @property
-    def validation(self):
+    def validation(self) -> Pair:
         """The pair `(x, y)` to choose models by."""
         return self[1]
 
     @property
-    def test(self):
+    def test(self) -> Pair:
         """The pair `(x, y)` to report on."""
         return self[2]
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """`(H, W, C)`."""
         return self.train[0].shape[1:]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Return one line: sizes, not pixels."""
         sizes = " / ".join(f"{len(x):,}" for x, _ in self)
         return f"ImageData({self.name!r}, {sizes} images of {self.image_shape}, classes: {self.num_classes})"
 
 
 def load(
-    source,
-    image_size=None,
-    channels=None,
-    data_dir=None,
-    manual_dir=None,
-    seed=0,
-    dtype="float32",
-):
+    source: str | os.PathLike[str],
+    image_size: int | Sequence[int] | None = None,
+    channels: Literal[1, 3] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    dtype: Literal["float32", "uint8"] = "float32",
+) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
     Args:
@@ -121,7 +130,14 @@ def load(
     return ImageData(*checked, name=name, class_names=class_names)
 
 
-def _read(source, size, channels, data_dir, manual_dir, seed):
+def _read(
+    source: str | os.PathLike[str],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    data_dir: str | os.PathLike[str] | None,
+    manual_dir: str | os.PathLike[str] | None,
+    seed: int,
+) -> tuple[str, tuple[Splits, list[str] | None]]:
     """Return the name of the data and what its reader returns."""
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(text, str) or not text:

@@ -1,11 +1,19 @@
 """Train, validation and test splits."""
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 
 from keras_vaegan.errors import InputError
 
+Pair: TypeAlias = tuple[np.ndarray, np.ndarray | None]  # (x, y)
+Splits: TypeAlias = Sequence[Pair]  # train, validation, test
 
-def split_indices(num_images, labels, held_out, seed):
+
+def split_indices(
+    num_images: int, labels: np.ndarray | None, held_out: int, seed: int
+) -> tuple[np.ndarray, ...]:
     """Return the indices of the training images and of `held_out` splits of 10 % each.
 
     A permutation from `seed`; with labels every split has the classes in the same proportions,
@@ -32,15 +40,16 @@ def split_indices(num_images, labels, held_out, seed):
     return order[turn >= held_out], *(order[turn == k] for k in range(held_out))
 
 
-def complete_splits(train, validation, test, seed):
+def complete_splits(train: Pair, validation: Pair | None, test: Pair | None, seed: int) -> Splits:
     """Return `train, validation, test`, with those that are None carved out of `train`.
 
     Each is a pair `(x, y)` of arrays with equal first axes; y may be None.
     """
     missing = (validation is None) + (test is None)
-    if missing == 0:
+    if validation is not None and test is not None:
         return train, validation, test
     x, y = train
+    held_out: list[Any]
     kept, *held_out = split_indices(len(x), y, missing, seed)
     train, *held_out = [(x[index], None if y is None else y[index]) for index in (kept, *held_out)]
     validation = held_out.pop(0) if validation is None else validation

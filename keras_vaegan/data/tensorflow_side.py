@@ -1,11 +1,12 @@
 """TensorFlow as a helper on the CPU, whatever backend Keras runs on."""
 
 import contextlib
+from typing import Any
 
 import keras
 
 
-def import_tensorflow():
+def import_tensorflow() -> Any:
     """Return the module tensorflow; where it is not Keras' backend, it leaves the accelerators alone."""
     import tensorflow as tf
 

@@ -3,12 +3,16 @@
 import contextlib
 import difflib
 import logging
+import os
 import urllib.error
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_vaegan.data.images import VARYING_SIZE, fit_all, reduce_depth
+from keras_vaegan.data.splits import Splits
 from keras_vaegan.data.tensorflow_side import import_tensorflow
 from keras_vaegan.errors import InputError, unknown_name
 
@@ -19,7 +23,13 @@ RETRIES = 3  # TFDS' ten take minutes to find out that there is no network
 REASON_LENGTH = 300  # characters of a foreign error's text
 
 
-def read_tfds(name, size, channels, data_dir, manual_dir):
+def read_tfds(
+    name: str,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    data_dir: str | os.PathLike[str] | None,
+    manual_dir: str | os.PathLike[str] | None,
+) -> tuple[Splits, list[str] | None]:
     """Return the splits and class names of a TFDS set; see `load`."""
     tf = import_tensorflow()
     import tensorflow_datasets as tfds
@@ -38,7 +48,7 @@ def read_tfds(name, size, channels, data_dir, manual_dir):
     return splits, None if label is None else list(label.names)
 
 
-def _check_name(name, tfds):
+def _check_name(name: str, tfds: Any) -> None:
     names = ["digits", *tfds.list_builders(with_community_datasets=False)]
     if name not in names:
         # The nearest of all, shown among a few: the catalogue has hundreds.
@@ -47,7 +57,9 @@ def _check_name(name, tfds):
         raise unknown_name("source", name, shown)
 
 
-def _prepare(name, data_dir, manual_dir, tfds):
+def _prepare(
+    name: str, data_dir: str | os.PathLike[str] | None, manual_dir: str | os.PathLike[str] | None, tfds: Any
+) -> Any:
     """Return the builder of a set that is on disk, downloaded first where that is needed."""
     import requests
 
@@ -71,12 +83,12 @@ def _prepare(name, data_dir, manual_dir, tfds):
     return builder
 
 
-def _expand(folder):
+def _expand(folder: Any) -> Any:
     return None if folder is None else str(Path(folder).expanduser())
 
 
 @contextlib.contextmanager
-def _few_retries():
+def _few_retries() -> Iterator[None]:
     """Let TFDS give up on an unreachable host after seconds, without a warning per attempt."""
     from tensorflow_datasets.core.download import downloader
 
@@ -91,7 +103,7 @@ def _few_retries():
         downloader.MAX_RETRIES = retries
 
 
-def _splits(builder):
+def _splits(builder: Any) -> tuple[str, str, str]:
     """Return the TFDS split expressions of train, validation and test."""
     available = builder.info.splits
     if "train" not in available:
@@ -112,7 +124,9 @@ def _splits(builder):
     )
 
 
-def _read_split(builder, split, label, size, channels, tfds):
+def _read_split(
+    builder: Any, split: str, label: Any, size: tuple[int, int] | None, channels: int | None, tfds: Any
+) -> tuple[Any, np.ndarray | None]:
     """Return `(x, y)` of a split; x keeps the catalogue's 8 bits."""
     shape = builder.info.features["image"].shape
     varies = None in shape

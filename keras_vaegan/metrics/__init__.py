@@ -1,5 +1,12 @@
 """Numbers that say how good pictures are: functions on arrays, without a backend."""
 
+from keras_vaegan.metrics.classes import (
+    class_balance,
+    diversity_within_classes,
+    label_agreement,
+    mean_pairwise_distance,
+    modes_covered,
+)
 from keras_vaegan.metrics.distances import (
     Moments,
     frechet_distance,
@@ -18,11 +25,16 @@ __all__ = [
     "Moments",
     "active_units",
     "bits_per_dimension",
+    "class_balance",
+    "diversity_within_classes",
     "frechet_distance",
     "kernel_distance",
     "kl_per_dimension",
+    "label_agreement",
     "laplacian_variance",
+    "mean_pairwise_distance",
     "mean_squared_error",
+    "modes_covered",
     "peak_signal_to_noise_ratio",
     "precision_recall_density_coverage",
     "structural_similarity",

@@ -24,8 +24,8 @@ class Moments:
     """
 
     count: int = 0
-    mean: np.ndarray | None = None
-    scatter: np.ndarray | None = None
+    mean: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    scatter: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
 
     def update(self, features):
         """Add features `(n, d)`, by the pairwise update of Chan et al. 1983; returns self."""
@@ -44,7 +44,9 @@ class Moments:
 
     @property
     def covariance(self):
-        """Unbiased covariance `(d, d)`."""
+        """Unbiased covariance `(d, d)`, from two rows on."""
+        if self.count < 2:
+            raise InputError(f"a covariance must have at least 2 rows; received {self.count}.")
         return self.scatter / (self.count - 1)
 
 
@@ -63,9 +65,6 @@ def frechet_distance(a, b):
         A float of at least 0, in squared units of the features.
     """
     a, b = (x if isinstance(x, Moments) else Moments().update(x) for x in (a, b))
-    for name, moments in (("a", a), ("b", b)):
-        if moments.count < 2:
-            raise InputError(f"{name} must have at least 2 rows for a covariance; received {moments.count}.")
     if len(a.mean) != len(b.mean):
         raise InputError(f"a and b must have as many columns; received {len(a.mean)} and {len(b.mean)}.")
     values, vectors = np.linalg.eigh(a.covariance)

@@ -56,6 +56,8 @@ class LatentVariableModel(MultiPlayerModel):
 
         def likelihood(self, z: Tensor, training: bool = False) -> Any: ...
 
+        def observed(self, logits: Tensor) -> Any: ...
+
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
@@ -193,7 +195,9 @@ class LatentVariableModel(MultiPlayerModel):
         images = images.reshape(len(a), steps, *images.shape[1:])
         return images[0] if single else images
 
-    def log_likelihood(self, x, num_samples=100, seed=0, batch_size=128):
+    def log_likelihood(
+        self, x: ArrayLike, num_samples: int = 100, seed: int | None = 0, batch_size: int = 128
+    ) -> np.ndarray:
         """Importance-weighted bound on log p(x) (Burda et al. 2016, eq. 8).
 
             log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x),  z_i ~ q(z|x)

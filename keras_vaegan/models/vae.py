@@ -78,7 +78,7 @@ class VAE(LatentVariableModel):
         """p(x|z) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
         return self.observed(self.decoder(z, training=training))
 
-    def observed(self, logits):
+    def observed(self, logits: Tensor) -> Bernoulli | DiagonalNormal:
         """p(x|z) from the decoder's logits `(B, H, W, C)`."""
         if self.observation == "bernoulli":
             return Bernoulli(logits)

@@ -1,16 +1,20 @@
 """What the network families share: shapes, heads, normalisation, spectrally normalised layers."""
 
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, Literal, TypeAlias
 
 import keras
 from keras import layers, ops
 
 from keras_vaegan.errors import InputError, choose
+from keras_vaegan.typing import Tensor
 
+Normalization: TypeAlias = Literal["none", "batch", "layer", "instance"]
 NORMALIZATIONS = ("none", "batch", "layer", "instance")
 
 
-def check_image_shape(image_shape):
+def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     """Return `image_shape` as a tuple `(H, W, C)` of positive integers, C from 1 to 4."""
     shape = tuple(image_shape)
     if len(shape) != 3 or not all(isinstance(n, Integral) and n > 0 for n in shape) or shape[2] > 4:
@@ -20,15 +24,15 @@ def check_image_shape(image_shape):
     return tuple(int(n) for n in shape)
 
 
-def check_positive(argument, values):
+def check_positive(argument: str, values: int | Sequence[int]) -> tuple[int, ...]:
     """Return `values` (a positive integer, or a list of some) as a tuple, or raise."""
-    given = values if isinstance(values, (list, tuple)) else [values]
+    given: Sequence[Any] = values if isinstance(values, (list, tuple)) else [values]
     if not given or any(isinstance(v, bool) or not isinstance(v, Integral) or v < 1 for v in given):
         raise InputError(f"{argument} must be positive integers; received {values!r}.")
     return tuple(int(value) for value in given)
 
 
-def normalization(kind, name):
+def normalization(kind: Normalization, name: str) -> keras.Layer | None:
     """The normalisation layer of that kind, or None: `none`, `batch`, `layer` or `instance`."""
     choose("normalization", kind, NORMALIZATIONS)
     return {
@@ -39,7 +43,7 @@ def normalization(kind, name):
     }[kind]()
 
 
-def normalize_and_activate(x, kind, activation, name):
+def normalize_and_activate(x: Tensor, kind: Normalization, activation: str, name: str) -> Tensor:
     """Apply the normalisation of that kind (if any), then the activation."""
     layer = normalization(kind, f"{name}_norm")
     if layer is not None:
@@ -47,14 +51,14 @@ def normalize_and_activate(x, kind, activation, name):
     return activate(x, activation, f"{name}_activation")
 
 
-def activate(x, activation, name):
+def activate(x: Tensor, activation: str, name: str) -> Tensor:
     """Apply an activation by its Keras name; leaky ReLU has slope 0.2, as in DCGAN."""
     if activation == "leaky_relu":
         return layers.LeakyReLU(negative_slope=0.2, name=name)(x)
     return layers.Activation(activation, name=name)(x)
 
 
-def posterior_head(x, latent_dim, name):
+def posterior_head(x: Tensor, latent_dim: int, name: str) -> dict[str, Tensor]:
     """Parameters of q(z|x) from features `(B, F)`: `{"mean", "log_variance"}`, each `(B, Z)` float32."""
     return {
         part: layers.Dense(latent_dim, dtype="float32", name=f"{name}_{part}")(x)
@@ -62,7 +66,7 @@ def posterior_head(x, latent_dim, name):
     }
 
 
-def feature_output(outputs, feature_layer, name):
+def feature_output(outputs: Sequence[Tensor], feature_layer: int, name: str) -> Tensor:
     """The one of D's hidden `outputs` that serves as features, named and in float32."""
     if not -len(outputs) <= feature_layer < len(outputs):
         raise InputError(
@@ -72,7 +76,7 @@ def feature_output(outputs, feature_layer, name):
     return layers.Activation("linear", dtype="float32", name=f"{name}_features")(outputs[feature_layer])
 
 
-def spectral_norm(kernel, squarings=5):
+def spectral_norm(kernel: Tensor, squarings: int = 5) -> Tensor:
     """Largest singular value of `kernel`, reshaped to (inputs, outputs); a scalar.
 
     Power iteration on the Gram matrix, 2**squarings steps at once by repeated squaring,
@@ -93,7 +97,7 @@ def spectral_norm(kernel, squarings=5):
     return ops.sum(u * ops.matmul(matrix, v))
 
 
-def spectrally_normalized(kernel):
+def spectrally_normalized(kernel: Tensor) -> Tensor:
     """`kernel` divided by its largest singular value."""
     return ops.divide(kernel, ops.cast(spectral_norm(kernel) + 1e-12, kernel.dtype))
 
@@ -102,7 +106,7 @@ def spectrally_normalized(kernel):
 class SpectralConv2D(layers.Conv2D):
     """A 2-D convolution whose kernel has spectral norm 1 (Miyato et al. 2018)."""
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return super().convolution_op(inputs, spectrally_normalized(ops.convert_to_tensor(kernel)))
 
 
@@ -110,18 +114,18 @@ class SpectralConv2D(layers.Conv2D):
 class SpectralDense(layers.Dense):
     """A dense layer whose kernel has spectral norm 1 (Miyato et al. 2018)."""
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = ops.matmul(inputs, spectrally_normalized(ops.convert_to_tensor(self.kernel)))
         if self.bias is not None:
             x = ops.add(x, self.bias)
         return x if self.activation is None else self.activation(x)
 
 
-def convolution(spectral):
+def convolution(spectral: bool) -> type[layers.Conv2D]:
     """The 2-D convolution class, spectrally normalised or not."""
     return SpectralConv2D if spectral else layers.Conv2D
 
 
-def dense(spectral):
+def dense(spectral: bool) -> type[layers.Dense]:
     """The dense class, spectrally normalised or not."""
     return SpectralDense if spectral else layers.Dense

@@ -6,23 +6,26 @@ functional `keras.Model`s built from `image_shape` `(H, W, C)`; images are in [0
 """
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from keras_vaegan.networks import blocks
+from keras_vaegan.networks.blocks import Normalization
+from keras_vaegan.typing import Tensor
 
 
 def encoder(
-    image_shape,
-    latent_dim,
-    filters=(32, 64),
-    kernel_size=4,
-    units=(),
-    normalization="none",
-    activation="leaky_relu",
-    name="encoder",
-):
+    image_shape: Sequence[int],
+    latent_dim: int,
+    filters: int | Sequence[int] = (32, 64),
+    kernel_size: int | Sequence[int] = 4,
+    units: int | Sequence[int] = (),
+    normalization: Normalization = "none",
+    activation: str = "leaky_relu",
+    name: str = "encoder",
+) -> keras.Model:
     """q(z|x): images `(B, H, W, C)` -> `{"mean", "log_variance"}`, each `(B, Z)`.
 
     Args:
@@ -48,15 +51,15 @@ def encoder(
 
 
 def decoder(
-    image_shape,
-    latent_dim,
-    filters=(64, 32),
-    kernel_size=4,
-    units=(),
-    normalization="none",
-    activation="relu",
-    name="decoder",
-):
+    image_shape: Sequence[int],
+    latent_dim: int,
+    filters: int | Sequence[int] = (64, 32),
+    kernel_size: int | Sequence[int] = 4,
+    units: int | Sequence[int] = (),
+    normalization: Normalization = "none",
+    activation: str = "relu",
+    name: str = "decoder",
+) -> keras.Model:
     """p(x|z): codes `(B, Z)` -> logits `(B, H, W, C)`.
 
     The first of `filters` is the channels of the smallest map; each stage doubles height and
@@ -83,17 +86,17 @@ def decoder(
 
 
 def discriminator(
-    image_shape,
-    filters=(32, 64),
-    kernel_size=4,
-    units=(),
-    feature_layer=-1,
-    num_outputs=1,
-    normalization="none",
-    spectral_normalization=False,
-    activation="leaky_relu",
-    name="discriminator",
-):
+    image_shape: Sequence[int],
+    filters: int | Sequence[int] = (32, 64),
+    kernel_size: int | Sequence[int] = 4,
+    units: int | Sequence[int] = (),
+    feature_layer: int = -1,
+    num_outputs: int = 1,
+    normalization: Normalization = "none",
+    spectral_normalization: bool = False,
+    activation: str = "leaky_relu",
+    name: str = "discriminator",
+) -> keras.Model:
     """D(x): images `(B, H, W, C)` -> `{"logits": (B, num_outputs), "features": (B, ...)}`.
 
     Args:
@@ -119,7 +122,7 @@ def discriminator(
     return keras.Model(images, {"logits": logits, "features": features}, name=name)
 
 
-def _halved_sizes(image_shape, times):
+def _halved_sizes(image_shape: Sequence[int], times: int) -> list[tuple[int, ...]]:
     """Heights and widths after 0, 1, ... `times` halvings, rounded up."""
     sizes = [tuple(image_shape[:2])]
     for _ in range(times):
@@ -127,7 +130,7 @@ def _halved_sizes(image_shape, times):
     return sizes
 
 
-def _crop(x, size, name):
+def _crop(x: Tensor, size: Sequence[int], name: str) -> Tensor:
     """Drop the last row or column where doubling made one too many."""
     surplus = (x.shape[1] - size[0], x.shape[2] - size[1])
     if surplus == (0, 0):
@@ -135,7 +138,13 @@ def _crop(x, size, name):
     return layers.Cropping2D(tuple((0, extra) for extra in surplus), dtype=x.dtype, name=name)(x)
 
 
-def _dense_stack(x, units, activation, name, dense=layers.Dense):
+def _dense_stack(
+    x: Tensor,
+    units: int | Sequence[int],
+    activation: str,
+    name: str,
+    dense: type[layers.Dense] = layers.Dense,
+) -> Tensor:
     for i, width in enumerate(blocks.check_positive("units", units) if units else ()):
         x = dense(width, name=f"{name}_dense_{i}")(x)
         x = blocks.activate(x, activation, f"{name}_dense_{i}_activation")

@@ -4,14 +4,22 @@ All are functional `keras.Model`s built from `image_shape` `(H, W, C)`; images a
 """
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from keras_vaegan.networks import blocks
+from keras_vaegan.typing import Tensor
 
 
-def encoder(image_shape, latent_dim, units=(512, 256), activation="relu", name="encoder"):
+def encoder(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    units: int | Sequence[int] = (512, 256),
+    activation: str = "relu",
+    name: str = "encoder",
+) -> keras.Model:
     """q(z|x): images `(B, H, W, C)` -> `{"mean", "log_variance"}`, each `(B, Z)`.
 
     Args:
@@ -27,7 +35,13 @@ def encoder(image_shape, latent_dim, units=(512, 256), activation="relu", name="
     return keras.Model(images, blocks.posterior_head(x, latent_dim, name), name=name)
 
 
-def decoder(image_shape, latent_dim, units=(256, 512), activation="relu", name="decoder"):
+def decoder(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    units: int | Sequence[int] = (256, 512),
+    activation: str = "relu",
+    name: str = "decoder",
+) -> keras.Model:
     """p(x|z): codes `(B, Z)` -> logits `(B, H, W, C)`. Arguments as for `encoder`."""
     image_shape = blocks.check_image_shape(image_shape)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
@@ -39,14 +53,14 @@ def decoder(image_shape, latent_dim, units=(256, 512), activation="relu", name="
 
 
 def discriminator(
-    image_shape,
-    units=(512, 256),
-    feature_layer=-1,
-    num_outputs=1,
-    activation="leaky_relu",
-    spectral_normalization=False,
-    name="discriminator",
-):
+    image_shape: Sequence[int],
+    units: int | Sequence[int] = (512, 256),
+    feature_layer: int = -1,
+    num_outputs: int = 1,
+    activation: str = "leaky_relu",
+    spectral_normalization: bool = False,
+    name: str = "discriminator",
+) -> keras.Model:
     """D(x): images `(B, H, W, C)` -> `{"logits": (B, num_outputs), "features": (B, F)}`.
 
     Args:
@@ -70,12 +84,12 @@ def discriminator(
     return keras.Model(images, {"logits": logits, "features": features}, name=name)
 
 
-def _flat_images(image_shape, name):
+def _flat_images(image_shape: Sequence[int], name: str) -> tuple[Tensor, Tensor]:
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     return images, layers.Flatten(name=f"{name}_flatten")(images)
 
 
-def _hidden(x, units, activation, name):
+def _hidden(x: Tensor, units: int | Sequence[int], activation: str, name: str) -> Tensor:
     for i, width in enumerate(blocks.check_positive("units", units)):
         x = layers.Dense(width, name=f"{name}_dense_{i}")(x)
         x = blocks.activate(x, activation, f"{name}_dense_{i}_activation")

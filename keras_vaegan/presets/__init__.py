@@ -4,8 +4,13 @@ The recipes themselves are data that can be read without a backend; all else is 
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+
+if TYPE_CHECKING:
+    from keras_vaegan.presets.configure import build, options, override, recipe, recipe_for
+    from keras_vaegan.presets.folder import load_folder, load_source, save_folder
 
 _PUBLIC = {
     "build": "configure",
@@ -18,10 +23,21 @@ _PUBLIC = {
     "save_folder": "folder",
 }
 
-__all__ = ["MODEL_KEYS", "RECIPES", *_PUBLIC]  # noqa: PLE0604
+__all__ = [
+    "MODEL_KEYS",
+    "RECIPES",
+    "build",
+    "options",
+    "override",
+    "recipe",
+    "recipe_for",
+    "load_folder",
+    "load_source",
+    "save_folder",
+]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

@@ -2,11 +2,14 @@
 
 import copy
 import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self
 
 import keras
 
 from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
 from keras_vaegan.models import MODELS
+from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.networks import FAMILIES
 from keras_vaegan.presets.recipes import RECIPES
 
@@ -19,12 +22,12 @@ WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "networks.latent_dim"
 NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}
 
 
-def recipe(name):
+def recipe(name: str) -> dict[str, Any]:
     """A copy of the recipe of that name (`InputError` with the nearest right one)."""
     return copy.deepcopy(RECIPES[choose("preset", name, RECIPES)])
 
 
-def recipe_for(model, dataset=None):
+def recipe_for(model: str, dataset: str | None = None) -> dict[str, Any]:
     """The recipe of a model for a data set: `<model>_<dataset>` where there is one.
 
     Without a data set it is the one for the embedded digits; for other sets the one for MNIST.
@@ -38,7 +41,7 @@ def recipe_for(model, dataset=None):
     return found
 
 
-def options(recipe):
+def options(recipe: Mapping[str, Any]) -> list[str]:
     """Every option that may be set in a recipe, by its full name, `section.part.option`."""
     model = MODELS[recipe["model"]["key"]]
     family = FAMILIES[recipe["networks"]["family"]]
@@ -55,7 +58,7 @@ def options(recipe):
     return sorted([*names, *(f"training.{option}" for option in ("dataset", "epochs", "batch_size"))])
 
 
-def override(recipe, key, value):
+def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     """Set an option of a recipe, in place.
 
     Args:
@@ -85,7 +88,9 @@ def override(recipe, key, value):
     target[option] = value
 
 
-def build(recipe, image_shape, seed=None):
+def build(
+    recipe: Mapping[str, Any], image_shape: Sequence[int], seed: int | None = None
+) -> LatentVariableModel:
     """A compiled model from a recipe.
 
     Args:
@@ -95,7 +100,7 @@ def build(recipe, image_shape, seed=None):
     """
     family = FAMILIES[choose("networks.family", recipe["networks"]["family"], FAMILIES)]
     arguments = dict(recipe["model"])
-    model_class = MODELS[choose("model", arguments.pop("key"), MODELS)]
+    model_class: Any = MODELS[choose("model", arguments.pop("key"), MODELS)]
     latent_dim, networks = recipe["networks"]["latent_dim"], []
     for network in NETWORKS:
         if network in inspect.signature(model_class.__init__).parameters:
@@ -113,20 +118,20 @@ def build(recipe, image_shape, seed=None):
     return model
 
 
-def _optimizer(player, settings):
+def _optimizer(player: str, settings: Mapping[str, Any]) -> keras.optimizers.Optimizer:
     settings = dict(settings)
     kind = choose(f"optimizer.{player}.class", settings.pop("class"), OPTIMIZERS)
     with _named(f"optimizer.{player}"):
         return OPTIMIZERS[kind](**settings)
 
 
-def _constructors(model):
+def _constructors(model: Any) -> list[Callable[..., Any]]:
     """The constructors of the package's own classes that a model's arguments may come from."""
     own = (base for base in model.__mro__ if base.__module__.startswith("keras_vaegan."))
     return [base.__init__ for base in own if "__init__" in vars(base)]
 
 
-def _parameters(*functions):
+def _parameters(*functions: Callable[..., Any]) -> set[str]:
     """Names of the options that these functions take."""
     return (
         {name for function in functions for name in inspect.signature(function).parameters}
@@ -138,13 +143,13 @@ def _parameters(*functions):
 class _named:
     """Say which part of a recipe a constructor could not use."""
 
-    def __init__(self, part):
+    def __init__(self, part: str) -> None:
         self.part = part
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> Literal[False]:
         if isinstance(error, (TypeError, ValueError)) and not isinstance(error, InputError):
             message = " ".join(str(error).split())
             raise InputError(f"{self.part} does not take these settings: {message}") from error

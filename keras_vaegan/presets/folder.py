@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -10,13 +13,14 @@ import keras_vaegan
 import keras_vaegan.models  # registers the classes that a configuration names
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path, write_json
+from keras_vaegan.models.latent import LatentVariableModel
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
 ERROR_LENGTH = 300  # characters of a foreign error's text
 
 
-def save_folder(model, folder, metadata):
+def save_folder(model: LatentVariableModel, folder: str | os.PathLike[str], metadata: dict[str, Any]) -> None:
     """Write a model's configuration, the weights of its networks, and what is known of it.
 
     Args:
@@ -39,7 +43,7 @@ def save_folder(model, folder, metadata):
     write_json(folder / METADATA, versions | metadata)
 
 
-def load_folder(folder):
+def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
     """The model in a folder that `save_folder` or a training wrote, with its metadata.
 
     Returns:
@@ -59,7 +63,7 @@ def load_folder(folder):
     return model, metadata
 
 
-def load_source(source):
+def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
     """The model that a command's SOURCE names: a run folder, or a `.keras` file.
 
     Returns:
@@ -75,7 +79,7 @@ def load_source(source):
 
 
 @contextlib.contextmanager
-def _reading(path):
+def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn the many errors of a damaged or foreign file into one line."""
     try:
         yield

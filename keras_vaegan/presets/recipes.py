@@ -5,8 +5,10 @@ of the code, arguments of each network), `optimizer` (by player), `training` (da
 epochs, batch), and in words its `source` and what to `expect`.
 """
 
+from typing import Any
+
 # Model keys, as the command line and the presets' names have them.
-MODEL_KEYS = {
+MODEL_KEYS: dict[str, str] = {
     "vae": "variational auto-encoder (Kingma and Welling 2014)",
     "vae_gan": "VAE with a discriminator's features as reconstruction loss (Larsen et al. 2015)",
 }
@@ -18,7 +20,7 @@ MNIST_TRAINING = {"dataset": "mnist", "epochs": 12, "batch_size": 128}
 AVERAGED = {"use_ema": True, "ema_momentum": 0.999}
 AVERAGED_SHORTLY = {"use_ema": True, "ema_momentum": 0.995}
 
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "vae_digits": {
         "model": {"key": "vae"},
         "networks": {

@@ -4,15 +4,22 @@ Nothing outside the leaves `tensorflow.py`, `jax.py` and `torch.py` names a back
 """
 
 import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_vaegan.typing import Tensor
+
 _leaf = importlib.import_module(f"keras_vaegan.training.{keras.backend.backend()}")
 
-Steps = _leaf.Steps
+if TYPE_CHECKING:
+    from keras_vaegan.training.stateful import StatefulSteps as Steps
+else:
+    Steps = _leaf.Steps
 
 
-def input_gradient(function, x):
+def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """Gradient of a scalar function with respect to its input, differentiable again.
 
     Args:

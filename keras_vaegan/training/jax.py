@@ -4,15 +4,20 @@ Each player's gradient is traced from `compute_losses` on its own; the forward p
 players are the same computation, which XLA makes once.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+from keras_vaegan.typing import Tensor
 
 
 class Steps:
     """`train_step` and `test_step` of a `MultiPlayerModel` on JAX."""
 
-    def train_step(self, state, data):
+    def train_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Tensor], Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = (
             self.trainable_variables,
@@ -22,7 +27,9 @@ class Steps:
         )
         mapping = _mapping(variables, state)
 
-        def objective(values, player, players_variables):
+        def objective(
+            values: list[Tensor], player: str, players_variables: list[keras.Variable]
+        ) -> tuple[Tensor, Any]:
             own = zip(players_variables, values, strict=True)
             with keras.StatelessScope(state_mapping=[*mapping, *own]) as scope:
                 losses = self.compute_losses(x, y, training=True)
@@ -41,7 +48,7 @@ class Steps:
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
 
-    def test_step(self, state, data):
+    def test_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Tensor], Any]:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.trainable_variables, self.non_trainable_variables, self.metrics_variables
         with keras.StatelessScope(state_mapping=_mapping(variables, state)) as scope:
@@ -49,7 +56,7 @@ class Steps:
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
 
-    def update(self, gradients, variables):
+    def update(self: Any, gradients: list[Tensor], variables: list[keras.Variable]) -> None:
         """Let the optimizer change the variables, within a stateless scope."""
         # Not `apply`: under loss scaling it assigns inside a branch, which JAX cannot trace.
         updated = self.optimizer.stateless_apply(
@@ -61,16 +68,16 @@ class Steps:
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
 
-    def synchronize(self):
+    def synchronize(self: Any) -> None:
         """Make the variables hold the state of the running `fit`, as they do between epochs."""
         self.jax_state_sync()
 
 
-def input_gradient(function, x):
+def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """See `keras_vaegan.training.input_gradient`."""
     outer = get_stateless_scope()
 
-    def total(x):
+    def total(x: Tensor) -> tuple[Tensor, Any]:
         # Assignments inside (moving averages, seeds) are tracers of this gradient: they go
         # out as its auxiliary result. A scope inside a scope does not see the outer values.
         with keras.StatelessScope() as inner:
@@ -86,13 +93,15 @@ def input_gradient(function, x):
     return gradient, auxiliary
 
 
-def _mapping(variables, values):
+def _mapping(
+    variables: Sequence[Sequence[keras.Variable]], values: Sequence[Sequence[Tensor]]
+) -> list[tuple[keras.Variable, Tensor]]:
     """Pairs of variable and value from two tuples of lists."""
     return [
         pair for group, new in zip(variables, values, strict=True) for pair in zip(group, new, strict=True)
     ]
 
 
-def _values(scope, variables):
+def _values(scope: keras.StatelessScope, variables: Sequence[keras.Variable]) -> list[Tensor]:
     """What the variables hold at the end of `scope`."""
     return [scope.get_current_value(variable) for variable in variables]

@@ -1,12 +1,14 @@
 """A Keras model trained by several players, each descending its own loss from one forward pass."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.training import Steps
+from keras_vaegan.typing import Tensor
 
 
 class Losses(NamedTuple):
@@ -19,15 +21,15 @@ class Losses(NamedTuple):
             not named always moves.
     """
 
-    players: dict[str, Any]
-    logs: dict[str, Any]
-    active: dict[str, Any] = {}
+    players: dict[str, Tensor]
+    logs: dict[str, Tensor]
+    active: dict[str, Tensor] = {}
 
 
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     """Keras' loss scaling, through which learning-rate callbacks find the players' optimizers."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name == "optimizers" and isinstance(self.inner_optimizer, keras.optimizers.MultiOptimizer):
             return self.inner_optimizer.optimizers
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -42,43 +44,49 @@ class MultiPlayerModel(Steps, keras.Model):
     plain case.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._trackers = []
+        self._trackers: list[keras.metrics.Mean] = []
         self.built = True
 
-    def player_networks(self):
+    def player_networks(self) -> dict[str, list[keras.Model]]:
         """`{player: [networks]}`; no two players own the same variable."""
         raise NotImplementedError
 
     @property
-    def log_names(self):
+    def log_names(self) -> tuple[str, ...]:
         """Names of the reported values, `loss` first."""
         raise NotImplementedError
 
     @property
-    def players(self):
+    def players(self) -> tuple[str, ...]:
         """Names of the players, in the order of their optimizers."""
         return tuple(self.player_networks())
 
-    def player_variables(self):
+    def player_variables(self) -> dict[str, list[keras.Variable]]:
         """`{player: [trainable variables]}`."""
         return {
             player: [variable for network in networks for variable in network.trainable_variables]
             for player, networks in self.player_networks().items()
         }
 
-    def compute_losses(self, x, y=None, training=False):
+    def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         """Return the `Losses` of a batch of images `x` `(B, H, W, C)` and labels `y`, or None."""
         raise NotImplementedError
 
-    def default_optimizers(self):
+    def default_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
         """`{player: optimizer}`: the model's own recipe, used by `compile()` without arguments."""
         raise NotImplementedError
 
     # ---- compile ----
 
-    def compile(self, optimizer=None, run_eagerly=False, steps_per_execution=1, jit_compile="auto"):
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer | dict[str, Any] | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | Literal["auto"] = "auto",
+    ) -> None:
         """Configure training.
 
         Args:
@@ -110,7 +118,7 @@ class MultiPlayerModel(Steps, keras.Model):
         }
         self.optimizer.build(self.trainable_variables)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile_from_config` needs to compile an equal model."""
         if not self.compiled:
             return None
@@ -120,7 +128,7 @@ class MultiPlayerModel(Steps, keras.Model):
         }
         return {"optimizer": optimizers, **self._compile_arguments}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile from the result of `get_compile_config`."""
         config = dict(config)
         optimizers = {
@@ -129,13 +137,13 @@ class MultiPlayerModel(Steps, keras.Model):
         }
         self.compile(optimizers, **config)
 
-    def player_optimizer(self, player):
+    def player_optimizer(self, player: str) -> keras.optimizers.Optimizer:
         """The Keras optimizer of one player."""
         choose("player", player, self.players)
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         return getattr(optimizer, "optimizers", [optimizer])[self.players.index(player)]
 
-    def _optimizers_by_player(self, optimizer):
+    def _optimizers_by_player(self, optimizer: Any) -> dict[str, keras.optimizers.Optimizer]:
         if optimizer is None:
             optimizer = {}
         if not isinstance(optimizer, dict):
@@ -151,7 +159,7 @@ class MultiPlayerModel(Steps, keras.Model):
             given.name = player  # learning-rate callbacks log `learning_rate_<name>`
         return {player: optimizers[player] for player in self.players}
 
-    def _combine(self, optimizers):
+    def _combine(self, optimizers: dict[str, keras.optimizers.Optimizer]) -> keras.optimizers.Optimizer:
         """One Keras optimizer that gives each variable to its player's."""
         if len(optimizers) == 1:
             return next(iter(optimizers.values()))
@@ -163,8 +171,8 @@ class MultiPlayerModel(Steps, keras.Model):
         default = next(iter(optimizers.values()))
         return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(default, by_path))
 
-    def _check_owners(self):
-        owners = {}
+    def _check_owners(self) -> None:
+        owners: dict[str, str] = {}
         for player, variables in self.player_variables().items():
             for variable in variables:
                 if variable.path in owners:
@@ -179,13 +187,13 @@ class MultiPlayerModel(Steps, keras.Model):
 
     # ---- one step, called by the backend's leaf ----
 
-    def objective(self, loss, sample_weight=None):
+    def objective(self, loss: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Mean over the batch of a loss `(B,)`, weighted if weights `(B,)` are given."""
         if sample_weight is not None:
             loss = loss * ops.reshape(ops.cast(sample_weight, loss.dtype), ops.shape(loss))
         return ops.mean(loss)
 
-    def apply_gradients(self, gradients, active):
+    def apply_gradients(self, gradients: Mapping[str, list[Tensor]], active: Mapping[str, Tensor]) -> None:
         """Let every player move; one that is not active keeps its weights and optimizer slots.
 
         Args:
@@ -209,12 +217,12 @@ class MultiPlayerModel(Steps, keras.Model):
         for flag, variable, value in held:
             variable.assign(ops.where(flag, ops.convert_to_tensor(variable), value))
 
-    def track(self, losses):
+    def track(self, losses: Losses) -> None:
         """Add a batch's logs to the running means of the epoch."""
         for tracker in self._trackers:
             tracker.update_state(losses.logs[tracker.name])
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The running means that `fit` and `evaluate` report, `loss` first."""
         return list(self._trackers)

@@ -1,15 +1,19 @@
 """The training and test steps on TensorFlow: one persistent tape, one gradient per player."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_vaegan.training.stateful import StatefulSteps
+from keras_vaegan.typing import Tensor
 
 
 class Steps(StatefulSteps):
     """`train_step` of a `MultiPlayerModel` on TensorFlow."""
 
-    def train_step(self, data):
+    def train_step(self: Any, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         # tf.distribute sums gradients over its replicas.
         share = 1.0 / tf.distribute.get_strategy().num_replicas_in_sync
@@ -31,7 +35,7 @@ class Steps(StatefulSteps):
         return self.get_metrics_result()
 
 
-def input_gradient(function, x):
+def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """See `keras_vaegan.training.input_gradient`."""
     with tf.GradientTape() as tape:
         tape.watch(x)

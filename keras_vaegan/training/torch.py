@@ -1,15 +1,19 @@
 """The training and test steps on PyTorch: all gradients by `autograd.grad` before any update."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import torch
 
 from keras_vaegan.training.stateful import StatefulSteps
+from keras_vaegan.typing import Tensor
 
 
 class Steps(StatefulSteps):
     """`train_step` of a `MultiPlayerModel` on PyTorch."""
 
-    def train_step(self, data):
+    def train_step(self: Any, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         losses = self.compute_losses(x, y, training=True)
         gradients = {}
@@ -29,7 +33,7 @@ class Steps(StatefulSteps):
         return self.get_metrics_result()
 
 
-def input_gradient(function, x):
+def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """See `keras_vaegan.training.input_gradient`."""
     with torch.enable_grad():
         x = x if x.requires_grad else x.detach().requires_grad_()

@@ -1,0 +1,162 @@
+"""Feature extractors: frozen networks in whose features images are compared."""
+
+import dataclasses
+import hashlib
+import importlib.resources
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_vaegan.data.checks import check_images
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.metrics.classifiers import ARCHITECTURES
+
+# Digests of the shipped weights: other weights are another extractor, and are refused.
+DIGESTS = {
+    "mnist_plain": "",
+    "mnist_residual": "",
+}
+INCEPTION = "inception_v3"
+INCEPTION_SHAPE = (299, 299, 3)
+
+
+class Features(NamedTuple):
+    """What an extractor sees in images.
+
+    Attributes:
+        features: `(N, d)` float32.
+        probabilities: of the classes, `(N, K)`, or None where the network is no classifier.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """A frozen network that gives features, and class probabilities where it is a classifier.
+
+    Attributes:
+        name: what it is called in results.
+        digest: first 12 hexadecimal digits of the SHA-256 of its weights.
+        model: images `(B, H, W, C)` -> `(B, d)`, or a dictionary with `features` and `logits`.
+        scale: what images in [0, 1] are multiplied with, and
+        offset: what is then added, before the model.
+    """
+
+    name: str
+    digest: str
+    model: Any
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def image_shape(self):
+        """`(H, W, C)` that the network takes."""
+        return tuple(self.model.input_shape[1:])
+
+    def extract(self, images, batch_size=256):
+        """Features of images, and class probabilities where the network is a classifier.
+
+        Args:
+            images: `(N, H, W, C)`, float in [0, 1] or uint8; resized where the network takes
+                another size, grey ones repeated where it takes colour.
+            batch_size: images in memory at a time.
+
+        Returns:
+            `Features`.
+        """
+        images = check_images(np.asarray(images), argument="images")
+        if images.dtype.kind in "iu":
+            images = images.astype("float32") / 255.0
+        chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        outputs = [self._outputs(self._fit(chunk) * self.scale + self.offset) for chunk in chunks]
+        features = np.concatenate(
+            [output["features"].reshape(len(output["features"]), -1) for output in outputs]
+        )
+        if "logits" not in outputs[0]:
+            return Features(features, None)
+        logits = np.concatenate([output["logits"] for output in outputs])
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return Features(features, exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+    def provenance(self, image_shape):
+        """What a result made with these features states, for images `(H, W, C)`."""
+        resized = tuple(image_shape) != self.image_shape
+        return {
+            "extractor": self.name,
+            "digest": self.digest,
+            "resized": f"from {tuple(image_shape)} to {self.image_shape}" if resized else None,
+        }
+
+    def _outputs(self, images):
+        outputs = self.model.predict_on_batch(images)
+        return outputs if isinstance(outputs, dict) else {"features": outputs}
+
+    def _fit(self, images):
+        """Bring images to the network's size and channels."""
+        height, width, channels = self.image_shape
+        if images.shape[-1] != channels:
+            if images.shape[-1] != 1:
+                raise InputError(
+                    f"images must have 1 or {channels} channels for {self.name}; received {images.shape}."
+                )
+            images = np.repeat(images, channels, axis=-1)
+        if images.shape[1:3] != (height, width):
+            images = keras.ops.image.resize(images, (height, width), interpolation="bilinear", antialias=True)
+            images = keras.ops.convert_to_numpy(images)
+        return images
+
+
+def extractor(source="mnist_plain"):
+    """A feature extractor.
+
+    Args:
+        source: `mnist_plain` or `mnist_residual`, the package's own MNIST classifiers;
+            `inception_v3`, Keras' network with ImageNet weights, which it downloads (it is not
+            the network of the original Frechet Inception distance); or any Keras model, whose
+            output `(B, d)`, or whose outputs named `features` and `logits`, are used.
+
+    Returns:
+        An `Extractor`.
+    """
+    if isinstance(source, keras.Model):
+        return Extractor(source.name, _digest(source), source)
+    choose("features", source, (*ARCHITECTURES, INCEPTION))
+    return _inception() if source == INCEPTION else _shipped(source)
+
+
+def _shipped(name):
+    file = importlib.resources.files("keras_vaegan.metrics") / "weights" / f"{name}.npz"
+    model = ARCHITECTURES[name]()
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as halves:
+        for variable in model.weights:
+            variable.assign(halves[variable.path].astype("float32"))
+    digest = _digest(model)
+    if digest != DIGESTS[name]:
+        raise InputError(f"features {name} must have the weights {DIGESTS[name]}; received {digest}.")
+    model.trainable = False
+    return Extractor(name, digest, model)
+
+
+def _inception():
+    try:
+        model = keras.applications.InceptionV3(
+            include_top=False, weights="imagenet", input_shape=INCEPTION_SHAPE, pooling="avg"
+        )
+    except Exception as error:  # each way of having no network fails in its own way
+        message = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"features {INCEPTION} must be downloaded by Keras, which failed ({message}); "
+            f"use one of {', '.join(ARCHITECTURES)} without a network."
+        ) from error
+    return Extractor(INCEPTION, _digest(model), model, scale=2.0, offset=-1.0)
+
+
+def _digest(model):
+    """First 12 hexadecimal digits of the SHA-256 of the weights, in their order, as float32."""
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(np.ascontiguousarray(weights, "float32").tobytes())
+    return digest.hexdigest()[:12]
