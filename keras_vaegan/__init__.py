@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from keras_vaegan import callbacks, data, distributions, losses, networks, plots, presets
+    from keras_vaegan import callbacks, data, distributions, losses, metrics, networks, plots, presets
     from keras_vaegan.errors import InputError
     from keras_vaegan.models import VAE, VAEGAN
 
@@ -25,6 +25,7 @@ _PUBLIC: dict[str, str | None] = {
     "data": None,
     "distributions": None,
     "losses": None,
+    "metrics": None,
     "networks": None,
     "plots": None,
     "presets": None,
@@ -39,6 +40,7 @@ __all__ = [
     "data",
     "distributions",
     "losses",
+    "metrics",
     "networks",
     "plots",
     "presets",

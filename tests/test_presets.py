@@ -63,6 +63,15 @@ def test_an_option_is_set_by_its_full_or_its_last_name(key):
     assert recipe["model"]["gamma"] == 0.25
 
 
+def test_another_family_of_networks_starts_from_its_own_defaults():
+    recipe = small("vae_gan_digits")
+    presets.override(recipe, "family", "mlp")
+    presets.override(recipe, "discriminator.units", [7])
+    model = presets.build(recipe, SHAPE)
+    assert model.discriminator.get_layer("discriminator_dense_0").units == 7
+    assert model.encoder.get_layer("encoder_dense_0").units == 512
+
+
 def test_all_options_of_a_recipe_can_be_named():
     names = presets.options(presets.recipe("vae_gan_digits"))
     assert {
@@ -95,6 +104,7 @@ def test_a_player_without_settings_moves_as_the_generator_does():
         ("learning_rate", 1, "optimizer.generator.learning_rate"),
         ("epochs", 0, "training.epochs"),
         ("latent_dim", "8", "networks.latent_dim"),
+        ("networks.family", "dcgam", "Did you mean 'dcgan'"),
         ("generator.beta_1", "high", "optimizer.generator.beta_1"),
     ],
 )
@@ -106,7 +116,6 @@ def test_bad_options_are_named(key, value, said):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("networks.family", "dcgam", "Did you mean 'dcgan'"),
         ("generator.class", "adam", "Did you mean 'Adam'"),
         ("encoder.activation", "rleu", "networks.encoder"),
         ("model.beta", -1, "beta"),

@@ -235,7 +235,7 @@ class LatentVariableModel(MultiPlayerModel):
         return network.predict(inputs, batch_size=whole_number("batch_size", batch_size, 1), verbose=0)
 
     def _array(self, x: ArrayLike) -> np.ndarray:
-        x = check_images(np.asarray(x), self.image_shape, "x")
+        x = check_images(x, self.image_shape, "x")
         return x.astype("float32") / 255.0 if x.dtype.kind in "iu" else x
 
 

@@ -82,6 +82,9 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     *sections, option = name.split(".")
     if sections[0] == "optimizer" and option != "class" and not isinstance(value, (int, float, type(None))):
         raise InputError(f"option {name} must be a number; received {value!r}.")
+    if name == "networks.family" and choose(name, value, FAMILIES) != recipe["networks"]["family"]:
+        for network in NETWORKS:  # their settings were those of the other family
+            recipe["networks"].pop(network, None)
     target = recipe
     for section in sections:
         target = target.setdefault(section, {})
