@@ -75,6 +75,36 @@ class HistoryFile(keras.callbacks.Callback):
         return {name: [row[name] for row in self.rows] for name in (self.rows[0] if self.rows else ())}
 
 
+class KeepYoungWeights(keras.callbacks.Callback):
+    """Keep the raw weights at the end of a training too short for its averages.
+
+    Under `use_ema` Keras puts the averages in place when `fit` ends. After few steps, as when
+    it is interrupted, they are still made of the initial weights: with momentum m an average
+    is young before 3 / (1 - m) steps. To stand last in the list of callbacks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[keras.optimizers.Optimizer] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for player in self.model.players:
+            optimizer = self.model.player_optimizer(player)
+            if optimizer.use_ema and int(optimizer.iterations) < 3.0 / (1.0 - optimizer.ema_momentum):
+                optimizer.use_ema = False
+                self._held.append(optimizer)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._release()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        while self._held:
+            self._held.pop().use_ema = True
+
+
 class StopOnInterrupt(keras.callbacks.Callback):
     """Turn the first Ctrl-C into an orderly end of the training, after the batch that runs.
 

@@ -303,6 +303,25 @@ def test_averaged_weights_are_those_of_the_player_that_asked(inject_noise):
     assert same(weights(model, "discriminator"), trajectory[-1]["discriminator"])
 
 
+@pytest.mark.parametrize("momentum, epochs, averaged", [(0.5, 4, True), (0.5, 2, False), (0.99, 4, False)])
+def test_averages_that_are_young_do_not_replace_the_weights(momentum, epochs, averaged, inject_noise):
+    inject_noise()
+    model = build()
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=momentum)
+    model.compile({"generator": optimizer, "discriminator": "sgd"})
+    raw = []
+
+    class Record(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raw.append(weights(model, "generator"))
+            assert optimizer.use_ema  # what is saved here can be loaded
+
+    callbacks = [Record(), kvg.callbacks.KeepYoungWeights()]
+    model.fit(registry.images(8), epochs=epochs, callbacks=callbacks, **QUIET)
+    assert same(weights(model, "generator"), raw[-1]) != averaged
+    assert optimizer.use_ema
+
+
 def test_validation_can_use_the_averages(inject_noise):
     inject_noise()
     model, x = build(), registry.images(8)

@@ -236,6 +236,7 @@ def _fit(
             callbacks.SampleGrids(folder / "samples"),
             history,
             stop,
+            callbacks.KeepYoungWeights(),
         ],
     )
     metadata["seconds"] = round(time.monotonic() - started, 1)
