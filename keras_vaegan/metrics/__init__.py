@@ -1,4 +1,4 @@
-"""Numbers that say how good pictures are: functions on arrays, without a backend."""
+"""Numbers that say how good pictures are: functions on arrays, and the features they compare."""
 
 from keras_vaegan.metrics.classes import (
     class_balance,
@@ -13,6 +13,7 @@ from keras_vaegan.metrics.distances import (
     kernel_distance,
     precision_recall_density_coverage,
 )
+from keras_vaegan.metrics.features import Extractor, Features, extractor
 from keras_vaegan.metrics.latent import active_units, bits_per_dimension, kl_per_dimension
 from keras_vaegan.metrics.reconstruction import (
     mean_squared_error,
@@ -22,11 +23,14 @@ from keras_vaegan.metrics.reconstruction import (
 from keras_vaegan.metrics.sharpness import laplacian_variance
 
 __all__ = [
+    "Extractor",
+    "Features",
     "Moments",
     "active_units",
     "bits_per_dimension",
     "class_balance",
     "diversity_within_classes",
+    "extractor",
     "frechet_distance",
     "kernel_distance",
     "kl_per_dimension",
