@@ -10,6 +10,7 @@ The classes of samples are told by the nearest real training images (k = 5, in p
 
 import argparse
 import datetime
+import json
 import pathlib
 
 import numpy as np
@@ -38,8 +39,7 @@ def main():
         name: load_folder(folder) for name, folder in (("VAE", options.vae), ("VAE/GAN", options.vae_gan))
     }
     recipes = {name: metadata["recipe"] for name, (_, metadata) in runs.items()}
-    for section in ("training",):
-        assert recipes["VAE"][section] == recipes["VAE/GAN"][section], "the trainings differ"
+    assert recipes["VAE"]["training"] == recipes["VAE/GAN"]["training"], "the trainings differ"
     for network in ("family", "latent_dim", "encoder", "decoder"):
         assert recipes["VAE"]["networks"][network] == recipes["VAE/GAN"]["networks"][network]
     assert runs["VAE"][1]["seed"] == runs["VAE/GAN"][1]["seed"]
@@ -81,6 +81,8 @@ def main():
             f"Sharpness is the mean variance of the Laplacian over {NUM_IMAGES:,} samples from the prior "
             f"(noise of seed {SEED}); of the {len(data.test[0]):,} real test images it is {real:.4f}. "
             "Classes are those of 1,000 samples by the five nearest real training images.",
+            "",
+            *(f"- {name}: {json.dumps(recipe['optimizer'])}" for name, recipe in recipes.items()),
             "",
             "| | sharpness | ratio to real | negative bound on validation images, nats | samples of 0 to 9 "
             "| training, s |",

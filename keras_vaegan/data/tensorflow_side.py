@@ -1,4 +1,4 @@
-"""TensorFlow as a helper on the CPU, whatever backend Keras runs on."""
+"""TensorFlow beside the backend that Keras runs on, on the CPU."""
 
 import contextlib
 from typing import Any
