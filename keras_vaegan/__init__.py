@@ -60,8 +60,10 @@ def __dir__() -> list[str]:
 
 
 def _is_command_line() -> bool:
-    words = {pathlib.PurePath(word).stem.replace("-", "_") for word in sys.orig_argv[1:3]}
-    return __name__ in words
+    program = (getattr(sys, "argv", None) or [""])[0]
+    # While `python -m` imports the package of its module, the program is called "-m".
+    module = program == "-m" and __name__ in sys.orig_argv
+    return module or pathlib.PurePath(program).stem == "keras-vaegan"
 
 
 if not _is_command_line():

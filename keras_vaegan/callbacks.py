@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_vaegan import plots
+from keras_vaegan.errors import whole_number
 from keras_vaegan.files import atomic_path
 
 
@@ -35,19 +36,22 @@ class Checkpoints(keras.callbacks.Callback):
     """Write `epoch_0001.keras`, ... : the whole model, optimizers included; the last few are kept.
 
     Args:
-        folder: where they go.
-        keep: how many stay.
+        folder: where they go; files that another callback wrote stay.
+        keep: how many stay, at least 1.
     """
 
     def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
         super().__init__()
-        self.folder, self.keep = pathlib.Path(folder), keep
+        self.folder, self.keep = pathlib.Path(folder), whole_number("keep", keep, 1)
+        self._written: list[pathlib.Path] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with atomic_path(self.folder / f"epoch_{epoch + 1:04d}.keras") as temporary:
             self.model.save(temporary)
-        for old in sorted(self.folder.glob("epoch_*.keras"))[: -self.keep]:
-            old.unlink()
+        path = self.folder / f"epoch_{epoch + 1:04d}.keras"
+        self._written = [*(old for old in self._written if old != path), path]
+        while len(self._written) > self.keep:
+            self._written.pop(0).unlink(missing_ok=True)
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -62,17 +66,24 @@ class HistoryFile(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
         self.rows: list[dict[str, Any]] = []
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.rows = []
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
         with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]), restval="", extrasaction="ignore")
+            writer = csv.DictWriter(file, fieldnames=self._names())
             writer.writeheader()
             writer.writerows(self.rows)
 
     @property
     def columns(self) -> dict[str, list[float]]:
-        """`{log name: [value of each epoch]}`."""
-        return {name: [row[name] for row in self.rows] for name in (self.rows[0] if self.rows else ())}
+        """`{log name: [value of each epoch]}`; NaN where an epoch has none."""
+        return {name: [row.get(name, float("nan")) for row in self.rows] for name in self._names()}
+
+    def _names(self) -> list[str]:
+        """All names in the order of their first appearance: some epochs have no validation."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
 
 
 class KeepYoungWeights(keras.callbacks.Callback):

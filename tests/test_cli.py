@@ -210,6 +210,7 @@ def test_colour_and_non_square_images_work_from_a_file(vae_run, tmp_path):
         (["train", "--model", "vae_gan", "--set", "learning_rate=1"], "optimizer.generator.learning_rate"),
         (["train", "--model", "vae_gan", "--set", "generator.class=RMSPorp"], "Did you mean 'RMSprop'"),
         (["train", "--model", "vae", "--set", "epochs=1.5"], "epochs"),
+        (["train", "--model", "vae", "--set", "dataset=5"], "dataset"),
         (["train", "--model", "vae", "--dataset", "digitss"], "--dataset must be one of digits"),
         (["train", "--model", "vae", "--dataset", "no/such/folder"], "no/such/folder"),
         (["train", "--model", "vae", "--config", "no.json"], "--config"),
@@ -232,6 +233,47 @@ def test_an_output_that_is_no_run_folder_is_refused_and_kept(capsys, tmp_path):
     assert "exists and is neither" in refused(capsys, *train, tmp_path, "--overwrite")
     assert "is a file" in refused(capsys, *train, tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_folder_with_metadata_of_another_kind_is_no_run(capsys, tmp_path):
+    (tmp_path / "metadata.json").write_text('{"title": "my project"}')
+    (tmp_path / "notes.txt").write_text("kept")
+    assert "neither" in refused(capsys, "train", "--model", "vae", "--output", tmp_path, "--overwrite")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_replacing_a_run_keeps_what_else_lies_beside_it(tmp_path):
+    train = ["train", "--model", "vae", *TINY, *TINY_NETWORKS, "--output", tmp_path / "run"]
+    assert run(*train, "--epochs", 2) == 0
+    (tmp_path / "run" / "notes.txt").write_text("kept")
+    assert run(*train, "--epochs", 1, "--overwrite") == 0
+    assert (tmp_path / "run" / "notes.txt").read_text() == "kept"
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
+
+
+def test_options_may_come_in_any_order(tmp_path):
+    settings = ["encoder.units=[5]", "encoder.learning_rate=0.01", "three_players=true", "family=mlp"]
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    folder = tmp_path / "run"
+    assert run("train", "--model", "vae_gan", *TINY, *arguments, "--epochs", 1, "--output", folder) == 0
+    model = keras.saving.load_model(folder / "model.keras")
+    assert model.encoder.get_layer("encoder_dense_0").units == 5
+    rates = [float(model.player_optimizer(player).learning_rate) for player in model.players]
+    assert rates == pytest.approx([0.01, 0.0005, 0.0005])
+
+
+def test_four_channels_are_reconstructed_too(tmp_path):
+    np.savez(tmp_path / "rgba.npz", x=np.random.default_rng(0).random((80, 8, 8, 4), dtype="float32"))
+    train = ["train", "--model", "vae", "--dataset", tmp_path / "rgba.npz", *TINY_NETWORKS, "--epochs", 1]
+    assert run(*train, "--output", tmp_path / "run") == 0
+    assert run("reconstruct", tmp_path / "run", "--num-images", 4, "--output", tmp_path / "r.npz") == 0
+    assert np.load(tmp_path / "r.npz")["reconstructions"].shape == (4, 8, 8, 4)
+
+
+@pytest.mark.parametrize("config", ['{"model": "vae_gan"}', '{"networks": 5}', "[1]", "{", '{"modle": {}}'])
+def test_a_configuration_of_another_form_is_refused(capsys, tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    assert "--config" in refused(capsys, "train", "--model", "vae", "--config", tmp_path / "config.json")
 
 
 def test_a_run_is_replaced_only_when_asked(capsys, vae_gan_run):
@@ -327,10 +369,10 @@ def test_ctrl_c_ends_with_the_model_saved(tmp_path):
 
 
 def test_help_loads_no_backend_and_a_wrong_word_is_one_line():
-    code = "import sys; from keras_vaegan import cli\nsys.argv = ['keras-vaegan']\n"
+    code = "from keras_vaegan import cli\n"
     code += "try: cli.main(['train', '--help'])\nexcept SystemExit: print('keras' in sys.modules)"
     environment = os.environ | {"PYTHONSAFEPATH": ""}
-    program = "import sys; sys.orig_argv[1:2] = ['keras-vaegan']; " + code
+    program = "import sys; sys.argv = ['keras-vaegan']\n" + code
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done
     process = command("generate", "nothing", "--output", "x.png")

@@ -103,6 +103,13 @@ def test_every_argument_is_in_the_configuration():
     assert arguments - {"self", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT)
 
 
+def test_a_player_that_is_frozen_is_refused_at_compile():
+    model = registry.vae_gan()
+    model.discriminator.trainable = False
+    with pytest.raises(kvg.InputError, match="discriminator are frozen"):
+        model.compile()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_knows_its_shapes(name):
     model = MODELS[name](image_shape=(3, 2, 2))

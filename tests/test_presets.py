@@ -105,6 +105,7 @@ def test_a_player_without_settings_moves_as_the_generator_does():
         ("epochs", 0, "training.epochs"),
         ("latent_dim", "8", "networks.latent_dim"),
         ("networks.family", "dcgam", "Did you mean 'dcgan'"),
+        ("generator.class", "adam", "Did you mean 'Adam'"),
         ("generator.beta_1", "high", "optimizer.generator.beta_1"),
     ],
 )
@@ -116,7 +117,6 @@ def test_bad_options_are_named(key, value, said):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("generator.class", "adam", "Did you mean 'Adam'"),
         ("encoder.activation", "rleu", "networks.encoder"),
         ("model.beta", -1, "beta"),
     ],
@@ -142,6 +142,29 @@ def test_a_folder_gives_back_the_model(tmp_path):
         "metadata.json",
         "model.weights.h5",
     ]
+
+
+def test_a_folder_keeps_the_state_of_the_noise(tmp_path):
+    model = presets.build(small("vae_digits"), SHAPE, seed=3)
+    model.fit(np.zeros((8, *SHAPE), "float32"), batch_size=4, verbose=0)
+    presets.save_folder(model, tmp_path, {})
+    again, _ = presets.load_folder(tmp_path)
+    states = [keras.ops.convert_to_numpy(m.seed_generator.state) for m in (model, again)]
+    np.testing.assert_array_equal(*states)
+    assert states[0][1] > 0
+
+
+def test_a_folder_of_a_later_format_is_refused(tmp_path):
+    presets.save_folder(presets.build(small("vae_digits"), SHAPE), tmp_path, {"format_version": 99})
+    with pytest.raises(InputError, match="99"):
+        presets.load_folder(tmp_path)
+
+
+def test_another_class_of_optimizer_drops_what_it_does_not_know():
+    recipe = small("vae_gan_digits")
+    presets.override(recipe, "generator.class", "SGD")
+    assert recipe["optimizer"]["generator"].keys() == {"class", "learning_rate", "use_ema", "ema_momentum"}
+    assert isinstance(presets.build(recipe, SHAPE).player_optimizer("generator"), keras.optimizers.SGD)
 
 
 def test_a_folder_keeps_the_users_own_functional_networks(tmp_path):

@@ -134,6 +134,8 @@ def load_keras() -> None:
         os.dup2(held.fileno(), 2)
         try:
             importlib.import_module("keras")
+        except ValueError as error:
+            raise InputError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}: {error}") from error
         except BaseException:
             held.seek(0)
             os.write(error_stream, held.read())

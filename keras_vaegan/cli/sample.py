@@ -102,7 +102,8 @@ def _test_images(
     if dataset is None:
         raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
     size = image_size or model.image_shape[:2]
-    data = options.load_images(dataset, size, model.image_shape[2], data_dir=data_dir, manual_dir=manual_dir)
+    channels = model.image_shape[2] if model.image_shape[2] in (1, 3) else None  # others come as arrays
+    data = options.load_images(dataset, size, channels, data_dir=data_dir, manual_dir=manual_dir)
     images = data.test[0]
     if len(images) < count:
         raise InputError(f"{dataset} must have {count} test images for this; it has {len(images)}.")

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 import sys
 import tempfile
 import time
@@ -83,23 +82,26 @@ def train(
     from keras_vaegan import presets
     from keras_vaegan.data import Batches
 
-    recipe = _recipe(key, dataset, config)
+    recipe, changes = _recipe(key, dataset, config)
     asked = {
         "networks.latent_dim": latent_dim,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         **{f"optimizer.{player}.learning_rate": learning_rate for player in recipe["optimizer"]},
     }
-    for name, value in asked.items():
-        if value is not None:
-            presets.override(recipe, name, value)
-    for setting in settings:
-        presets.override(recipe, *_key_and_value(setting))
+    changes += [(name, value) for name, value in asked.items() if value is not None]
+    changes += [_key_and_value(setting) for setting in settings]
+    # These decide which other options there are.
+    changes.sort(key=lambda change: change[0].split(".")[-1] not in ("family", "class", "three_players"))
+    for name, value in changes:
+        presets.override(recipe, name, value)
     if mixed_precision != "none":
         keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
 
     training = recipe["training"]
     name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
+    if pathlib.Path(training["dataset"]).exists():
+        training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
     folder = _claim_folder(output, name, overwrite)
     data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
     keras.utils.set_random_seed(seed)
@@ -132,8 +134,10 @@ def models():
                 click.echo(f"{'':10}   {name}: {recipe['expect']}")
 
 
-def _recipe(key: str | None, dataset: str | None, config: pathlib.Path | None) -> dict[str, Any]:
-    """The recipe that the command starts from, with the configuration file's changes."""
+def _recipe(
+    key: str | None, dataset: str | None, config: pathlib.Path | None
+) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """The recipe that the command starts from, and the configuration file's changes to it."""
     from keras_vaegan import presets
 
     changes = {} if config is None else _read_config(config)
@@ -147,9 +151,7 @@ def _recipe(key: str | None, dataset: str | None, config: pathlib.Path | None) -
     }
     changes.get("model", {}).pop("key", None)
     changes.get("training", {}).pop("dataset", None)
-    for name, value in _leaves(changes):
-        presets.override(recipe, name, value)
-    return recipe
+    return recipe, list(_leaves(changes))
 
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:
@@ -165,6 +167,9 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
     known = ("model", "networks", "optimizer", "training", "source", "expect")
     if not isinstance(config, dict) or not set(config) <= set(known):
         raise InputError(f"--config {path} must have the sections {', '.join(known)}.")
+    for section, value in config.items():
+        if section not in ("source", "expect") and not isinstance(value, dict):
+            raise InputError(f"--config {path}: section {section} must have options; received {value!r}.")
     return config
 
 
@@ -190,7 +195,7 @@ def _key_and_value(setting: str) -> tuple[str, Any]:
 
 def _claim_folder(output: str | None, name: str, overwrite: bool) -> pathlib.Path:
     """A folder for the run that can be written to; an older run in it is left as it is."""
-    from keras_vaegan.presets.folder import METADATA
+    from keras_vaegan.presets.folder import is_run
 
     folder, number = pathlib.Path(output or pathlib.Path("runs", name)), 2
     while output is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
@@ -199,7 +204,7 @@ def _claim_folder(output: str | None, name: str, overwrite: bool) -> pathlib.Pat
         raise InputError(f"--output must be a run folder; {folder} is a file.")
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        if not (folder / METADATA).is_file():
+        if not is_run(folder):
             raise InputError(f"--output must be a new or a run folder; {folder} exists and is neither.")
         if not overwrite:
             raise InputError(f"--output {folder} holds a run already; add --overwrite to replace it.")
@@ -217,10 +222,9 @@ def _fit(
 ) -> None:
     """Train into the folder; whatever ends the training, what was learnt is saved."""
     from keras_vaegan import callbacks
-    from keras_vaegan.presets.folder import METADATA
+    from keras_vaegan.presets.folder import METADATA, clear_run
 
-    for old in folder.iterdir():
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    clear_run(folder)
     write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
     history = callbacks.HistoryFile(folder / "history.csv")
     stop = callbacks.StopOnInterrupt()

@@ -219,7 +219,12 @@ class LatentVariableModel(MultiPlayerModel):
         rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
         for start in range(0, len(x), rows):
             chunk = slice(start, start + rows)
-            noise = prior_noise(len(x[chunk]), (k, self.latent_dim), seed, start)
+            noise = np.stack(
+                [
+                    np.random.default_rng([seed, image]).standard_normal((k, self.latent_dim))
+                    for image in range(start, start + len(x[chunk]))
+                ]
+            )
             z = mean[chunk, None] + np.exp(0.5 * log_variance[chunk, None]) * noise
             # log p(z) - log q(z|x); the constants cancel.
             weights = 0.5 * (noise**2 + log_variance[chunk, None] - z**2).sum(axis=-1)

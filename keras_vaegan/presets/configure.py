@@ -51,7 +51,7 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
         if network in inspect.signature(model.__init__).parameters:
             legal = _parameters(getattr(family, network)) - {"latent_dim", "num_outputs"}
             names += [f"networks.{network}.{option}" for option in legal]
-    for player, settings in recipe["optimizer"].items():
+    for player, settings in _player_settings(recipe).items():
         kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
         legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
@@ -85,6 +85,14 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if name == "networks.family" and choose(name, value, FAMILIES) != recipe["networks"]["family"]:
         for network in NETWORKS:  # their settings were those of the other family
             recipe["networks"].pop(network, None)
+    if name == "training.dataset" and not isinstance(value, str):
+        raise InputError(f"option {name} must be a name or a path; received {value!r}.")
+    if sections[0] == "optimizer":
+        recipe["optimizer"][sections[1]] = _player_settings(recipe)[sections[1]]
+        if option == "class":  # what the new class does not know was the old one's
+            known = OPTIMIZERS[choose(name, value, OPTIMIZERS)]().get_config()
+            settings = recipe["optimizer"][sections[1]]
+            recipe["optimizer"][sections[1]] = {k: v for k, v in settings.items() if k in known}
     target = recipe
     for section in sections:
         target = target.setdefault(section, {})
@@ -119,6 +127,14 @@ def build(
     }
     model.compile({player: _optimizer(player, given) for player, given in settings.items()})
     return model
+
+
+def _player_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Optimizer settings of each player; an encoder that plays for itself starts from the generator's."""
+    settings = dict(recipe["optimizer"])
+    if recipe["model"].get("three_players"):
+        settings.setdefault("encoder", dict(settings["generator"]))
+    return settings
 
 
 def _optimizer(player: str, settings: Mapping[str, Any]) -> keras.optimizers.Optimizer:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ from keras_vaegan.models.latent import LatentVariableModel
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
+PICTURES = ("samples", "reconstructions", "curves", "latent_means", "latent_grid")
+RUN_FILES = (CONFIG, WEIGHTS, METADATA, "model.keras", "history.csv", *(f"{name}.png" for name in PICTURES))
+RUN_FOLDERS = ("checkpoints", "samples")
 ERROR_LENGTH = 300  # characters of a foreign error's text
 
 
@@ -32,6 +36,7 @@ def save_folder(model: LatentVariableModel, folder: str | os.PathLike[str], meta
     # A copy that was never compiled: the weights' file is to hold the networks and no optimizer.
     networks = type(model).from_config(model.get_config())
     networks.set_weights(model.get_weights())
+    networks.seed_generator.state.assign(model.seed_generator.state)
     with atomic_path(folder / WEIGHTS) as temporary:
         networks.save_weights(temporary)
     write_json(folder / CONFIG, keras.saving.serialize_keras_object(networks))
@@ -58,9 +63,28 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
     with _reading(folder):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        if metadata["format_version"] > FORMAT_VERSION:
+            raise ValueError(f"format version {metadata['format_version']}, newer than {FORMAT_VERSION}")
         model = keras.saving.deserialize_keras_object(config)
         model.load_weights(folder / WEIGHTS)
     return model, metadata
+
+
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether a folder's metadata are those that a training wrote."""
+    try:
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(metadata, dict) and {"model", "dataset", "recipe"} <= set(metadata)
+
+
+def clear_run(folder: pathlib.Path) -> None:
+    """Delete what a training makes, and nothing else that may lie in its folder."""
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in RUN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:

@@ -174,6 +174,8 @@ class MultiPlayerModel(Steps, keras.Model):
     def _check_owners(self) -> None:
         owners: dict[str, str] = {}
         for player, variables in self.player_variables().items():
+            if not variables:
+                raise InputError(f"every player must have trainable variables; those of {player} are frozen.")
             for variable in variables:
                 if variable.path in owners:
                     raise InputError(
