@@ -46,9 +46,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._written: list[pathlib.Path] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        with atomic_path(self.folder / f"epoch_{epoch + 1:04d}.keras") as temporary:
-            self.model.save(temporary)
         path = self.folder / f"epoch_{epoch + 1:04d}.keras"
+        with atomic_path(path) as temporary:
+            self.model.save(temporary)
         self._written = [*(old for old in self._written if old != path), path]
         while len(self._written) > self.keep:
             self._written.pop(0).unlink(missing_ok=True)

@@ -4,7 +4,12 @@ import numpy as np
 
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.distances import check_features, precision_recall_density_coverage
+from keras_vaegan.metrics.distances import (
+    CHUNK,
+    check_features,
+    precision_recall_density_coverage,
+    squared_distances,
+)
 
 NEIGHBOUR = 5
 
@@ -77,16 +82,13 @@ def diversity_within_classes(real, real_labels, fake, fake_labels):
     return {"spread": spread, "coverage": coverage}
 
 
-def mean_pairwise_distance(features, chunk=1000):
+def mean_pairwise_distance(features, chunk=CHUNK):
     """Mean Euclidean distance of two different rows of features `(N, d)`, N at least 2."""
     x = check_features("features", features)
     if len(x) < 2:
         raise InputError(f"features must have at least 2 rows for a distance; received {len(x)}.")
-    total, squares = 0.0, (x**2).sum(axis=1)
-    for start in range(0, len(x), chunk):
-        rows = x[start : start + chunk]
-        squared = squares[start : start + chunk, None] + squares - 2.0 * rows @ x.T
-        total += np.sqrt(np.maximum(squared, 0.0)).sum()
+    chunks = (x[start : start + chunk] for start in range(0, len(x), chunk))
+    total = sum(np.sqrt(squared_distances(rows, x)).sum() for rows in chunks)
     return float(total / (len(x) * (len(x) - 1)))
 
 

@@ -129,7 +129,7 @@ def precision_recall_density_coverage(real, fake, k=5):
     covered = np.zeros(len(real), bool)
     for start in range(0, len(real), CHUNK):
         rows = slice(start, start + CHUNK)
-        squared = _squared_distances(real[rows], fake)
+        squared = squared_distances(real[rows], fake)
         inside = squared <= real_radii[rows, None]
         in_real += inside.sum(axis=0)
         covered[rows] = inside.any(axis=1)
@@ -146,14 +146,15 @@ def _radii(x, k):
     """Squared distance of each row to its k-th nearest other row, `(N,)`."""
     radii = np.empty(len(x))
     for start in range(0, len(x), CHUNK):
-        squared = _squared_distances(x[start : start + CHUNK], x)
+        squared = squared_distances(x[start : start + CHUNK], x)
         rows = np.arange(len(squared))
         squared[rows, start + rows] = -1.0  # itself comes first, whatever the rounding
         radii[start : start + CHUNK] = np.partition(squared, k, axis=1)[:, k]
     return radii
 
 
-def _squared_distances(x, y):
+def squared_distances(x, y):
+    """Squared Euclidean distances of the rows of `(N, d)` and `(M, d)`: `(N, M)`."""
     squared = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2.0 * x @ y.T
     return np.maximum(squared, 0.0)
 

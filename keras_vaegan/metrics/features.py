@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_vaegan.data.checks import check_images
+from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.metrics.classifiers import ARCHITECTURES
 
@@ -67,9 +68,7 @@ class Extractor:
         Returns:
             `Features`.
         """
-        images = check_images(np.asarray(images), argument="images")
-        if images.dtype.kind in "iu":
-            images = images.astype("float32") / 255.0
+        images = as_float32(check_images(images, argument="images"))
         chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
         outputs = [self._outputs(self._fit(chunk) * self.scale + self.offset) for chunk in chunks]
         features = np.concatenate(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import Tensor
@@ -240,8 +241,7 @@ class LatentVariableModel(MultiPlayerModel):
         return network.predict(inputs, batch_size=whole_number("batch_size", batch_size, 1), verbose=0)
 
     def _array(self, x: ArrayLike) -> np.ndarray:
-        x = check_images(x, self.image_shape, "x")
-        return x.astype("float32") / 255.0 if x.dtype.kind in "iu" else x
+        return as_float32(check_images(x, self.image_shape, "x"))
 
 
 def _first_two(data: Any) -> tuple[Any, Any]:

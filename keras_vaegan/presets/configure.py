@@ -121,11 +121,8 @@ def build(
                 networks.append(getattr(family, network)(image_shape, **code, **settings))
     with _named("model"):
         model = model_class(*networks, seed=seed, **arguments)
-    # A player that the recipe does not name (after `three_players`) moves as the generator does.
-    settings = {
-        player: recipe["optimizer"].get(player, recipe["optimizer"]["generator"]) for player in model.players
-    }
-    model.compile({player: _optimizer(player, given) for player, given in settings.items()})
+    settings = _player_settings(recipe)
+    model.compile({player: _optimizer(player, settings[player]) for player in model.players})
     return model
 
 
