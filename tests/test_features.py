@@ -76,7 +76,7 @@ def test_grey_images_become_colour_and_not_the_reverse():
     grey = np.random.default_rng(0).random((2, 8, 8, 1), dtype="float32")
     features = extractor(users_model()).extract(grey).features.reshape(2, 8, 8, 3)
     np.testing.assert_array_equal(features, np.repeat(grey, 3, axis=-1))
-    with pytest.raises(InputError, match="channels"):
+    with pytest.raises(InputError, match="must have 1 channel"):
         extractor(users_model((8, 8, 1))).extract(np.zeros((2, 8, 8, 3), "float32"))
 
 

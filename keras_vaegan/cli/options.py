@@ -8,7 +8,7 @@ import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -152,6 +152,7 @@ backend = option(
     help="Keras backend to run on.",
 )
 seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all randomness.")
+batch_size = option("--batch-size", type=click.IntRange(1), default=128, help="Images computed at a time.")
 picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
 
 
@@ -163,6 +164,21 @@ def load_images(dataset: str, *arguments: Any, **settings: Any) -> "ImageData":
         return load(dataset, *arguments, **settings)
     except InputError as error:
         raise InputError(re.sub(r"^source\b", "--dataset", str(error))) from error
+
+
+def load_data_for(
+    image_shape: tuple[int, ...],
+    metadata: Mapping[str, Any],
+    dataset: str | None,
+    image_size: tuple[int, int] | None,
+    **settings: Any,
+) -> "ImageData":
+    """The data asked for, or those a model was trained on, in the size and channels that it takes."""
+    dataset = dataset or metadata.get("dataset")
+    if dataset is None:
+        raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
+    channels = image_shape[2] if image_shape[2] in (1, 3) else None  # others come as arrays
+    return load_images(dataset, image_size or image_shape[:2], channels, **settings)
 
 
 def data_options(default: str, help: str) -> Callable[[Any], Any]:

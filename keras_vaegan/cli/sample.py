@@ -15,7 +15,6 @@ from keras_vaegan.files import atomic_path
 if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
 
-BATCH = option("--batch-size", type=click.IntRange(1), default=128, help="Images computed at a time.")
 SOURCE = click.argument("source")
 
 
@@ -24,7 +23,7 @@ SOURCE = click.argument("source")
 @option("--num-images", type=click.IntRange(1), default=64, help="How many images.")
 @options.seed
 @options.picture
-@BATCH
+@options.batch_size
 @options.backend
 def generate(source, num_images, seed, output, batch_size):
     """Draw images from the prior of SOURCE, a run folder or a .keras file.
@@ -41,7 +40,7 @@ def generate(source, num_images, seed, output, batch_size):
 @option("--num-images", type=click.IntRange(1), default=64, help="How many images of the test split.")
 @options.seed
 @options.picture
-@BATCH
+@options.batch_size
 @options.backend
 def reconstruct(source, dataset, data_dir, manual_dir, image_size, num_images, seed, output, batch_size):
     """Encode and decode images with SOURCE, a run folder or a .keras file.
@@ -98,15 +97,12 @@ def _test_images(
     seed: int,
 ) -> np.ndarray:
     """Images of the test split, drawn by the seed, of the size and channels that the model takes."""
-    dataset = dataset or metadata.get("dataset")
-    if dataset is None:
-        raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
-    size = image_size or model.image_shape[:2]
-    channels = model.image_shape[2] if model.image_shape[2] in (1, 3) else None  # others come as arrays
-    data = options.load_images(dataset, size, channels, data_dir=data_dir, manual_dir=manual_dir)
+    data = options.load_data_for(
+        model.image_shape, metadata, dataset, image_size, data_dir=data_dir, manual_dir=manual_dir
+    )
     images = data.test[0]
     if len(images) < count:
-        raise InputError(f"{dataset} must have {count} test images for this; it has {len(images)}.")
+        raise InputError(f"{data.name} must have {count} test images for this; it has {len(images)}.")
     return images[np.random.default_rng(seed).permutation(len(images))[:count]]
 
 

@@ -22,7 +22,7 @@ def read_npz(
 
     Images are `(B, H, W)` or `(B, H, W, C)`, integers in 0..255 or floats in [0, 1].
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     train, validation, test = (
         _split(arrays, keys, size, channels) for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))
     )
@@ -31,7 +31,8 @@ def read_npz(
     return complete_splits(train, validation, test, seed), None
 
 
-def _read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return all arrays of an archive."""
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):

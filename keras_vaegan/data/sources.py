@@ -11,6 +11,7 @@ from keras_vaegan.data.folder import read_folder
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
 from keras_vaegan.data.npz import read_npz
 from keras_vaegan.data.splits import Pair, Splits
+from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
 from keras_vaegan.errors import InputError, choose
 
@@ -95,6 +96,7 @@ def load(
             - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
               `y_train`, `x_val`, `y_val`, `x_test`, `y_test`. Integers in 0..255 or floats in [0, 1].
             - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
+            - `"stacked_mnist"`: MNIST digits in three channels, in 1,000 classes (Metz et al. 2017).
             - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
               downloaded once. Validation is the set's own, else the last 10 % of train (for `mnist` and
               `fashion_mnist` the last 5,000); a missing test split is another 10 %.
@@ -153,4 +155,6 @@ def _read(
         raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
     if text == "digits":
         return text, read_digits(size, channels, seed)
+    if text == "stacked_mnist":
+        return text, read_stacked_mnist(size, data_dir, manual_dir, seed)
     return text, read_tfds(text, size, channels, data_dir, manual_dir)

@@ -49,7 +49,7 @@ def read_tfds(
 
 
 def _check_name(name: str, tfds: Any) -> None:
-    names = ["digits", *tfds.list_builders(with_community_datasets=False)]
+    names = ["digits", "stacked_mnist", *tfds.list_builders(with_community_datasets=False)]
     if name not in names:
         # The nearest of all, shown among a few: the catalogue has hundreds.
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)

@@ -21,17 +21,27 @@ from keras_vaegan.metrics.reconstruction import (
     structural_similarity,
 )
 from keras_vaegan.metrics.sharpness import laplacian_variance
+from keras_vaegan.metrics.statistics import Statistics, chunked, default_cache, gather, reference_statistics
+from keras_vaegan.metrics.streaming import FrechetDistance, KernelDistance
+from keras_vaegan.metrics.synthetic import accuracy_of_classifier_trained_on
 
 __all__ = [
     "Extractor",
     "Features",
+    "FrechetDistance",
+    "KernelDistance",
     "Moments",
+    "Statistics",
+    "accuracy_of_classifier_trained_on",
     "active_units",
     "bits_per_dimension",
+    "chunked",
     "class_balance",
+    "default_cache",
     "diversity_within_classes",
     "extractor",
     "frechet_distance",
+    "gather",
     "kernel_distance",
     "kl_per_dimension",
     "label_agreement",
@@ -41,5 +51,6 @@ __all__ = [
     "modes_covered",
     "peak_signal_to_noise_ratio",
     "precision_recall_density_coverage",
+    "reference_statistics",
     "structural_similarity",
 ]

@@ -70,7 +70,7 @@ class Extractor:
         """
         images = as_float32(check_images(images, argument="images"))
         chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-        outputs = [self._outputs(self._fit(chunk) * self.scale + self.offset) for chunk in chunks]
+        outputs = [self._outputs(keras.ops.convert_to_numpy(self._fit(chunk))) for chunk in chunks]
         features = np.concatenate(
             [output["features"].reshape(len(output["features"]), -1) for output in outputs]
         )
@@ -79,6 +79,12 @@ class Extractor:
         logits = np.concatenate([output["logits"] for output in outputs])
         exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return Features(features, exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+    def features_of(self, images):
+        """Features `(B, d)` as a tensor, of a tensor of images `(B, H, W, C)`, float in [0, 1]."""
+        outputs = self.model(self._fit(images), training=False)
+        features = outputs["features"] if isinstance(outputs, dict) else outputs
+        return keras.ops.reshape(features, (keras.ops.shape(features)[0], -1))
 
     def provenance(self, image_shape):
         """What a result made with these features states, for images `(H, W, C)`."""
@@ -94,18 +100,20 @@ class Extractor:
         return outputs if isinstance(outputs, dict) else {"features": outputs}
 
     def _fit(self, images):
-        """Bring images to the network's size and channels."""
+        """Bring images to the network's size, channels and range."""
         height, width, channels = self.image_shape
         if images.shape[-1] != channels:
             if images.shape[-1] != 1:
-                raise InputError(
-                    f"images must have 1 or {channels} channels for {self.name}; received {images.shape}."
+                allowed = (
+                    "as many channels as the network, 1" if channels == 1 else f"1 or {channels} channels"
                 )
-            images = np.repeat(images, channels, axis=-1)
+                raise InputError(
+                    f"images must have {allowed} for {self.name}; received {tuple(images.shape)}."
+                )
+            images = keras.ops.repeat(images, channels, axis=-1)
         if images.shape[1:3] != (height, width):
             images = keras.ops.image.resize(images, (height, width), interpolation="bilinear", antialias=True)
-            images = keras.ops.convert_to_numpy(images)
-        return images
+        return images * self.scale + self.offset
 
 
 def extractor(source="mnist_plain"):

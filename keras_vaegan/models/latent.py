@@ -136,12 +136,15 @@ class LatentVariableModel(MultiPlayerModel):
         Returns:
             `(B, Z)` float32.
         """
-        x = self._array(x)
-        q = self._in_batches(self.encoder, x, batch_size)
+        q = self.posterior_parameters(x, batch_size)
         if not sample:
             return q["mean"]
-        noise = prior_noise(len(x), q["mean"].shape[1:], _seed(seed))
+        noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], _seed(seed))
         return q["mean"] + np.exp(0.5 * q["log_variance"]) * noise
+
+    def posterior_parameters(self, x: ArrayLike, batch_size: int = 128) -> dict[str, np.ndarray]:
+        """Mean and log-variance of q(z|x), `{"mean", "log_variance"}`, each `(B, Z)` float32."""
+        return self._in_batches(self.encoder, self._array(x), batch_size)
 
     def decode(self, z: ArrayLike, batch_size: int = 128) -> np.ndarray:
         """Images in pixels `(B, H, W, C)` float32 from codes `z` `(B, Z)`: the mean of p(x|z)."""
@@ -215,7 +218,7 @@ class LatentVariableModel(MultiPlayerModel):
             `(B,)` float64, in nats.
         """
         x, k = self._array(x), whole_number("num_samples", num_samples, 1)
-        q, seed = self._in_batches(self.encoder, x, batch_size), _seed(seed)
+        q, seed = self.posterior_parameters(x, batch_size), _seed(seed)
         mean, log_variance = (q[part].astype("float64") for part in ("mean", "log_variance"))
         rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
         for start in range(0, len(x), rows):

@@ -12,6 +12,7 @@ import keras
 
 import keras_vaegan
 import keras_vaegan.models  # registers the classes that a configuration names
+from keras_vaegan.diagnosis import FINDINGS
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path, write_json
 from keras_vaegan.models.latent import LatentVariableModel
@@ -19,7 +20,16 @@ from keras_vaegan.models.latent import LatentVariableModel
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
 PICTURES = ("samples", "reconstructions", "curves", "latent_means", "latent_grid")
-RUN_FILES = (CONFIG, WEIGHTS, METADATA, "model.keras", "history.csv", *(f"{name}.png" for name in PICTURES))
+RUN_FILES = (
+    CONFIG,
+    WEIGHTS,
+    METADATA,
+    "model.keras",
+    "history.csv",
+    FINDINGS,
+    "report.html",
+    *(f"{name}.png" for name in PICTURES),
+)
 RUN_FOLDERS = ("checkpoints", "samples")
 ERROR_LENGTH = 300  # characters of a foreign error's text
 
@@ -97,9 +107,21 @@ def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
     if path.is_dir():
         return load_folder(path)
     if path.is_file() and path.suffix == ".keras":
-        with _reading(path):
-            return keras.saving.load_model(path), {}
+        model = load_keras_file(path)
+        if not isinstance(model, LatentVariableModel):
+            raise InputError(
+                f"source must hold a model of keras-vaegan; {path} holds {type(model).__name__}."
+            )
+        return model, {}
     raise InputError(f"source must be a run folder or a .keras file; there is none at {source}.")
+
+
+def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
+    """Any Keras model from its `.keras` file, or the error in one line."""
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"{path} must be a .keras file; there is none.")
+    with _reading(path):
+        return keras.saving.load_model(path)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,194 @@
+"""`evaluate`: scores of a trained model, or of images that one made."""
+
+import contextlib
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from keras_vaegan.cli import options
+from keras_vaegan.cli.options import DATA, GroupedCommand, option
+from keras_vaegan.errors import InputError
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("source")
+@options.data_options("the one SOURCE was trained on", "Real images: a name, a folder or an .npz file.")
+@option(
+    "--split",
+    type=options.Name("--split", ("test", "validation")),
+    default="test",
+    group=DATA,
+    help="Which of the real images.",
+)
+@option("--metrics", default=None, show_default="all that apply", help="Groups of scores, as frechet,kernel.")
+@option(
+    "--features",
+    default=None,
+    show_default="mnist_plain,mnist_residual; in colour inception_v3",
+    help="What distances are measured in: those names, or .keras files of your own.",
+)
+@option(
+    "--num-images",
+    type=click.IntRange(2),
+    default=None,
+    show_default="as many as the split has, up to 10,000",
+    help="How many samples.",
+)
+@option("--likelihood-images", type=click.IntRange(1), default=500, help="Real images for the likelihood.")
+@option("--likelihood-samples", type=click.IntRange(1), default=100, help="Codes drawn for each of them.")
+@options.seed
+@option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    default=None,
+    show_default="evaluate.json in a run folder, else SOURCE.evaluate.json",
+    help="JSON file to write.",
+)
+@option("--no-cache", is_flag=True, help="Neither read nor keep the statistics of real images.")
+@options.batch_size
+@options.backend
+def evaluate(
+    source,
+    dataset,
+    data_dir,
+    manual_dir,
+    image_size,
+    split,
+    metrics,
+    features,
+    num_images,
+    likelihood_images,
+    likelihood_samples,
+    seed,
+    output,
+    no_cache,
+    batch_size,
+):
+    """Score SOURCE, a run folder, a .keras file or an .npz file of images, against real images.
+
+    Writes one JSON file with the numbers and all that is needed to repeat them, and prints a table.
+    Groups of scores: frechet, kernel, neighbours (precision, recall, density, coverage), diversity,
+    sharpness, reconstruction, latent, likelihood; for images with the labels that were asked for
+    (an .npz file with `images` and `labels`) also labels and synthetic; modes for stacked_mnist.
+
+    The reference in the table is the floor, real training images against the real images, or the
+    value of the real images.
+    """
+    options.load_keras()
+    from keras_vaegan import evaluation
+    from keras_vaegan.metrics import default_cache
+
+    groups = None if metrics is None else _names(metrics)
+    subject, labels, metadata = _subject(source)
+    data = options.load_data_for(
+        tuple(getattr(subject, "image_shape", None) or subject.shape[1:]),
+        metadata,
+        dataset,
+        image_size,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+    )
+    path = output or _default_output(source)
+    with _progress(groups or list(evaluation.GROUPS)) as advance:
+        result = evaluation.score(
+            subject,
+            data,
+            groups,
+            advance,
+            split=split,
+            num_images=num_images,
+            seed=seed,
+            features=None if features is None else [_features(name) for name in _names(features)],
+            labels=labels,
+            likelihood_images=likelihood_images,
+            likelihood_samples=likelihood_samples,
+            batch_size=batch_size,
+            cache=None if no_cache else default_cache(),
+        )
+    evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
+    for line in _table(result):
+        click.echo(line)
+    click.echo(f"wrote {path}")
+
+
+def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
+    """The model, or the images, that SOURCE names, with their labels and what is known of it."""
+    from keras_vaegan.data.npz import read_arrays
+    from keras_vaegan.presets import load_source
+
+    if pathlib.Path(source).suffix != ".npz":
+        model, metadata = load_source(source)
+        return model, None, metadata
+    arrays = read_arrays(source)
+    if "images" not in arrays:
+        raise InputError(f"source {source} must hold `images`; received {', '.join(arrays) or 'nothing'}.")
+    images = arrays["images"]
+    return images[..., None] if images.ndim == 3 else images, arrays.get("labels"), {}
+
+
+def _default_output(source: str) -> pathlib.Path:
+    path = pathlib.Path(source)
+    return path / "evaluate.json" if path.is_dir() else path.with_name(path.name + ".evaluate.json")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _features(name: str) -> Any:
+    """The name of an extractor, or the Keras model in a file."""
+    if not name.endswith(".keras"):
+        return name
+    from keras_vaegan.presets.folder import load_keras_file
+
+    return load_keras_file(name)
+
+
+@contextlib.contextmanager
+def _progress(groups: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """A bar over the groups on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda name: None
+        return
+    shown: dict[str, str | None] = {"now": None}
+    bar: Any = click.progressbar(
+        length=len(groups), file=sys.stderr, show_eta=False, item_show_func=lambda _: shown["now"]
+    )
+    with bar:
+
+        def advance(name: str) -> None:
+            bar.update(1 if shown["now"] else 0)
+            shown["now"] = name
+            bar.render_progress()
+
+        yield advance
+        bar.update(1)
+
+
+def _table(result: dict[str, Any]) -> Iterator[str]:
+    """Lines of a table for people."""
+    rows = [("score", "value", "reference", "features")]
+    for one in result["scores"]:
+        error = "" if one["error"] is None else f" +- {one['error']:.2g}"
+        unit = f" {one['unit']}" if one["unit"] else ""
+        reference = "" if one["reference"] is None else f"{one['reference']:.4g}"
+        value = f"{one['value']:.4g}{error}{unit}"
+        rows.append((one["name"].replace("_", " "), value, reference, one["features"] or ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    data, samples = result["data"], result["samples"]
+    yield (
+        f"{samples['num_images']:,} samples against the {data['num_images']:,} images of {data['dataset']} "
+        f"({data['split']}); floor of {samples['floor_images']:,} training images"
+    )
+    for features in result["features"]:
+        resized = f", images resized {features['resized']}" if features["resized"] else ""
+        yield f"features {features['extractor']}: weights {features['digest']}{resized}"
+    for group, reason in result["skipped"].items():
+        yield f"{group} left out: {reason}"
+    for finding in result["findings"]:
+        yield f"warning: {finding}"

@@ -1,0 +1,122 @@
+"""What the distances need of a set of images, gathered in one pass and kept for the next time."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_vaegan.data.checks import check_images
+from keras_vaegan.files import atomic_path
+from keras_vaegan.metrics.distances import Moments
+from keras_vaegan.metrics.features import Extractor
+
+CHUNK = 1000  # images in memory at a time
+
+
+@dataclasses.dataclass
+class Statistics:
+    """A set of images as an extractor sees it.
+
+    Attributes:
+        moments: mean and covariance of the features.
+        features: `(N, d)` float32, or None where only the moments were asked for.
+        probabilities: of the classes, `(N, K)`, or None where the extractor is no classifier.
+    """
+
+    moments: Moments
+    features: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+
+
+def chunked(images: np.ndarray, size: int = CHUNK) -> Iterator[np.ndarray]:
+    """Slices of an array of images `(N, H, W, C)`."""
+    return (images[start : start + size] for start in range(0, len(images), size))
+
+
+def gather(extractor: Extractor, chunks: Iterable[np.ndarray], keep_features: bool = True) -> Statistics:
+    """Statistics of images that come in chunks `(n, H, W, C)`.
+
+    Args:
+        extractor: whose features.
+        chunks: images, float in [0, 1] or uint8.
+        keep_features: whether the features are kept; without them memory is constant.
+    """
+    moments, kept, probabilities = Moments(), [], []
+    for chunk in chunks:
+        seen = extractor.extract(chunk)
+        moments.update(seen.features)
+        if keep_features:
+            kept.append(seen.features)
+        if seen.probabilities is not None:
+            probabilities.append(seen.probabilities)
+    return Statistics(
+        moments,
+        np.concatenate(kept) if kept else None,
+        np.concatenate(probabilities) if probabilities else None,
+    )
+
+
+def reference_statistics(
+    extractor: Extractor,
+    images: np.ndarray,
+    keep_features: bool = True,
+    cache: str | os.PathLike[str] | None = None,
+) -> Statistics:
+    """Statistics of real images, computed once and then read from a file.
+
+    The file is named by the extractor's digest and the images' content, so it is never stale;
+    a damaged one is made anew.
+
+    Args:
+        extractor: whose features.
+        images: `(N, H, W, C)`, float in [0, 1] or uint8.
+        keep_features: whether the features are needed, beside the moments.
+        cache: folder of the files; None for no cache.
+    """
+    images = check_images(images, argument="images")
+    if cache is None:
+        return gather(extractor, chunked(images), keep_features)
+    kind = "features" if keep_features else "moments"
+    path = pathlib.Path(cache) / f"{extractor.name}-{extractor.digest}-{content_hash(images)}-{kind}.npz"
+    found = _read(path)
+    if found is None:
+        found = gather(extractor, chunked(images), keep_features)
+        _write(path, found)
+    return found
+
+
+def content_hash(images: np.ndarray) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of an array's type, shape and values."""
+    digest = hashlib.sha256(f"{images.dtype.str}{images.shape}".encode())
+    for chunk in chunked(images):
+        digest.update(np.ascontiguousarray(chunk).data)
+    return digest.hexdigest()[:16]
+
+
+def default_cache() -> pathlib.Path:
+    """Where statistics are kept: in `keras_vaegan` in Keras' own folder (`KERAS_HOME`, or `~/.keras`)."""
+    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_vaegan"
+
+
+def _write(path: pathlib.Path, statistics: Statistics) -> None:
+    moments = statistics.moments
+    arrays: dict[str, Any] = {"count": moments.count, "mean": moments.mean, "scatter": moments.scatter}
+    optional = {"features": statistics.features, "probabilities": statistics.probabilities}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def _read(path: pathlib.Path) -> Statistics | None:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        moments = Moments(int(arrays["count"]), arrays["mean"], arrays["scatter"])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+    return Statistics(moments, arrays.get("features"), arrays.get("probabilities"))

@@ -1,0 +1,400 @@
+"""Scores of models and images: known answers, provenance, and what is said to bad input."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import registry
+from scipy import ndimage
+from test_cli import refused, run
+
+from keras_vaegan import InputError, evaluation, metrics
+from keras_vaegan.data import ImageData, load
+from keras_vaegan.metrics.statistics import content_hash
+
+DISTANCES = ["frechet", "kernel", "neighbours", "diversity"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The embedded digits in two halves: to compare with, and to make samples of."""
+    whole = load("digits")
+    x, y = (np.concatenate(parts) for parts in zip(*whole, strict=True))
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order], y[order]
+    parts = [(x[:600], y[:600]), (x[600:1200], y[600:1200]), (x[1200:], y[1200:])]
+    return ImageData(parts[0], parts[2], parts[1], name="digits", class_names=whole.class_names)
+
+
+def values(result, features="mnist_plain"):
+    """`{name: value}` of the scores in one extractor's features, or in none."""
+    return {one["name"]: one["value"] for one in result["scores"] if one["features"] in (features, None)}
+
+
+def score(images, data, groups=None, **settings):
+    return evaluation.score(images, data, groups, features=["mnist_plain"], **settings)
+
+
+# ---- known answers ----
+
+
+def test_real_images_score_as_their_floor(digits):
+    result = score(digits.train[0], digits, [*DISTANCES, "sharpness"])
+    for one in result["scores"]:
+        if one["name"] != "sharpness" and one["name"] != "class_entropy":
+            assert one["value"] == pytest.approx(one["reference"], rel=1e-6), one["name"]
+    assert values(result)["coverage"] > 0.9
+    assert result["findings"] == []
+
+
+@pytest.mark.parametrize("different, most", [(1, 0.03), (10, 0.15)])
+def test_copies_are_a_collapse_with_noise_or_without(digits, different, most):
+    copies = np.repeat(digits.validation[0][:different], 300 // different, axis=0)
+    noisy = np.clip(copies + 0.02 * np.random.default_rng(0).standard_normal(copies.shape), 0, 1)
+    for images in (copies, noisy):
+        result = score(images, digits, DISTANCES)
+        assert values(result)["coverage"] < most
+        assert any(finding.startswith("collapse") for finding in result["findings"])
+
+
+def test_blurred_images_are_ranked_below_real_ones_and_those_below_none(digits):
+    groups = ["frechet", "kernel", "neighbours", "sharpness"]
+    held_out = digits.validation[0]
+    scores = [
+        values(score(np.float32(ndimage.gaussian_filter(held_out, (0, sigma, sigma, 0))), digits, groups))
+        for sigma in (0.0, 1.5, 3.0)
+    ]
+    for name in ("frechet_distance", "kernel_distance"):
+        assert scores[0][name] < scores[1][name] < scores[2][name]
+    for name in ("sharpness", "recall", "coverage"):
+        assert scores[0][name] > scores[1][name] > scores[2][name]
+    blurred = score(np.float32(ndimage.gaussian_filter(held_out, (0, 1.5, 1.5, 0))), digits, ["sharpness"])
+    assert any("not as sharp" in finding for finding in blurred["findings"])
+
+
+def test_agreement_is_high_with_true_labels_and_chance_with_shuffled_ones(digits):
+    x, y = digits.validation
+    agreement = values(score(x, digits, ["labels"], labels=y))
+    assert agreement["label_agreement"] > 0.8
+    assert agreement["spread_within_classes"] == pytest.approx(1.0, abs=0.1)
+    shuffled = score(x, digits, ["labels"], labels=np.random.default_rng(0).permutation(y))
+    assert values(shuffled)["label_agreement"] == pytest.approx(0.1, abs=0.05)
+    assert any("asked label" in finding for finding in shuffled["findings"])
+
+
+def test_one_image_of_each_class_with_noise_is_no_diversity(digits):
+    x, y = digits.validation
+    first = [np.flatnonzero(y == k)[0] for k in range(10)]
+    labels = np.arange(600) % 10
+    alike = x[first][labels] + 0.05 * np.random.default_rng(0).standard_normal((600, 28, 28, 1))
+    result = score(np.clip(alike, 0, 1), digits, ["labels"], labels=labels)
+    assert values(result)["spread_within_classes"] < 0.5
+    assert values(result)["coverage_within_classes"] < 0.35
+    assert any("look alike" in finding for finding in result["findings"])
+
+
+def test_a_missing_class_is_found(digits):
+    x, y = digits.validation
+    result = score(x[np.isin(y, (1, 2, 3))], digits, ["diversity"])
+    entropy = next(one for one in result["scores"] if one["name"] == "class_entropy")
+    assert entropy["value"] < 0.7 < 0.95 < entropy["reference"]
+    assert sum(entropy["details"].values()) == pytest.approx(1.0)
+    assert any("out of balance" in finding for finding in result["findings"])
+
+
+def test_a_classifier_learns_from_images_that_show_their_labels(digits):
+    x, y = digits.validation
+    real, settings = digits.test, {"steps": 150, "batch_size": 32}
+    accuracy = metrics.accuracy_of_classifier_trained_on(x, y, *real, **settings)
+    assert accuracy > 0.85
+    assert metrics.accuracy_of_classifier_trained_on(x, y, *real, **settings) == pytest.approx(
+        accuracy, abs=0.02
+    )
+    shuffled = np.random.default_rng(0).permutation(y)
+    assert metrics.accuracy_of_classifier_trained_on(x, shuffled, *real, **settings) < 0.3
+    first = [np.flatnonzero(y == k)[0] for k in range(10)]
+    labels = np.arange(600) % 10
+    assert (
+        metrics.accuracy_of_classifier_trained_on(x[first][labels], labels, *real, **settings)
+        < accuracy - 0.1
+    )
+
+
+def test_unlabelled_images_do_not_teach(digits):
+    with pytest.raises(InputError, match="labels of images"):
+        metrics.accuracy_of_classifier_trained_on(digits.test[0][:5], [-1] * 5, *digits.test)
+
+
+# ---- the same on every backend ----
+
+# Digits halves of the fixture, as computed on TensorFlow.
+EXPECTED = {
+    "frechet_distance": 3.39737,
+    "kernel_distance": -0.0800872,
+    "precision": 0.97,
+    "recall": 0.968333,
+    "density": 0.9765,
+    "coverage": 0.923333,
+    "class_entropy": 0.987274,
+    "sharpness": 0.00897439,
+}
+SHARES = ("precision", "recall", "density", "coverage")  # an image at a ball's edge may fall either way
+
+
+def test_scores_are_the_same_on_every_backend(digits):
+    found = values(score(digits.validation[0][:400], digits, [*DISTANCES, "sharpness"]))
+    assert found.keys() == EXPECTED.keys()
+    for name, value in EXPECTED.items():
+        assert found[name] == pytest.approx(value, rel=1e-3, abs=6e-3 if name in SHARES else 1e-4), name
+
+
+# ---- statistics and their cache ----
+
+
+def test_statistics_are_those_of_numpy_and_memory_is_constant_without_features(digits):
+    extractor = metrics.extractor("mnist_plain")
+    x = digits.test[0]
+    whole = extractor.extract(x)
+    kept = metrics.gather(extractor, metrics.chunked(x, 130))
+    np.testing.assert_allclose(kept.moments.mean, whole.features.mean(axis=0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(kept.moments.covariance, np.cov(whole.features.T), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(kept.features, whole.features, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(kept.probabilities, whole.probabilities, atol=1e-5)
+    assert metrics.gather(extractor, metrics.chunked(x, 130), keep_features=False).features is None
+
+
+def test_reference_statistics_are_computed_once_for_the_same_images(digits, tmp_path, monkeypatch):
+    extractor, x = metrics.extractor("mnist_plain"), digits.test[0]
+    first = metrics.reference_statistics(extractor, x, cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert content_hash(x) in file.name and extractor.digest in file.name
+    with monkeypatch.context() as patch:
+        patch.setattr(type(extractor), "extract", None)
+        again = metrics.reference_statistics(extractor, x.copy(), cache=tmp_path)
+    np.testing.assert_array_equal(again.features, first.features)
+    np.testing.assert_array_equal(again.moments.covariance, first.moments.covariance)
+    changed = x.copy()
+    changed[0, 0, 0, 0] += 0.5
+    metrics.reference_statistics(extractor, changed, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    file.write_bytes(b"half a file")
+    mended = metrics.reference_statistics(extractor, x, cache=tmp_path)
+    np.testing.assert_allclose(mended.features, first.features)
+
+
+def test_the_hash_is_of_type_shape_and_values():
+    x = np.arange(24, dtype="uint8").reshape(2, 3, 4, 1)
+    assert content_hash(x) == content_hash(x.copy()) != content_hash(x[::-1])
+    assert len({content_hash(x), content_hash(x.astype("float32")), content_hash(x.reshape(2, 4, 3, 1))}) == 3
+
+
+# ---- Keras metrics ----
+
+
+def test_keras_metrics_are_the_functions_batch_by_batch(digits):
+    real, fake = (
+        digits.test[0][:384],
+        np.float32(ndimage.gaussian_filter(digits.validation[0][:384], (0, 1, 1, 0))),
+    )
+    extractor = metrics.extractor("mnist_plain")
+    features = [extractor.extract(x).features for x in (real, fake)]
+    frechet, kernel = metrics.FrechetDistance(extractor), metrics.KernelDistance(extractor)
+    estimates = []
+    for start in range(0, 384, 96):
+        rows = slice(start, start + 96)
+        for metric in (frechet, kernel):
+            metric.update_state(real[rows], fake[rows])
+        estimates.append(metrics.kernel_distance(features[0][rows], features[1][rows], block=96)[0])
+    assert float(frechet.result()) == pytest.approx(metrics.frechet_distance(*features), rel=1e-2)
+    assert float(kernel.result()) == pytest.approx(np.mean(estimates), rel=1e-3)
+    frechet.reset_state()
+    frechet.update_state(real, real)
+    assert float(frechet.result()) == pytest.approx(0.0, abs=0.05 * float(np.var(features[0], axis=0).sum()))
+    with pytest.raises(InputError, match="sample_weight"):
+        frechet.update_state(real, fake, np.ones(384))
+
+
+# ---- models ----
+
+
+def small_data(image_shape=(12, 12, 1)):
+    x = registry.images(30, image_shape)
+    return ImageData((x, None), (x[:9], None), (x[:20], None), name="noise")
+
+
+def test_a_model_is_scored_with_all_that_applies_and_says_what_does_not():
+    model = registry.vae((12, 12, 1))
+    seen = []
+    result = evaluation.score(
+        model, small_data(), progress=seen.append, features=[], likelihood_images=5, likelihood_samples=3
+    )
+    assert seen == list(evaluation.GROUPS)
+    found = {one["name"]: one for one in result["scores"]}
+    assert set(result["skipped"]) == {
+        "frechet",
+        "kernel",
+        "neighbours",
+        "diversity",
+        "modes",
+        "labels",
+        "synthetic",
+    }
+    x, reconstructions = small_data().test[0], model.reconstruct(small_data().test[0])
+    assert found["mean_squared_error"]["value"] == pytest.approx(
+        np.mean((x - reconstructions) ** 2), rel=1e-5
+    )
+    q = model.encoder.predict(x, verbose=0)
+    kl = 0.5 * (q["mean"] ** 2 + np.exp(q["log_variance"]) - 1 - q["log_variance"]).sum(axis=1).mean()
+    assert found["kl"]["value"] == pytest.approx(kl, rel=1e-4)
+    assert sum(found["kl"]["details"].values()) == pytest.approx(kl, rel=1e-4)
+    assert found["sharpness"]["value"] == pytest.approx(
+        metrics.laplacian_variance(model.generate(20, seed=0))
+    )
+    nats = model.log_likelihood(x[:5], 3, seed=0)
+    assert found["log_likelihood"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
+    assert found["bits_per_dimension"]["value"] == pytest.approx(-nats.mean() / np.log(2) / 144, rel=1e-6)
+    json.dumps(result, allow_nan=False)
+
+
+def test_samples_depend_on_the_seed_and_not_on_the_chunks(monkeypatch):
+    model, data = registry.vae((12, 12, 1)), small_data()
+
+    def sharpness(**settings):
+        return values(evaluation.score(model, data, ["sharpness"], num_images=25, **settings))["sharpness"]
+
+    first = sharpness(seed=3)
+    assert sharpness(seed=4) != first
+    monkeypatch.setattr(evaluation, "CHUNK", 7)
+    assert sharpness(seed=3) == pytest.approx(first, rel=1e-6)
+
+
+def test_provenance_states_all_that_a_number_depends_on():
+    images = small_data((8, 8, 1)).train[0]
+    inputs = keras.Input((16, 16, 1))
+    users = keras.Model(inputs, keras.layers.AveragePooling2D(8)(inputs), name="users")
+    result = evaluation.score(images, small_data((8, 8, 1)), ["frechet"], features=[users], seed=5)
+    assert result["features"] == [
+        {
+            "extractor": "users",
+            "digest": metrics.extractor(users).digest,
+            "resized": "from (8, 8, 1) to (16, 16, 1)",
+        }
+    ]
+    assert result["data"]["content"] == content_hash(small_data((8, 8, 1)).test[0])
+    assert result["data"]["num_images"] == 20 and result["samples"]["num_images"] == 20
+    assert result["backend"] == keras.backend.backend()
+    assert set(result["versions"]) >= {"keras_vaegan", "keras", "numpy"}
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"groups": ["frechte"]}, "metrics must be one of.*Did you mean 'frechet'"),
+        ({"groups": ["labels"]}, "metrics labels cannot be computed"),
+        ({"split": "training"}, "split must be one of"),
+        ({"num_images": 31}, "num_images must be at most 30"),
+        ({"num_images": 1}, "num_images must be an integer of at least 2"),
+        ({"features": ["inception"]}, "features must be one of"),
+        ({"labels": [1, 2]}, "labels must have one label"),
+        ({"groups": ["frechet"], "features": ["mnist_plain"]}, "at least 129 images"),
+    ],
+)
+def test_bad_input_is_named(arguments, message):
+    groups = arguments.pop("groups", None)
+    with pytest.raises(InputError, match=message):
+        evaluation.score(registry.images(30, (12, 12, 1)), small_data(), groups, **arguments)
+
+
+@pytest.mark.parametrize("shape", [(30, 12, 12, 3), (30, 11, 12, 1), (0, 12, 12, 1), (30, 12, 12)])
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(InputError, match="subject must"):
+        evaluation.score(np.zeros(shape, "float32"), small_data())
+
+
+def test_a_model_of_another_shape_is_refused():
+    with pytest.raises(InputError, match="data must hold images of the model's shape"):
+        evaluation.score(registry.vae((8, 8, 1)), small_data())
+
+
+# ---- the command ----
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "vae"
+    networks = ["--set", "encoder.filters=[4]", "--set", "decoder.filters=[4]", "--latent-dim", 3]
+    assert (
+        run("train", "--model", "vae", *networks, "--epochs", 1, "--batch-size", 512, "--output", folder) == 0
+    )
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    return tmp_path / "keras" / "keras_vaegan"
+
+
+def test_the_command_writes_json_and_prints_a_table(run_folder, cache, capsys):
+    few = ["--likelihood-images", 4, "--likelihood-samples", 2]
+    assert run("evaluate", run_folder, "--num-images", 150, "--seed", 1, *few) == 0
+    printed = capsys.readouterr().out
+    written = json.loads((run_folder / "evaluate.json").read_text())
+    assert written["model"] == "vae" and written["data"]["dataset"] == "digits"
+    assert written["samples"] == {"num_images": 150, "seed": 1, "floor_images": 150}
+    assert [one["extractor"] for one in written["features"]] == ["mnist_plain", "mnist_residual"]
+    frechet = next(one for one in written["scores"] if one["name"] == "frechet_distance")
+    line = next(line for line in printed.splitlines() if line.startswith("frechet distance"))
+    assert f"{frechet['value']:.4g}" in line and f"{frechet['reference']:.4g}" in line
+    assert "labels left out" in printed
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_the_command_scores_a_file_of_images_with_labels(digits, cache, tmp_path, capsys):
+    x, y = load("digits").train
+    np.savez(tmp_path / "samples.npz", images=x[:200], labels=y[:200])
+    groups = ["--metrics", "labels,frechet", "--features", "mnist_plain", "--no-cache"]
+    assert run("evaluate", tmp_path / "samples.npz", "--dataset", "digits", *groups) == 0
+    written = json.loads((tmp_path / "samples.npz.evaluate.json").read_text())
+    assert values(written)["label_agreement"] > 0.8
+    assert not cache.exists()
+
+
+def test_the_command_takes_a_keras_model_as_features(cache, tmp_path):
+    images = keras.Input((28, 28, 1))
+    keras.Model(images, keras.layers.AveragePooling2D(7)(images), name="users").save(tmp_path / "users.keras")
+    np.savez(tmp_path / "samples.npz", images=load("digits").train[0][:100])
+    asked = [
+        "--metrics",
+        "frechet",
+        "--features",
+        tmp_path / "users.keras",
+        "--output",
+        tmp_path / "out.json",
+    ]
+    assert run("evaluate", tmp_path / "samples.npz", "--dataset", "digits", *asked) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["features"][0]["extractor"] == "users"
+
+
+def test_the_command_refuses_what_it_cannot_score(run_folder, cache, tmp_path, capsys):
+    np.savez(tmp_path / "empty.npz", images=np.zeros((0, 28, 28, 1), "float32"))
+    np.savez(tmp_path / "other.npz", x=np.zeros((3, 28, 28, 1), "float32"))
+    np.savez(tmp_path / "colour.npz", images=np.zeros((30, 28, 28, 4), "float32"))
+    images = keras.Input((28, 28, 1))
+    keras.Model(images, images).save(tmp_path / "plain.keras")
+    digits = ["--dataset", "digits"]
+    assert "at least 129" in refused(capsys, "evaluate", run_folder, "--num-images", 50)
+    assert "--dataset must be given" in refused(capsys, "evaluate", tmp_path / "colour.npz")
+    assert "(H, W, C)" in refused(capsys, "evaluate", tmp_path / "colour.npz", *digits)
+    assert "at least one image" in refused(capsys, "evaluate", tmp_path / "empty.npz", *digits)
+    assert "must hold `images`" in refused(capsys, "evaluate", tmp_path / "other.npz", *digits)
+    assert "must hold a model of keras-vaegan" in refused(
+        capsys, "evaluate", tmp_path / "plain.keras", *digits
+    )
+    assert "metrics must be one of" in refused(capsys, "evaluate", run_folder, "--metrics", "fid")
+    assert "there is none" in refused(capsys, "evaluate", run_folder, "--features", "none.keras")
+    assert "num_images must be at most" not in refused(capsys, "evaluate", run_folder, "--features", "none")
