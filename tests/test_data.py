@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_vaegan import evaluation
 from keras_vaegan.data import Batches, check_images, load
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.errors import InputError
@@ -376,9 +377,13 @@ def parse_idx(path):
 
 
 @pytest.fixture(scope="session")
-def mnist(tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("tfds")
-    return load("mnist", data_dir=data_dir, manual_dir=MNIST, dtype="uint8")
+def mnist_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tfds")
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_folder):
+    return load("mnist", data_dir=mnist_folder, manual_dir=MNIST, dtype="uint8")
 
 
 @needs_tensorflow
@@ -398,6 +403,29 @@ def test_tfds_mnist_is_the_original(mnist):
             ]
         )
         assert rows(received) == rows(original)
+
+
+@needs_tensorflow
+@pytest.mark.skipif(not MNIST.is_dir(), reason="needs the original MNIST files")
+def test_stacked_mnist_is_three_digits_with_their_class(mnist, mnist_folder):
+    stacked = load("stacked_mnist", data_dir=mnist_folder, dtype="uint8")
+    assert stacked.image_shape == (28, 28, 3) and stacked.num_classes == 1000
+    x, y = stacked.test
+    label_of = {image.tobytes(): label for image, label in zip(*mnist.test, strict=True)}
+    digits = np.array([[label_of[image[..., c, None].tobytes()] for c in range(3)] for image in x[:500]])
+    np.testing.assert_array_equal(digits @ [100, 10, 1], y[:500])
+    assert stacked.class_names[7] == "007" and len(set(map(tuple, digits))) > 300
+    again = load("stacked_mnist", data_dir=mnist_folder, dtype="uint8", seed=1)
+    assert not np.array_equal(again.test[0], x)
+    found = evaluation.score(x[:4000], stacked, ["modes"])["scores"]
+    modes = {one["name"]: one for one in found}
+    assert (
+        modes["modes"]["value"] == pytest.approx(len(set(y[:4000])), abs=10) and modes["modes"]["value"] > 950
+    )
+    one_of_ten = x[np.isin(y, np.arange(10) * 111)][:100]
+    found = {one["name"]: one["value"] for one in evaluation.score(one_of_ten, stacked, ["modes"])["scores"]}
+    assert found["modes"] <= 13
+    assert found["modes_kl"] == pytest.approx(np.log(100), abs=0.4)
 
 
 @needs_tensorflow
