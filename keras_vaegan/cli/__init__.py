@@ -11,6 +11,7 @@ import click
 
 from keras_vaegan import __version__
 from keras_vaegan.cli.evaluate import evaluate
+from keras_vaegan.cli.report import report
 from keras_vaegan.cli.sample import generate, interpolate, reconstruct
 from keras_vaegan.cli.train import models, train
 from keras_vaegan.errors import InputError, unknown_name
@@ -35,7 +36,7 @@ def cli():
     """Variational auto-encoders joined with generative adversarial networks."""
 
 
-for command in (train, generate, reconstruct, interpolate, evaluate, models):
+for command in (train, generate, reconstruct, interpolate, evaluate, report, models):
     cli.add_command(command)
 
 
