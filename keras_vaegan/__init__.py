@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from keras_vaegan import callbacks, data, distributions, losses, metrics, networks, plots, presets
+    from keras_vaegan import (
+        callbacks,
+        data,
+        diagnosis,
+        distributions,
+        evaluation,
+        losses,
+        metrics,
+        networks,
+        plots,
+        presets,
+        report,
+    )
     from keras_vaegan.errors import InputError
     from keras_vaegan.models import VAE, VAEGAN
 
@@ -23,12 +35,15 @@ _PUBLIC: dict[str, str | None] = {
     "InputError": "errors",
     "callbacks": None,
     "data": None,
+    "diagnosis": None,
     "distributions": None,
+    "evaluation": None,
     "losses": None,
     "metrics": None,
     "networks": None,
     "plots": None,
     "presets": None,
+    "report": None,
 }
 
 __all__ = [
@@ -38,12 +53,15 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "diagnosis",
     "distributions",
+    "evaluation",
     "losses",
     "metrics",
     "networks",
     "plots",
     "presets",
+    "report",
 ]
 
 

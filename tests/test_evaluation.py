@@ -265,7 +265,7 @@ def test_samples_depend_on_the_seed_and_not_on_the_chunks(monkeypatch):
 
     first = sharpness(seed=3)
     assert sharpness(seed=4) != first
-    monkeypatch.setattr(evaluation, "CHUNK", 7)
+    monkeypatch.setattr(evaluation.subject, "CHUNK", 7)
     assert sharpness(seed=3) == pytest.approx(first, rel=1e-6)
 
 

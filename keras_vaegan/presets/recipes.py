@@ -14,7 +14,7 @@ MODEL_KEYS: dict[str, str] = {
 }
 
 DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
-MNIST_TRAINING = {"dataset": "mnist", "epochs": 12, "batch_size": 128}
+MNIST_TRAINING = {"dataset": "mnist", "epochs": 15, "batch_size": 128}
 
 # Keras averages the weights along the training and puts the averages in place at its end.
 AVERAGED = {"use_ema": True, "ema_momentum": 0.999}
@@ -38,9 +38,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {"key": "vae"},
         "networks": {
             "family": "dcgan",
-            "latent_dim": 32,
-            "encoder": {"filters": [32, 64]},
-            "decoder": {"filters": [64, 32]},
+            "latent_dim": 16,
+            "encoder": {"filters": [32, 64], "units": [256]},
+            "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
         },
         "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
         "training": MNIST_TRAINING,
@@ -65,13 +65,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of all ten classes, as sharp as the scaled images are",
     },
     "vae_gan_mnist": {
-        "model": {"key": "vae_gan"},
+        "model": {"key": "vae_gan", "gamma": 0.1, "beta": 0.5},
         "networks": {
             "family": "dcgan",
-            "latent_dim": 32,
-            "encoder": {"filters": [32, 64]},
-            "decoder": {"filters": [64, 32]},
-            "discriminator": {"filters": [32, 64]},
+            "latent_dim": 16,
+            "encoder": {"filters": [32, 64], "units": [256]},
+            "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
+            "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
         "optimizer": {
             "generator": {"class": "Adam", "learning_rate": 1e-3, "beta_1": 0.5, **AVERAGED},

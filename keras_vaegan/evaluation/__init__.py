@@ -1,0 +1,119 @@
+"""`score`: how good a model, or a set of images, is: numbers with all that is needed to repeat them."""
+
+import dataclasses
+import datetime
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+import keras_vaegan
+from keras_vaegan.data import ImageData
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.evaluation.groups import GROUPS, KEEPING_FEATURES
+from keras_vaegan.evaluation.scores import Score, findings
+from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
+from keras_vaegan.files import write_json
+from keras_vaegan.metrics.statistics import content_hash
+from keras_vaegan.models.latent import LatentVariableModel
+
+__all__ = ["GROUPS", "Evaluation", "NotApplicable", "Score", "findings", "save_scores", "score"]
+
+FORMAT_VERSION = 1
+
+
+def score(
+    subject: LatentVariableModel | ArrayLike,
+    data: ImageData,
+    groups: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Score a model, or images that one made, against real images.
+
+    Args:
+        subject: a model of the package, or images `(N, H, W, C)`.
+        data: what `keras_vaegan.data.load` gives.
+        groups: which of `GROUPS`; all that apply if None.
+        progress: called with the name of each group before its work.
+        **settings: the other arguments of `Evaluation`.
+
+    Returns:
+        A dictionary that `json.dump` takes: `scores` (a list of `Score` as dictionaries),
+        `findings` (what is wrong, in words), `skipped` (`{group: reason}`), and the provenance:
+        `data`, `samples`, `features`, `backend`, `versions`, `date`.
+
+    Raises:
+        InputError: images that do not fit each other, too few of them, features that cannot be had.
+    """
+    for name in groups or ():
+        choose("metrics", name, GROUPS)
+    of = Evaluation(subject, data, **settings)
+    chosen = list(GROUPS) if groups is None else list(dict.fromkeys(groups))
+    of.keep_features = bool(KEEPING_FEATURES & set(chosen))
+    scores: list[Score] = []
+    skipped: dict[str, str] = {}
+    for name in chosen:
+        if progress is not None:
+            progress(name)
+        try:
+            scores += GROUPS[name](of)
+        except NotApplicable as reason:
+            if groups is not None:
+                raise InputError(f"metrics {name} cannot be computed: {reason}.") from reason
+            skipped[name] = str(reason)
+    return {
+        "format_version": FORMAT_VERSION,
+        **_provenance(of),
+        "scores": [dataclasses.asdict(one) for one in scores],
+        "findings": findings(scores),
+        "skipped": skipped,
+    }
+
+
+def save_scores(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write what `score` returned as JSON; numbers that are not finite become null."""
+    write_json(path, _finite(result))
+
+
+def _provenance(of: Evaluation) -> dict[str, Any]:
+    try:
+        features = [extractor.provenance(of.image_shape) for extractor in of.extractors]
+    except NotApplicable:
+        features = []
+    return {
+        "data": {
+            "dataset": of.data.name,
+            "split": of.split,
+            "num_images": len(of.real),
+            "image_shape": list(of.image_shape),
+            "content": content_hash(of.real),
+        },
+        "samples": {
+            "num_images": of.num_images,
+            "seed": None if of.model is None else of.seed,
+            "floor_images": len(of.training_images[0]),
+        },
+        "likelihood": {"num_images": of.likelihood_images, "num_samples": of.likelihood_samples},
+        "features": features,
+        "backend": keras.backend.backend(),
+        "versions": {
+            "keras_vaegan": keras_vaegan.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same with None in place of NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

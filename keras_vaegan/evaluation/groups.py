@@ -1,0 +1,188 @@
+"""The groups of scores, by name: a new one is a function and a line in `GROUPS`."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from keras_vaegan import metrics
+from keras_vaegan.errors import InputError
+from keras_vaegan.evaluation.scores import Score
+from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
+
+
+def _frechet(of: Evaluation) -> Iterator[Score]:
+    for name, real, fake, floor in of.by_extractor():
+        least = len(real.moments.mean) + 1
+        for number, which in (
+            (fake.moments.count, "num_images"),
+            (real.moments.count, f"the {of.split} split"),
+        ):
+            if number < least:
+                raise InputError(
+                    f"{which} must be at least {least} images for a covariance of the {least - 1} "
+                    f"features of {name}; received {number}."
+                )
+        value, reference = (metrics.frechet_distance(x.moments, real.moments) for x in (fake, floor))
+        yield Score("frechet_distance", value, reference=reference, better="lower", features=name)
+
+
+def _kernel(of: Evaluation) -> Iterator[Score]:
+    for name, real, fake, floor in of.by_extractor():
+        (value, error), (reference, _) = (
+            metrics.kernel_distance(x.features, real.features, seed=of.seed) for x in (fake, floor)
+        )
+        yield Score("kernel_distance", value, error, reference, better="lower", features=name)
+
+
+def _neighbours(of: Evaluation) -> Iterator[Score]:
+    for name, real, fake, floor in of.by_extractor():
+        found, reference = (
+            metrics.precision_recall_density_coverage(real.features, x.features) for x in (fake, floor)
+        )
+        for part, value in found.items():
+            yield Score(part, value, reference=reference[part], better="higher", features=name)
+
+
+def _sharpness(of: Evaluation) -> Iterator[Score]:
+    total = sum(metrics.laplacian_variance(chunk) * len(chunk) for chunk in of.samples())
+    yield Score(
+        "sharpness", total / of.num_images, reference=metrics.laplacian_variance(of.real), better="near"
+    )
+
+
+def _diversity(of: Evaluation) -> Iterator[Score]:
+    for name, real, fake, _ in of.by_classifier():
+        found, reference = (metrics.class_balance(x.probabilities) for x in (fake, real))
+        yield Score(
+            "class_entropy",
+            found["entropy"],
+            reference=reference["entropy"],
+            better="near",
+            features=name,
+            details=_by_class(of, found["histogram"]),
+        )
+
+
+def _labels(of: Evaluation) -> Iterator[Score]:
+    labels, real_labels = _asked_labels(of), of.real_labels
+    if real_labels is None:
+        raise NotApplicable("the data have no labels")
+    for name, real, fake, floor in of.by_classifier():
+        found = metrics.label_agreement(fake.probabilities, labels)
+        yield Score(
+            "label_agreement",
+            found["agreement"],
+            reference=metrics.label_agreement(real.probabilities, real_labels)["agreement"],
+            better="higher",
+            features=name,
+            details=_by_class(of, found["per_class"]),
+        )
+        within = metrics.diversity_within_classes(real.features, real_labels, fake.features, labels)
+        among_real = metrics.diversity_within_classes(
+            real.features, real_labels, floor.features, of.training_images[1]
+        )
+        for part, better in (("spread", "near"), ("coverage", "higher")):
+            values, reference = (list(x[part].values()) for x in (within, among_real))
+            yield Score(
+                f"{part}_within_classes",
+                float(np.mean(values)),
+                reference=float(np.mean(reference)),
+                better=better,
+                features=name,
+                details={_class_name(of, k): value for k, value in within[part].items()},
+            )
+
+
+def _synthetic(of: Evaluation) -> Iterator[Score]:
+    labels, (training, training_labels) = _asked_labels(of), of.training_images
+    if of.real_labels is None or training_labels is None:
+        raise NotApplicable("the data have no labels")
+    accuracies = [
+        metrics.accuracy_of_classifier_trained_on(x, y, of.real, of.real_labels, seed=of.seed)
+        for x, y in ((np.concatenate(list(of.samples())), labels), (training, training_labels))
+    ]
+    yield Score("accuracy_on_real", accuracies[0], reference=accuracies[1], better="higher")
+
+
+def _modes(of: Evaluation) -> Iterator[Score]:
+    if of.data.name != "stacked_mnist":
+        raise NotApplicable("the data are not stacked_mnist")
+    classifier = metrics.extractor("mnist_plain")
+    found, reference = (
+        metrics.modes_covered(_stacked_digits(classifier, x))
+        for x in (of.samples(), metrics.chunked(of.training_images[0]))
+    )
+    for part, better in (("modes", "higher"), ("kl", "lower")):
+        name, unit = ("modes", None) if part == "modes" else ("modes_kl", "nats")
+        yield Score(name, found[part], None, reference[part], unit, better, classifier.name)
+
+
+def _reconstruction(of: Evaluation) -> Iterator[Score]:
+    pairs = of.reconstructed
+    yield Score("mean_squared_error", float(metrics.mean_squared_error(*pairs).mean()), better="lower")
+    ratio = metrics.peak_signal_to_noise_ratio(*pairs).mean()
+    yield Score("peak_signal_to_noise_ratio", float(ratio), unit="decibels", better="higher")
+    if min(of.image_shape[:2]) > 10:
+        yield Score(
+            "structural_similarity", float(metrics.structural_similarity(*pairs).mean()), better="higher"
+        )
+
+
+def _latent(of: Evaluation) -> Iterator[Score]:
+    model = of.with_model()
+    q = model.posterior_parameters(of.real[: of.num_images], batch_size=of.batch_size)
+    kl = metrics.kl_per_dimension(q["mean"], q["log_variance"])
+    details = {str(i): float(value) for i, value in enumerate(kl)}
+    yield Score("kl", float(kl.sum()), unit="nats", details=details)
+    yield Score("active_units", metrics.active_units(q["mean"]), reference=model.latent_dim)
+
+
+def _likelihood(of: Evaluation) -> Iterator[Score]:
+    model, images = of.with_model(), of.real[: of.likelihood_images]
+    for name, samples in (("evidence_lower_bound", 1), ("log_likelihood", of.likelihood_samples)):
+        nats = model.log_likelihood(images, samples, seed=of.seed, batch_size=of.batch_size)
+        error = float(nats.std(ddof=1) / np.sqrt(len(nats))) if len(nats) > 1 else None
+        yield Score(name, float(nats.mean()), error, unit="nats", better="higher")
+    bits = -metrics.bits_per_dimension(float(nats.mean()), of.image_shape)
+    yield Score("bits_per_dimension", float(bits), unit="bits", better="lower")
+
+
+GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
+    "frechet": _frechet,
+    "kernel": _kernel,
+    "neighbours": _neighbours,
+    "diversity": _diversity,
+    "modes": _modes,
+    "labels": _labels,
+    "synthetic": _synthetic,
+    "sharpness": _sharpness,
+    "reconstruction": _reconstruction,
+    "latent": _latent,
+    "likelihood": _likelihood,
+}
+KEEPING_FEATURES = {"kernel", "neighbours", "labels"}  # for the others memory is constant
+
+
+def _asked_labels(of: Evaluation) -> np.ndarray:
+    if of.labels is None:
+        raise NotApplicable("the samples have no labels that were asked for")
+    return of.labels[: of.num_images]
+
+
+def _class_name(of: Evaluation, label: int) -> str:
+    names = of.data.class_names
+    return str(label) if names is None or label >= len(names) else names[label]
+
+
+def _by_class(of: Evaluation, values: Sequence[float]) -> dict[str, float | None]:
+    """Numbers by the class's name; None for a class that was not asked for."""
+    return {_class_name(of, k): float(v) if np.isfinite(v) else None for k, v in enumerate(values)}
+
+
+def _stacked_digits(classifier: metrics.Extractor, chunks: Iterable[np.ndarray]) -> np.ndarray:
+    """The digits that a classifier sees in each of three channels, `(N, 3)`."""
+    digits = []
+    for chunk in chunks:
+        seen = [classifier.extract(chunk[..., channel, None]).probabilities for channel in range(3)]
+        digits.append(np.stack([probabilities.argmax(axis=1) for probabilities in seen], axis=1))
+    return np.concatenate(digits)

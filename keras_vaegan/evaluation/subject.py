@@ -1,0 +1,167 @@
+"""What is scored, what it is compared with, and what both are seen through."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_vaegan import metrics
+from keras_vaegan.data import ImageData
+from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.errors import InputError, choose, whole_number
+from keras_vaegan.metrics.statistics import CHUNK, Statistics
+from keras_vaegan.models.latent import LatentVariableModel
+
+MOST_IMAGES = 10_000  # samples, where no other number is asked for
+DEFAULT_FEATURES = {1: ("mnist_plain", "mnist_residual"), 3: ("inception_v3",)}  # by channels
+
+
+class NotApplicable(Exception):
+    """Why a group of scores cannot be computed for this subject."""
+
+
+class Evaluation:
+    """Everything that scores are computed from, each part made when it is first asked for.
+
+    Args:
+        subject: a model, or images `(N, H, W, C)` that one made.
+        data: the real images; its `split` is the reference.
+        split: `test` or `validation`.
+        num_images: samples that are scored; as many as the reference has, up to 10,000, if None.
+        seed: of the samples, and of what is drawn from the training images.
+        features: names or Keras models for `metrics.extractor`; the package's two classifiers
+            for grey images and Inception for colour if None.
+        labels: classes that the images were asked to show, `(N,)`.
+        likelihood_images, likelihood_samples: real images whose likelihood is estimated, and
+            codes drawn for each.
+        batch_size: images computed at a time.
+        cache: folder for the statistics of real images; None for none.
+    """
+
+    def __init__(
+        self,
+        subject: LatentVariableModel | ArrayLike,
+        data: ImageData,
+        split: str = "test",
+        num_images: int | None = None,
+        seed: int = 0,
+        features: Sequence[str | keras.Model] | None = None,
+        labels: ArrayLike | None = None,
+        likelihood_images: int = 500,
+        likelihood_samples: int = 100,
+        batch_size: int = 256,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.data, self.split = data, choose("split", split, ("test", "validation"))
+        self.real, self.real_labels = getattr(data, split)
+        self.model = subject if isinstance(subject, LatentVariableModel) else None
+        image_shape = tuple(data.image_shape)
+        if self.model is None:
+            self.images: np.ndarray | None = check_images(subject, image_shape, "subject")
+        else:
+            self.images = None
+            if tuple(self.model.image_shape) != image_shape:
+                raise InputError(
+                    f"data must hold images of the model's shape {self.model.image_shape}; "
+                    f"received {image_shape}."
+                )
+        self.image_shape = image_shape
+        self.labels = None
+        if labels is not None and self.images is not None:
+            self.labels = check_labels(labels, len(self.images), argument="labels")
+        most = len(self.images) if self.images is not None else max(MOST_IMAGES, num_images or 0)
+        count = min(most, len(self.real)) if num_images is None else num_images
+        self.num_images = whole_number("num_images", count, 2)
+        if self.num_images > most:
+            raise InputError(f"num_images must be at most {most}, the images given; received {num_images}.")
+        self.seed, self.batch_size = whole_number("seed", seed, 0), whole_number("batch_size", batch_size, 1)
+        self.likelihood_images = whole_number("likelihood_images", likelihood_images, 1)
+        self.likelihood_samples = whole_number("likelihood_samples", likelihood_samples, 1)
+        self.asked_features, self.cache = features, cache
+        self.keep_features = True
+
+    # ---- sets of images ----
+
+    def samples(self) -> Iterator[np.ndarray]:
+        """The images that are scored, in chunks `(n, H, W, C)`, the same each time."""
+        for start in range(0, self.num_images, CHUNK):
+            number = min(CHUNK, self.num_images - start)
+            if self.images is not None:
+                yield self.images[start : start + number]
+            elif self.model is not None:
+                yield self.model.generate(number, seed=self.seed, start=start, batch_size=self.batch_size)
+
+    @functools.cached_property
+    def training_images(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """As many real training images, with their labels, for the floor."""
+        x, y = self.data.train
+        rows = np.random.default_rng(self.seed).permutation(len(x))[: self.num_images]
+        return x[rows], None if y is None else y[rows]
+
+    @functools.cached_property
+    def reconstructed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Real images and their reconstructions."""
+        images = self.real[: self.num_images]
+        return images, self.with_model().reconstruct(images, batch_size=self.batch_size)
+
+    def with_model(self) -> LatentVariableModel:
+        """The model, or the reason why there is none."""
+        if self.model is None:
+            raise NotApplicable("images alone are scored, without their model")
+        return self.model
+
+    # ---- features ----
+
+    @functools.cached_property
+    def extractors(self) -> list[metrics.Extractor]:
+        """The feature extractors; what was asked for must be had, what was not may be missing."""
+        if self.asked_features is not None:
+            return [metrics.extractor(source) for source in self.asked_features]
+        try:
+            return [metrics.extractor(name) for name in DEFAULT_FEATURES.get(self.image_shape[-1], ())]
+        except InputError as error:
+            raise NotApplicable(str(error)) from error
+
+    def need_extractors(self) -> list[metrics.Extractor]:
+        """The extractors, or the reason why there is none."""
+        if not self.extractors:
+            raise NotApplicable("no features were asked for")
+        return self.extractors
+
+    @functools.cached_property
+    def fake_statistics(self) -> list[Statistics]:
+        """Of the samples, for each extractor."""
+        return self._gathered(lambda: self.samples())
+
+    @functools.cached_property
+    def floor_statistics(self) -> list[Statistics]:
+        """Of the training images that make the floor."""
+        return self._gathered(lambda: metrics.chunked(self.training_images[0]))
+
+    @functools.cached_property
+    def real_statistics(self) -> list[Statistics]:
+        """Of the reference, from the cache where they are there."""
+        return [
+            metrics.reference_statistics(extractor, self.real, self.keep_features, self.cache)
+            for extractor in self.need_extractors()
+        ]
+
+    def _gathered(self, chunks: Callable[[], Iterator[np.ndarray]]) -> list[Statistics]:
+        return [
+            metrics.gather(extractor, chunks(), self.keep_features) for extractor in self.need_extractors()
+        ]
+
+    def by_extractor(self) -> Iterator[tuple[str, Statistics, Statistics, Statistics]]:
+        """`(name, real, samples, floor)` for each extractor."""
+        names = [extractor.name for extractor in self.need_extractors()]
+        yield from zip(names, self.real_statistics, self.fake_statistics, self.floor_statistics, strict=True)
+
+    def by_classifier(self) -> list[tuple[str, Statistics, Statistics, Statistics]]:
+        """The same for the extractors that tell classes."""
+        found = [row for row in self.by_extractor() if row[2].probabilities is not None]
+        if not found:
+            raise NotApplicable("no extractor among the features tells classes")
+        return found
