@@ -5,13 +5,26 @@ import os
 import pathlib
 import signal
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_vaegan import plots
-from keras_vaegan.errors import whole_number
+from keras_vaegan import evaluation, plots
+from keras_vaegan.data import ImageData
+from keras_vaegan.errors import choose, whole_number
 from keras_vaegan.files import atomic_path
+from keras_vaegan.monitor import Monitor
+
+__all__ = [
+    "Checkpoints",
+    "HistoryFile",
+    "KeepYoungWeights",
+    "Monitor",
+    "SampleGrids",
+    "ScoreSamples",
+    "StopOnInterrupt",
+]
 
 
 class SampleGrids(keras.callbacks.Callback):
@@ -30,6 +43,43 @@ class SampleGrids(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         images = self.model.generate(self.num_images, seed=self.seed)
         plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png")
+
+
+class ScoreSamples(keras.callbacks.Callback):
+    """Score the samples against real images every few epochs, and log the numbers.
+
+    The names are those of `evaluation.score`, with the features' name where there are several
+    (`frechet_distance`, `coverage`, ...). To stand before `HistoryFile` in the list of callbacks.
+    Scores watched here should not be the ones that a result is published by.
+
+    Args:
+        data: what `keras_vaegan.data.load` gives; the validation split is compared with.
+        groups: which scores, of `evaluation.GROUPS`.
+        every: epochs from one scoring to the next; the last epoch is scored too.
+        **settings: other arguments of `evaluation.Evaluation`, as `num_images` and `features`.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        groups: Sequence[str] = ("frechet", "sharpness"),
+        every: int = 1,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        for name in groups:
+            choose("groups", name, evaluation.GROUPS)
+        self.data, self.groups, self.every = data, tuple(groups), whole_number("every", every, 1)
+        self.settings = {"split": "validation", **settings}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is None or ((epoch + 1) % self.every and epoch + 1 < self.params["epochs"]):
+            return
+        scores = evaluation.score(self.model, self.data, self.groups, **self.settings)["scores"]
+        several = len({one["features"] for one in scores if one["features"]}) > 1
+        for one in scores:
+            suffix = f"_{one['features']}" if several and one["features"] else ""
+            logs[one["name"] + suffix] = one["value"]
 
 
 class Checkpoints(keras.callbacks.Callback):

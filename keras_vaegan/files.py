@@ -34,3 +34,8 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as readable JSON."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def cache_folder() -> pathlib.Path:
+    """Where the package keeps what can be made again: in Keras' own folder (`KERAS_HOME`, or `~/.keras`)."""
+    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_vaegan"

@@ -6,7 +6,8 @@ import keras
 import pytest
 import registry
 
-from keras_vaegan import InputError, callbacks
+from keras_vaegan import InputError, callbacks, metrics
+from keras_vaegan.data import ImageData, load
 
 
 def fit(*used, epochs=3, **arguments):
@@ -40,3 +41,34 @@ def test_the_history_has_validation_of_the_epochs_that_have_it(tmp_path):
     assert [row["val_loss"] != "" for row in rows] == [False, True, False]
     assert history.columns["val_loss"][1] == float(rows[1]["val_loss"])
     assert history.columns["val_loss"][0] != history.columns["val_loss"][0]  # NaN
+
+
+def small_data():
+    x = registry.images(20, (9, 9, 1))
+    return ImageData((x, None), (x[:8], None), (x, None), name="noise")
+
+
+def test_samples_are_scored_every_few_epochs_and_at_the_end(tmp_path):
+    history = callbacks.HistoryFile(tmp_path / "history.csv")
+    scored = callbacks.ScoreSamples(small_data(), ["sharpness", "latent"], every=2, num_images=6)
+    model = registry.vae((9, 9, 1))
+    model.compile()
+    model.fit(small_data().train[0], epochs=5, callbacks=[scored, history], verbose=0)
+    assert [value == value for value in history.columns["sharpness"]] == [False, True, False, True, True]
+    expected = metrics.laplacian_variance(model.generate(6, seed=0))
+    assert history.columns["sharpness"][-1] == pytest.approx(expected, rel=1e-5)
+    assert "active_units" in history.columns and "loss" in history.columns
+
+
+def test_scores_in_two_features_have_two_names():
+    data = load("digits")
+    scored = callbacks.ScoreSamples(data, ["frechet"], features=["mnist_plain", "mnist_residual"])
+    model = registry.vae((28, 28, 1))
+    model.compile()
+    logs = model.fit(data.train[0][:64], callbacks=[scored], verbose=0).history
+    assert {"frechet_distance_mnist_plain", "frechet_distance_mnist_residual"} <= set(logs)
+
+
+def test_unknown_scores_are_refused_before_the_training():
+    with pytest.raises(InputError, match="groups must be one of"):
+        callbacks.ScoreSamples(small_data(), ["fid"])

@@ -98,7 +98,7 @@ def test_history_has_a_row_for_each_epoch(vae_gan_run):
         "d_fake",
         "feature_matching",
     }
-    assert set(rows[0]) == {"epoch"} | names | {f"val_{name}" for name in names}
+    assert set(rows[0]) == {"epoch", "sample_diversity"} | names | {f"val_{name}" for name in names}
     assert float(rows[1]["loss"]) == pytest.approx(
         float(rows[1]["kl"]) + float(rows[1]["reconstruction"]), rel=1e-4
     )

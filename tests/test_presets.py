@@ -1,11 +1,15 @@
 """Recipes, models built from them, and run folders."""
 
 import json
+import sys
+import types
+import warnings
 
 import keras
 import numpy as np
 import pytest
 
+import keras_vaegan as kvg
 from keras_vaegan import InputError, presets
 
 SHAPE = (8, 6, 1)
@@ -199,3 +203,203 @@ def test_a_folder_cannot_run_code(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError):
         presets.load_folder(tmp_path)
+
+
+# ---- the verbs of presets ----
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A model and the preset that it was written to."""
+    model = presets.build(small("vae_gan_digits"), SHAPE, seed=0)
+    recipe = small("vae_gan_digits")
+    model.save_to_preset(tmp_path / "mine", {"recipe": recipe, "dataset": "digits", "licence": "CC0"})
+    return model, tmp_path / "mine"
+
+
+def test_a_preset_gives_back_the_model_ready_to_train(saved):
+    model, folder = saved
+    again = kvg.VAEGAN.from_preset(folder)
+    np.testing.assert_allclose(again.generate(3, seed=1), model.generate(3, seed=1), atol=1e-6)
+    rate = saved[0].player_optimizer("discriminator").learning_rate
+    assert float(again.player_optimizer("discriminator").learning_rate) == pytest.approx(float(rate))
+    again.fit(np.zeros((4, *SHAPE), "float32"), verbose=0)
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["model"] == "vae_gan" and metadata["licence"] == "CC0"
+
+
+def test_what_is_known_of_a_preset_survives_a_round_trip(saved, tmp_path):
+    kvg.VAEGAN.from_preset(saved[1]).save_to_preset(tmp_path / "again", {"results": {"coverage": 0.8}})
+    before, after = (
+        json.loads((folder / "metadata.json").read_text()) for folder in (saved[1], tmp_path / "again")
+    )
+    assert after["recipe"] == before["recipe"] and after["licence"] == "CC0"
+    assert after["results"] == {"coverage": 0.8}
+
+
+def test_halved_weights_are_near_and_small(saved, tmp_path):
+    model, folder = saved
+    model.save_to_preset(tmp_path / "half", half=True)
+    again = kvg.VAEGAN.from_preset(tmp_path / "half")
+    for mine, theirs in zip(model.trainable_variables, again.trainable_variables, strict=True):
+        expected = np.float32(np.float16(np.asarray(keras.ops.convert_to_numpy(mine))))
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(theirs), expected)
+    sizes = [(path / "model.weights.h5").stat().st_size for path in (tmp_path / "half", folder)]
+    assert sizes[0] < sizes[1]
+
+
+def test_a_recipe_alone_gives_a_new_model_and_says_so():
+    with pytest.warns(UserWarning, match="no trained weights"):
+        model = kvg.VAE.from_preset("vae_digits", seed=0)
+    assert model.image_shape == (28, 28, 1) and model.compiled
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kvg.VAE.from_preset("vae_digits", load_weights=False)
+
+
+def test_a_model_of_another_size_takes_over_the_weights_that_fit(saved):
+    model, folder = saved
+    with pytest.warns(UserWarning, match="took over"):
+        other = kvg.VAEGAN.from_preset(folder, load_weights="compatible", image_shape=(12, 10, 1))
+    assert other.image_shape == (12, 10, 1)
+    same = model.encoder.get_layer("encoder_conv_0").get_weights()
+    for mine, theirs in zip(same, other.encoder.get_layer("encoder_conv_0").get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert other.generate(1, seed=0).shape == (1, 12, 10, 1)
+    with pytest.raises(InputError, match="load_weights must be False or 'compatible'"):
+        kvg.VAEGAN.from_preset(folder, image_shape=(12, 10, 1))
+    fresh = kvg.VAEGAN.from_preset(folder, load_weights=False, image_shape=(12, 10, 1))
+    assert fresh.image_shape == (12, 10, 1)
+
+
+def test_a_class_lists_its_own_presets():
+    assert set(kvg.VAE.presets) == {"vae_digits", "vae_mnist"}
+    assert kvg.VAEGAN.presets["vae_gan_mnist"]["dataset"] == "mnist"
+
+
+def test_the_class_must_be_that_of_the_preset(tmp_path):
+    presets.build(small("vae_digits"), SHAPE).save_to_preset(tmp_path)
+    with pytest.raises(InputError, match="preset must be of a VAEGAN"):
+        kvg.VAEGAN.from_preset(tmp_path)
+
+
+def damage(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def shorten(folder):
+    content = (folder / "model.weights.h5").read_bytes()
+    (folder / "model.weights.h5").write_bytes(content[: len(content) // 2])
+
+
+def shorten_and_rehash(folder):
+    shorten(folder)
+    edit(folder, weights_sha256=None)
+
+
+def edit(folder, **changes):
+    metadata = json.loads((folder / "metadata.json").read_text()) | changes
+    kept = {name: value for name, value in metadata.items() if value is not None}
+    (folder / "metadata.json").write_text(json.dumps(kept))
+
+
+def lead_out(folder):
+    (folder / "model.weights.h5").replace(folder.parent / "elsewhere.h5")
+    (folder / "model.weights.h5").symlink_to(folder.parent / "elsewhere.h5")
+
+
+def foreign(folder):
+    images = keras.Input((2,))
+    config = keras.saving.serialize_keras_object(keras.Model(images, images))
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    "harm, said",
+    [
+        (damage("config.json", b""), "cannot be read"),
+        (damage("config.json", b'{"class_name": "VAE"'), "cannot be read"),
+        (damage("metadata.json", b"[]"), "not a dictionary"),
+        (damage("metadata.json", b"\xff\xfe"), "cannot be read"),
+        (shorten, "has the hash"),
+        (shorten_and_rehash, "cannot be read"),
+        (lambda folder: edit(folder, weights_sha256="0" * 64), "says 000000000000"),
+        (lambda folder: edit(folder, format_version=2), "format version 2"),
+        (lambda folder: edit(folder, format_version="new"), "format version 'new'"),
+        (lambda folder: (folder / "model.weights.h5").unlink(), "has no model.weights.h5"),
+        (lambda folder: (folder / "metadata.json").unlink(), "has no metadata.json"),
+        (lead_out, "must hold its own files"),
+        (foreign, "not a model of keras-vaegan"),
+    ],
+)
+def test_a_damaged_preset_is_refused_in_one_line(saved, harm, said):
+    harm(saved[1])
+    before = {path.name: path.read_bytes() for path in saved[1].iterdir()}
+    with pytest.raises(InputError, match=said) as error:
+        kvg.VAEGAN.from_preset(saved[1])
+    assert "\n" not in str(error.value)
+    assert {path.name: path.read_bytes() for path in saved[1].iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"preset": "vae_mnits"}, "Did you mean 'vae_mnist'"),
+        ({"preset": "/no/such/folder"}, "preset must be one of"),
+        ({"preset": "vae_digits", "load_weights": "some"}, "load_weights must be one of"),
+        ({"preset": "vae_digits", "num_classes": 10}, "num_classes must be None"),
+        ({"preset": "vae_digits", "load_weights": False, "image_shape": (8, 8)}, "image_shape must be"),
+        ({"preset": "hf://only-a-name"}, "hf://user/name"),
+        ({"preset": "hf://../up"}, "hf://user/name"),
+    ],
+)
+def test_bad_arguments_of_from_preset_are_named(arguments, said):
+    with pytest.raises(InputError, match=said):
+        kvg.VAE.from_preset(**arguments)
+
+
+def test_a_preset_is_not_written_over_a_file(saved, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        saved[0].save_to_preset(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_model_built_by_hand_has_no_recipe_to_be_built_anew(tmp_path):
+    presets.build(small("vae_digits"), SHAPE).save_to_preset(tmp_path)
+    kvg.VAE.from_preset(tmp_path).evaluate(np.zeros((2, *SHAPE), "float32"), verbose=0)
+    with pytest.raises(InputError, match="must have a recipe"):
+        kvg.VAE.from_preset(tmp_path, load_weights=False, image_shape=(8, 8, 1))
+
+
+def test_the_hub_is_asked_for_three_files_into_our_own_cache(saved, tmp_path, monkeypatch):
+    asked = {}
+
+    def snapshot_download(repository, local_dir, allow_patterns):
+        asked.update(repository=repository, allow_patterns=sorted(allow_patterns))
+        local_dir.mkdir(parents=True)
+        for path in saved[1].iterdir():
+            (local_dir / path.name).write_bytes(path.read_bytes())
+
+    hub = types.SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    model = kvg.VAEGAN.from_preset("hf://someone/digits")
+    np.testing.assert_allclose(model.generate(2, seed=0), saved[0].generate(2, seed=0), atol=1e-6)
+    files = ["config.json", "metadata.json", "model.weights.h5"]
+    assert asked == {"repository": "someone/digits", "allow_patterns": files}
+    assert (tmp_path / "keras" / "keras_vaegan" / "hub" / "someone--digits" / "config.json").is_file()
+
+
+def test_the_hub_that_cannot_be_reached_or_is_not_installed_is_one_line(tmp_path, monkeypatch):
+    def snapshot_download(*args, **kwargs):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    hub = types.SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    with pytest.raises(InputError, match="cannot be downloaded: no route to host"):
+        presets.load_source("hf://someone/digits")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"pip install 'keras-vaegan\[hf\]'"):
+        kvg.VAE.from_preset("hf://someone/digits")

@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 import click
 
 from keras_vaegan import __version__
+from keras_vaegan.cli.doctor import doctor
 from keras_vaegan.cli.evaluate import evaluate
+from keras_vaegan.cli.presets import presets
 from keras_vaegan.cli.report import report
 from keras_vaegan.cli.sample import generate, interpolate, reconstruct
 from keras_vaegan.cli.train import models, train
@@ -36,7 +38,7 @@ def cli():
     """Variational auto-encoders joined with generative adversarial networks."""
 
 
-for command in (train, generate, reconstruct, interpolate, evaluate, report, models):
+for command in (train, generate, reconstruct, interpolate, evaluate, report, doctor, presets, models):
     cli.add_command(command)
 
 

@@ -11,6 +11,7 @@ import click
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, GroupedCommand, option
 from keras_vaegan.errors import InputError
+from keras_vaegan.files import cache_folder
 
 
 @click.command(cls=GroupedCommand)
@@ -79,7 +80,6 @@ def evaluate(
     """
     options.load_keras()
     from keras_vaegan import evaluation
-    from keras_vaegan.metrics import default_cache
 
     groups = None if metrics is None else _names(metrics)
     subject, labels, metadata = _subject(source)
@@ -106,7 +106,7 @@ def evaluate(
             likelihood_images=likelihood_images,
             likelihood_samples=likelihood_samples,
             batch_size=batch_size,
-            cache=None if no_cache else default_cache(),
+            cache=None if no_cache else cache_folder(),
         )
     evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
     for line in _table(result):

@@ -1,6 +1,8 @@
 """`train` and `models`."""
 
+import functools
 import json
+import math
 import pathlib
 import sys
 import tempfile
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
 
 NUM_VIEWED = 2000  # images whose codes are drawn
+NUM_WALKS = 8  # rows of interpolations
 PRECISIONS = ("none", "bfloat16", "float16")
 
 
 @click.command(cls=GroupedCommand)
 @option("--model", "key", type=options.Name("--model", MODEL_KEYS), group=MODEL, help="Which model.")
+@option("--preset", default=None, group=MODEL, help="Repeat the recipe of a preset: a name or a folder.")
 @options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
 @option("--augment", default=None, group=DATA, help="Random changes, as translation,cutout.")
 @option("--latent-dim", type=click.IntRange(1), default=None, group=MODEL, help="Dimension of the code.")
@@ -56,6 +60,7 @@ PRECISIONS = ("none", "bfloat16", "float16")
 @options.backend
 def train(
     key,
+    preset,
     dataset,
     data_dir,
     manual_dir,
@@ -74,7 +79,8 @@ def train(
 ):
     """Train a model and write a run folder: weights, history, pictures.
 
-    Options come after the recipe of the model and data set, then --config, then --set.
+    The recipe is that of --preset, or of --model and its data set; options come after it, then
+    --config, then --set.
     """
     options.load_keras()
     import keras
@@ -82,7 +88,7 @@ def train(
     from keras_vaegan import presets
     from keras_vaegan.data import Batches
 
-    recipe, changes = _recipe(key, dataset, config)
+    recipe, changes = _recipe(key, preset, dataset, config)
     asked = {
         "networks.latent_dim": latent_dim,
         "training.epochs": epochs,
@@ -126,26 +132,33 @@ def train(
 
 @click.command(cls=GroupedCommand)
 def models():
-    """List the models and their recipes."""
+    """List the models and the names of their presets."""
     for key, summary in MODEL_KEYS.items():
-        click.echo(f"{key:10} {summary}")
-        for name, recipe in RECIPES.items():
-            if recipe["model"]["key"] == key:
-                click.echo(f"{'':10}   {name}: {recipe['expect']}")
+        names = [name for name, recipe in RECIPES.items() if recipe["model"]["key"] == key]
+        click.echo(f"{key:10} {summary}\n{'':10} presets: {', '.join(names)}")
 
 
 def _recipe(
-    key: str | None, dataset: str | None, config: pathlib.Path | None
+    key: str | None, preset: str | None, dataset: str | None, config: pathlib.Path | None
 ) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     """The recipe that the command starts from, and the configuration file's changes to it."""
     from keras_vaegan import presets
 
     changes = {} if config is None else _read_config(config)
-    key = key or changes.get("model", {}).get("key")
-    if key is None:
-        raise InputError(f"--model must be given, one of {', '.join(MODEL_KEYS)}.")
-    dataset = dataset or changes.get("training", {}).get("dataset")
-    recipe = presets.recipe_for(key, dataset)
+    if preset is not None:
+        found = presets.find(preset)
+        if found.recipe is None:
+            raise InputError(f"--preset must have a recipe; {preset} has weights alone.")
+        recipe = found.recipe
+        if key not in (None, recipe["model"]["key"]):
+            raise InputError(f"--model must be that of --preset, {recipe['model']['key']}; received {key}.")
+        if dataset is not None:
+            recipe["training"]["dataset"] = dataset
+    else:
+        key = key or changes.get("model", {}).get("key")
+        if key is None:
+            raise InputError(f"--model must be given, one of {', '.join(MODEL_KEYS)}, or --preset.")
+        recipe = presets.recipe_for(key, dataset or changes.get("training", {}).get("dataset"))
     changes = {
         section: dict(parts) for section, parts in changes.items() if section not in ("source", "expect")
     }
@@ -222,12 +235,16 @@ def _fit(
 ) -> None:
     """Train into the folder; whatever ends the training, what was learnt is saved."""
     from keras_vaegan import callbacks
+    from keras_vaegan.diagnosis import FINDINGS
     from keras_vaegan.presets.folder import METADATA, clear_run
 
     clear_run(folder)
     write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
     history = callbacks.HistoryFile(folder / "history.csv")
     stop = callbacks.StopOnInterrupt()
+    monitor = callbacks.Monitor(
+        data.validation[0], folder / FINDINGS, report=functools.partial(click.echo, err=True)
+    )
     started = time.monotonic()
     model.fit(
         batches,
@@ -236,6 +253,7 @@ def _fit(
         validation_batch_size=batches.batch_size,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
+            monitor,
             callbacks.Checkpoints(folder / "checkpoints"),
             callbacks.SampleGrids(folder / "samples"),
             history,
@@ -245,13 +263,17 @@ def _fit(
     )
     metadata["seconds"] = round(time.monotonic() - started, 1)
     metadata["epochs_done"] = len(history.rows)
-    metadata["results"] = history.rows[-1] if history.rows else {}
+    last = history.rows[-1] if history.rows else {}
+    metadata["results"] = {name: value if math.isfinite(value) else None for name, value in last.items()}
     _finish(model, data, history.columns, folder, metadata)
     if stop.interrupted:
         click.echo(
             f"stopped by Ctrl-C after {len(history.rows)} epochs; the model is saved in {folder}", err=True
         )
         raise SystemExit(130)
+    if monitor.stopped:
+        click.echo(f"the model, of the last good step, is in {folder}")
+        raise SystemExit(1)
     click.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
 
 
@@ -274,6 +296,11 @@ def _finish(
         plots.save_curves(history, folder / "curves.png")
     images = data.validation[0][:64]
     plots.save_reconstructions(images, model.reconstruct(images), folder / "reconstructions.png")
+    ends = data.validation[0][: 2 * NUM_WALKS]
+    if len(ends) > 1:
+        walks = model.interpolate(ends[: len(ends) // 2], ends[len(ends) // 2 :][: len(ends) // 2], steps=10)
+        walks = walks.reshape(-1, *walks.shape[2:])
+        plots.save_grid(walks, folder / "interpolation.png", columns=10)
     images, labels = data.train[0][:NUM_VIEWED], data.train[1]
     codes = model.encode(images)
     labels = None if labels is None else labels[:NUM_VIEWED]

@@ -21,7 +21,7 @@ from keras_vaegan.metrics.reconstruction import (
     structural_similarity,
 )
 from keras_vaegan.metrics.sharpness import laplacian_variance
-from keras_vaegan.metrics.statistics import Statistics, chunked, default_cache, gather, reference_statistics
+from keras_vaegan.metrics.statistics import Statistics, chunked, gather, reference_statistics
 from keras_vaegan.metrics.streaming import FrechetDistance, KernelDistance
 from keras_vaegan.metrics.synthetic import accuracy_of_classifier_trained_on
 
@@ -37,7 +37,6 @@ __all__ = [
     "bits_per_dimension",
     "chunked",
     "class_balance",
-    "default_cache",
     "diversity_within_classes",
     "extractor",
     "frechet_distance",

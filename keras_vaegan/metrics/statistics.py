@@ -98,11 +98,6 @@ def content_hash(images: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def default_cache() -> pathlib.Path:
-    """Where statistics are kept: in `keras_vaegan` in Keras' own folder (`KERAS_HOME`, or `~/.keras`)."""
-    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_vaegan"
-
-
 def _write(path: pathlib.Path, statistics: Statistics) -> None:
     moments = statistics.moments
     arrays: dict[str, Any] = {"count": moments.count, "mean": moments.mean, "scatter": moments.scatter}

@@ -1,7 +1,9 @@
 """What every model with a latent code offers: the verbs, the prior, the seed."""
 
+import os
+import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
 import numpy as np
@@ -34,6 +36,26 @@ def prior_noise(num_images: int, shape: Sequence[int], seed: int, start: int = 0
     return np.concatenate(blocks)[offset : offset + num_images]
 
 
+class _Presets:
+    """`Model.presets`: the recipes of that class, with what they give and whether weights are there."""
+
+    def __get__(self, instance: Any, owner: type[Any]) -> dict[str, dict[str, Any]]:
+        from keras_vaegan import presets
+        from keras_vaegan.models import MODELS
+
+        trained = presets.trained_presets()
+        return {
+            name: {
+                "dataset": recipe["training"]["dataset"],
+                "expect": recipe["expect"],
+                "source": recipe["source"],
+                "weights": name in trained,
+            }
+            for name, recipe in presets.RECIPES.items()
+            if MODELS[recipe["model"]["key"]] is owner
+        }
+
+
 class LatentVariableModel(MultiPlayerModel):
     """A model with codes z of dimension Z and images x: p(x, z) and q(z|x).
 
@@ -59,10 +81,64 @@ class LatentVariableModel(MultiPlayerModel):
 
         def observed(self, logits: Tensor) -> Any: ...
 
+    presets = _Presets()
+
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
+        self.preset_metadata: dict[str, Any] = {}
         self.seed_generator = keras.random.SeedGenerator(seed)
+
+    # ---- presets ----
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike[str],
+        load_weights: bool | Literal["compatible"] = True,
+        image_shape: Sequence[int] | None = None,
+        num_classes: int | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """A compiled model from a preset: a name (see `presets`), a folder or `hf://user/name`.
+
+        Args:
+            preset: a folder that exists wins over a name.
+            load_weights: True for the trained weights (a warning says so where there are none),
+                False for new ones, `"compatible"` for those of the same path and shape.
+            image_shape: `(H, W, C)`, for a model of another size from the same recipe.
+            num_classes: for a model of other labels from the same recipe.
+            seed: of the model's own randomness, where it is new.
+        """
+        from keras_vaegan.presets import from_preset
+
+        model = from_preset(preset, load_weights, image_shape, num_classes, seed)
+        if not isinstance(model, cls):
+            raise InputError(f"preset must be of a {cls.__name__}; {preset} is of a {type(model).__name__}.")
+        return model
+
+    def save_to_preset(
+        self, folder: str | os.PathLike[str], metadata: dict[str, Any] | None = None, half: bool = False
+    ) -> None:
+        """Write the model, without its optimizers, as a folder that `from_preset` takes.
+
+        Args:
+            folder: made if missing; an older preset in it is replaced.
+            metadata: more of what is known of the model, as `dataset`, `licence` or `results`.
+            half: whether the weights are written in float16.
+        """
+        from keras_vaegan.models import MODELS
+        from keras_vaegan.presets import save_folder
+
+        if pathlib.Path(folder).is_file():
+            raise InputError(f"folder must be a folder; {os.fspath(folder)!r} is a file.")
+        key = next((key for key, model in MODELS.items() if model is type(self)), type(self).__name__)
+        known = {"model": key, "image_shape": list(self.image_shape)}
+        stale = ("format_version", "keras_vaegan", "keras", "weights_sha256")
+        kept = {name: value for name, value in self.preset_metadata.items() if name not in stale}
+        save_folder(self, folder, kept | known | (metadata or {}), half)
+
+    # ---- saving ----
 
     def save_own_variables(self, store: Any) -> None:
         """Keras saves no seed states; without this one a loaded model would repeat its noise."""

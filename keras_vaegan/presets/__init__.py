@@ -10,7 +10,8 @@ from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 
 if TYPE_CHECKING:
     from keras_vaegan.presets.configure import build, options, override, recipe, recipe_for
-    from keras_vaegan.presets.folder import load_folder, load_source, save_folder
+    from keras_vaegan.presets.folder import load_folder, save_folder
+    from keras_vaegan.presets.sources import find, from_preset, load_source, take_over, trained_presets
 
 _PUBLIC = {
     "build": "configure",
@@ -18,9 +19,13 @@ _PUBLIC = {
     "override": "configure",
     "recipe": "configure",
     "recipe_for": "configure",
+    "find": "sources",
+    "from_preset": "sources",
     "load_folder": "folder",
-    "load_source": "folder",
+    "load_source": "sources",
     "save_folder": "folder",
+    "take_over": "sources",
+    "trained_presets": "sources",
 }
 
 __all__ = [
@@ -31,9 +36,13 @@ __all__ = [
     "override",
     "recipe",
     "recipe_for",
+    "find",
+    "from_preset",
     "load_folder",
     "load_source",
     "save_folder",
+    "take_over",
+    "trained_presets",
 ]
 
 

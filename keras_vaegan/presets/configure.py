@@ -121,9 +121,14 @@ def build(
                 networks.append(getattr(family, network)(image_shape, **code, **settings))
     with _named("model"):
         model = model_class(*networks, seed=seed, **arguments)
+    compile_from(recipe, model)
+    return model
+
+
+def compile_from(recipe: Mapping[str, Any], model: LatentVariableModel) -> None:
+    """Compile a model with the optimizers of a recipe."""
     settings = _player_settings(recipe)
     model.compile({player: _optimizer(player, settings[player]) for player in model.players})
-    return model
 
 
 def _player_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:

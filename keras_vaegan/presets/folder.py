@@ -1,10 +1,12 @@
-"""A trained model in a folder: `config.json`, `model.weights.h5`, `metadata.json`."""
+"""A preset, which is a model in a folder: `config.json`, `model.weights.h5`, `metadata.json`."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +21,7 @@ from keras_vaegan.models.latent import LatentVariableModel
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
-PICTURES = ("samples", "reconstructions", "curves", "latent_means", "latent_grid")
+PICTURES = ("samples", "reconstructions", "interpolation", "curves", "latent_means", "latent_grid")
 RUN_FILES = (
     CONFIG,
     WEIGHTS,
@@ -27,6 +29,7 @@ RUN_FILES = (
     "model.keras",
     "history.csv",
     FINDINGS,
+    "evaluate.json",
     "report.html",
     *(f"{name}.png" for name in PICTURES),
 )
@@ -34,13 +37,19 @@ RUN_FOLDERS = ("checkpoints", "samples")
 ERROR_LENGTH = 300  # characters of a foreign error's text
 
 
-def save_folder(model: LatentVariableModel, folder: str | os.PathLike[str], metadata: dict[str, Any]) -> None:
+def save_folder(
+    model: LatentVariableModel,
+    folder: str | os.PathLike[str],
+    metadata: dict[str, Any],
+    half: bool = False,
+) -> None:
     """Write a model's configuration, the weights of its networks, and what is known of it.
 
     Args:
         model: any model of the package.
         folder: made if missing; what is there of the three files is replaced.
-        metadata: dictionary for `metadata.json`; the versions are added.
+        metadata: dictionary for `metadata.json`; the versions and the weights' hash are added.
+        half: whether the weights are written in float16.
     """
     folder = pathlib.Path(folder)
     # A copy that was never compiled: the weights' file is to hold the networks and no optimizer.
@@ -49,11 +58,15 @@ def save_folder(model: LatentVariableModel, folder: str | os.PathLike[str], meta
     networks.seed_generator.state.assign(model.seed_generator.state)
     with atomic_path(folder / WEIGHTS) as temporary:
         networks.save_weights(temporary)
+        if half:
+            _halve(temporary)
+        digest = _sha256(temporary)
     write_json(folder / CONFIG, keras.saving.serialize_keras_object(networks))
     versions = {
         "format_version": FORMAT_VERSION,
         "keras_vaegan": keras_vaegan.__version__,
         "keras": keras.__version__,
+        "weights_sha256": digest,
     }
     write_json(folder / METADATA, versions | metadata)
 
@@ -63,21 +76,81 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
 
     Returns:
         `(model, metadata)`; the model is not compiled.
+
+    Raises:
+        InputError: a file that is missing, damaged, foreign, of a later format, elsewhere, or weights
+            that are not those of the metadata.
     """
     folder = pathlib.Path(folder)
-    for name in (CONFIG, WEIGHTS, METADATA):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"source must be a run folder ({CONFIG}, {WEIGHTS}, {METADATA}); {folder} has no {name}."
-            )
+    for name in (CONFIG, WEIGHTS):
+        _inside(folder, name)
+    metadata = load_metadata(folder)
     with _reading(folder):
+        digest = _sha256(folder / WEIGHTS)
+        if metadata.get("weights_sha256", digest) != digest:
+            raise ValueError(
+                f"{WEIGHTS} has the hash {digest[:12]}; {METADATA} says {metadata['weights_sha256'][:12]}"
+            )
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        if metadata["format_version"] > FORMAT_VERSION:
-            raise ValueError(f"format version {metadata['format_version']}, newer than {FORMAT_VERSION}")
         model = keras.saving.deserialize_keras_object(config)
+        if not isinstance(model, LatentVariableModel):
+            raise ValueError(f"it holds {type(model).__name__}, not a model of keras-vaegan")
         model.load_weights(folder / WEIGHTS)
     return model, metadata
+
+
+def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What is known of the model in a folder."""
+    folder = pathlib.Path(folder)
+    _inside(folder, METADATA)
+    with _reading(folder):
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        if not isinstance(metadata, dict):
+            raise ValueError(f"{METADATA} is not a dictionary")
+        version = metadata.get("format_version", 1)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ValueError(f"format version {version!r}, where up to {FORMAT_VERSION} is known")
+    return metadata
+
+
+def _inside(folder: pathlib.Path, name: str) -> None:
+    """Raise unless the folder has that file, and has it itself."""
+    path = folder / name
+    if not path.is_file():
+        raise InputError(
+            f"source must be a preset or run folder ({CONFIG}, {WEIGHTS}, {METADATA}); "
+            f"{folder} has no {name}."
+        )
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"source {folder} must hold its own files; {name} leads out of it, to {path.resolve()}."
+        )
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _halve(path: pathlib.Path) -> None:
+    """Rewrite a weights' file with its float32 arrays in float16."""
+    import h5py
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        halved = pathlib.Path(folder, path.name)
+        with h5py.File(path) as source, h5py.File(halved, "w") as target:
+
+            def copy(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Group):
+                    made = target.require_group(name)
+                else:
+                    dtype = "float16" if item.dtype == "float32" else item.dtype
+                    made = target.create_dataset(name, data=item[()], dtype=dtype)
+                made.attrs.update(item.attrs)
+
+            source.visititems(copy)
+            target.attrs.update(source.attrs)
+        halved.replace(path)
 
 
 def is_run(folder: pathlib.Path) -> bool:
@@ -95,25 +168,6 @@ def clear_run(folder: pathlib.Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in RUN_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
-    """The model that a command's SOURCE names: a run folder, or a `.keras` file.
-
-    Returns:
-        `(model, metadata)`; the metadata of a `.keras` file is empty.
-    """
-    path = pathlib.Path(source)
-    if path.is_dir():
-        return load_folder(path)
-    if path.is_file() and path.suffix == ".keras":
-        model = load_keras_file(path)
-        if not isinstance(model, LatentVariableModel):
-            raise InputError(
-                f"source must hold a model of keras-vaegan; {path} holds {type(model).__name__}."
-            )
-        return model, {}
-    raise InputError(f"source must be a run folder or a .keras file; there is none at {source}.")
 
 
 def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:

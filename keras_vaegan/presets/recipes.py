@@ -13,6 +13,9 @@ MODEL_KEYS: dict[str, str] = {
     "vae_gan": "VAE with a discriminator's features as reconstruction loss (Larsen et al. 2015)",
 }
 
+# `(H, W, C)` of the data sets that recipes name.
+IMAGE_SHAPES: dict[str, tuple[int, int, int]] = {"digits": (28, 28, 1), "mnist": (28, 28, 1)}
+
 DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 15, "batch_size": 128}
 

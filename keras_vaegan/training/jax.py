@@ -45,6 +45,7 @@ class Steps:
         with keras.StatelessScope(state_mapping=mapping) as scope:
             self.apply_gradients(gradients, losses.active)
             self.track(losses)
+            self.observe(x, sample_weight, losses, gradients)
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
 
@@ -67,6 +68,10 @@ class Steps:
         for group, values in zip((variables, self.optimizer.variables), updated, strict=True):
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
+
+    def replica_mean(self, value: Tensor) -> Tensor:
+        """Mean of a tensor over the devices that share a batch; a JAX array spans them all."""
+        return value
 
     def synchronize(self: Any) -> None:
         """Make the variables hold the state of the running `fit`, as they do between epochs."""

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.training import Steps
+from keras_vaegan.training.watch import Watch, step_tensors
 from keras_vaegan.typing import Tensor
 
 
@@ -47,6 +48,7 @@ class MultiPlayerModel(Steps, keras.Model):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._trackers: list[keras.metrics.Mean] = []
+        self._watch: Watch | None = None
         self.built = True
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
@@ -223,6 +225,27 @@ class MultiPlayerModel(Steps, keras.Model):
         """Add a batch's logs to the running means of the epoch."""
         for tracker in self._trackers:
             tracker.update_state(losses.logs[tracker.name])
+
+    # ---- a watch on the steps ----
+
+    def set_watch(self, watch: Watch | None) -> None:
+        """Let `watch` see the tensors of each training step from now on; None for none."""
+        self._watch = watch
+        if self.train_function is not None:
+            self.make_train_function(force=True)
+
+    def observe(
+        self, x: Tensor, sample_weight: Tensor | None, losses: Losses, gradients: Mapping[str, list[Tensor]]
+    ) -> None:
+        """Show the watch, if there is one, a step's tensors; called when all players have moved."""
+        if self._watch is not None:
+            tensors = step_tensors(self, x, sample_weight, losses, gradients)
+            self._watch.observe(tensors, self.replica_mean)
+
+    @property
+    def metrics_variables(self) -> list[keras.Variable]:
+        """The state of the running means and of the watch, which JAX hands from step to step."""
+        return [*super().metrics_variables, *(self._watch.variables if self._watch else [])]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

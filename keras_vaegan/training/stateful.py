@@ -19,5 +19,9 @@ class StatefulSteps:
         """Let the optimizer change the variables."""
         self.optimizer.apply(gradients, variables)
 
+    def replica_mean(self, value: Tensor) -> Tensor:
+        """Mean of a tensor over the devices that share a batch; here there is one."""
+        return value
+
     def synchronize(self) -> None:
         """Make the variables hold the state of the running `fit`: they always do here."""

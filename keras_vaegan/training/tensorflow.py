@@ -32,7 +32,14 @@ class Steps(StatefulSteps):
         del tape
         self.apply_gradients(gradients, losses.active)
         self.track(losses)
+        self.observe(x, sample_weight, losses, gradients)
         return self.get_metrics_result()
+
+    def replica_mean(self, value: Tensor) -> Tensor:
+        """Mean of a tensor over the devices that share a batch."""
+        context = tf.distribute.get_replica_context()
+        alone = context is None or context.num_replicas_in_sync == 1
+        return value if alone else context.all_reduce("MEAN", value)
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:

@@ -30,6 +30,7 @@ class Steps(StatefulSteps):
         with torch.no_grad():
             self.apply_gradients(gradients, losses.active)
             self.track(losses)
+            self.observe(x, sample_weight, losses, gradients)
         return self.get_metrics_result()
 
 

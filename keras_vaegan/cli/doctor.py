@@ -1,0 +1,35 @@
+"""`doctor`: what the numbers of a training show, in plain words."""
+
+import re
+
+import click
+
+from keras_vaegan.cli.options import GroupedCommand, option
+from keras_vaegan.errors import InputError
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("run")
+@option("--patience", type=click.IntRange(1), default=3, help="Epochs that a state must last to be told.")
+def doctor(run, patience):
+    """Tell what went wrong in the training of the run folder RUN, and what to try.
+
+    Exits with code 1 where the trained model is of no use, else with 0.
+    """
+    from keras_vaegan import diagnosis
+    from keras_vaegan.report import read_run
+
+    try:
+        history = read_run(run).history
+    except InputError as error:
+        raise InputError(re.sub(r"^run_folder\b", "RUN", str(error))) from error
+    epochs = len(history.get("epoch", ()))
+    if not epochs:
+        raise InputError(f"RUN must have a history.csv with an epoch at least; that of {run} has none.")
+    findings = diagnosis.diagnose_run(run, history, patience)
+    for finding in findings:
+        click.echo(f"{finding.severity}: {finding.message}")
+    if not findings:
+        click.echo(f"nothing found in {epochs} epochs")
+    if any(finding.severity == "severe" for finding in findings):
+        raise SystemExit(1)

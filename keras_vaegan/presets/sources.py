@@ -1,0 +1,180 @@
+"""Presets by name, by folder and by address: where a model comes from."""
+
+import dataclasses
+import importlib.resources
+import os
+import pathlib
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+
+from keras_vaegan.errors import InputError, choose, unknown_name
+from keras_vaegan.files import cache_folder
+from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.presets import configure
+from keras_vaegan.presets.folder import CONFIG, METADATA, WEIGHTS, load_folder, load_keras_file, load_metadata
+from keras_vaegan.presets.recipes import IMAGE_SHAPES, RECIPES
+
+HUB = "hf://"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A preset that was found.
+
+    Attributes:
+        name: as it was asked for.
+        folder: with the trained model; None where there is a recipe alone.
+        recipe: how it is built and trained; None for a model built by hand.
+        metadata: what is known of the trained model.
+    """
+
+    name: str
+    folder: pathlib.Path | None
+    recipe: dict[str, Any] | None
+    metadata: dict[str, Any]
+
+
+def find(preset: str | os.PathLike[str]) -> Preset:
+    """The preset of a folder that exists, of a name, or of `hf://user/name` (in this order)."""
+    text = os.fspath(preset)
+    path = pathlib.Path(text)
+    if path.is_dir():
+        return _in_folder(text, path, {})
+    if text in RECIPES:
+        recipe, folder = configure.recipe(text), _shipped(text)
+        return _in_folder(text, folder, recipe) if folder else Preset(text, None, recipe, {})
+    if text.startswith(HUB):
+        return _in_folder(text, _download(text), {})
+    raise unknown_name("preset", text, [*RECIPES, "a folder", "hf://user/name"])
+
+
+def from_preset(
+    preset: str | os.PathLike[str],
+    load_weights: bool | Literal["compatible"] = True,
+    image_shape: Sequence[int] | None = None,
+    num_classes: int | None = None,
+    seed: int | None = None,
+) -> LatentVariableModel:
+    """A compiled model from a preset; see `LatentVariableModel.from_preset`."""
+    choose("load_weights", load_weights, (True, False, "compatible"))
+    found = find(preset)
+    if num_classes is not None:
+        raise InputError(f"num_classes must be None: the model of {found.name} takes no labels.")
+    trained = load_folder(found.folder)[0] if found.folder and load_weights else None
+    if trained is not None and image_shape in (None, tuple(trained.image_shape)):
+        model = trained
+        if found.recipe:
+            configure.compile_from(found.recipe, model)
+        else:
+            model.compile()
+    else:
+        if trained is not None and load_weights is True:
+            raise InputError(
+                f"load_weights must be False or 'compatible' for images other than {trained.image_shape}; "
+                f"received True and {tuple(image_shape or ())}."
+            )
+        model = _untrained(found, image_shape, seed)
+        if trained is not None:
+            taken = take_over(model, trained)
+            warnings.warn(f"{found.name}: took over {taken} of {len(model.weights)} arrays.", stacklevel=3)
+        elif load_weights:
+            warnings.warn(f"{found.name} has no trained weights; the model is new.", stacklevel=3)
+    model.preset_metadata = found.metadata | ({"recipe": found.recipe} if found.recipe else {})
+    return model
+
+
+def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
+    """The trained model that a command's SOURCE names: a run folder, a `.keras` file or a preset.
+
+    Returns:
+        `(model, metadata)`; the metadata of a `.keras` file is empty.
+    """
+    path = pathlib.Path(source)
+    if path.is_file() and path.suffix == ".keras":
+        model = load_keras_file(path)
+        if not isinstance(model, LatentVariableModel):
+            raise InputError(
+                f"source must hold a model of keras-vaegan; {path} holds {type(model).__name__}."
+            )
+        return model, {}
+    if not path.is_dir() and str(source) not in RECIPES and not str(source).startswith(HUB):
+        near = unknown_name("", source, [name for name in RECIPES if _shipped(name)])
+        raise InputError(
+            f"source must be a run folder, a .keras file or a preset; there is none at {source}.{_hint(near)}"
+        )
+    found = find(source)
+    if found.folder is None:
+        raise InputError(
+            f"source must be a trained model; {source} is a recipe: keras-vaegan train --preset {source}."
+        )
+    return load_folder(found.folder)
+
+
+def trained_presets() -> list[str]:
+    """Names of the presets whose weights come with the package."""
+    return [name for name in RECIPES if _shipped(name)]
+
+
+def take_over(model: LatentVariableModel, other: LatentVariableModel) -> int:
+    """Copy the weights of another model that have the same path and shape; returns how many."""
+    theirs = {variable.path: variable for variable in other.weights}
+    taken = 0
+    for variable in model.weights:
+        found = theirs.get(variable.path)
+        if found is not None and tuple(found.shape) == tuple(variable.shape):
+            variable.assign(keras.ops.convert_to_numpy(found))
+            taken += 1
+    return taken
+
+
+def _in_folder(name: str, folder: pathlib.Path, recipe: dict[str, Any]) -> Preset:
+    metadata = load_metadata(folder)
+    return Preset(name, folder, metadata.get("recipe") or recipe or None, metadata)
+
+
+def _shipped(name: str) -> pathlib.Path | None:
+    folder = importlib.resources.files("keras_vaegan.presets") / "weights" / name
+    return pathlib.Path(str(folder)) if (folder / METADATA).is_file() else None
+
+
+def _untrained(found: Preset, image_shape: Sequence[int] | None, seed: int | None) -> LatentVariableModel:
+    if found.recipe is None:
+        raise InputError(f"preset {found.name} must have a recipe to be built anew; it has weights alone.")
+    if image_shape is None:
+        dataset = found.recipe["training"]["dataset"]
+        image_shape = found.metadata.get("image_shape") or IMAGE_SHAPES.get(dataset)
+        if image_shape is None:
+            raise InputError(
+                f"image_shape must be given for {found.name}: its images are those of {dataset}."
+            )
+    return configure.build(found.recipe, tuple(image_shape), seed)
+
+
+def _download(address: str) -> pathlib.Path:
+    """The folder of a model on the Hugging Face Hub, which is downloaded once."""
+    repository = address.removeprefix(HUB)
+    if repository.count("/") != 1 or ".." in repository:
+        raise InputError(f"preset must be hf://user/name; received {address!r}.")
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise InputError(
+            f"preset {address} needs the package huggingface_hub: pip install 'keras-vaegan[hf]'."
+        ) from error
+    folder = cache_folder() / "hub" / repository.replace("/", "--")
+    try:
+        huggingface_hub.snapshot_download(
+            repository, local_dir=folder, allow_patterns=[CONFIG, WEIGHTS, METADATA]
+        )
+    except Exception as error:  # each way of having no network or no such model fails in its own way
+        message = " ".join(str(error).split())[:300]
+        raise InputError(f"preset {address} cannot be downloaded: {message}") from error
+    return folder
+
+
+def _hint(error: InputError) -> str:
+    _, mark, hint = str(error).partition(" Did you mean")
+    return mark + hint
