@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_vaegan import evaluation, plots
+from keras_vaegan.checkpoints import Checkpoints
 from keras_vaegan.data import ImageData
 from keras_vaegan.errors import choose, whole_number
 from keras_vaegan.files import atomic_path
@@ -82,33 +83,12 @@ class ScoreSamples(keras.callbacks.Callback):
             logs[one["name"] + suffix] = one["value"]
 
 
-class Checkpoints(keras.callbacks.Callback):
-    """Write `epoch_0001.keras`, ... : the whole model, optimizers included; the last few are kept.
-
-    Args:
-        folder: where they go; files that another callback wrote stay.
-        keep: how many stay, at least 1.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
-        super().__init__()
-        self.folder, self.keep = pathlib.Path(folder), whole_number("keep", keep, 1)
-        self._written: list[pathlib.Path] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        path = self.folder / f"epoch_{epoch + 1:04d}.keras"
-        with atomic_path(path) as temporary:
-            self.model.save(temporary)
-        self._written = [*(old for old in self._written if old != path), path]
-        while len(self._written) > self.keep:
-            self._written.pop(0).unlink(missing_ok=True)
-
-
 class HistoryFile(keras.callbacks.Callback):
     """Write `history.csv`: a row for each epoch, a column for each log; whole after every epoch.
 
     Args:
-        path: of the file.
+        path: of the file. A training that goes on from a later epoch (`initial_epoch`) keeps the
+            rows before it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -118,6 +98,16 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.rows = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self.rows and epoch and self.path.is_file():
+            with open(self.path, newline="") as file:
+                rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+            self.rows = [
+                {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+                for row in rows
+                if int(row["epoch"]) <= epoch
+            ]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from keras_vaegan.errors import InputError
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -34,6 +36,15 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as readable JSON."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value in a JSON file (`InputError` in one line if it is damaged)."""
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        message = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read: {message}") from error
 
 
 def cache_folder() -> pathlib.Path:

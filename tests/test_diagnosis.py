@@ -12,6 +12,7 @@ from test_cli import refused, run
 
 from keras_vaegan import InputError, presets
 from keras_vaegan.diagnosis import FINDINGS, Finding, diagnose, diagnose_run, read_findings, write_findings
+from keras_vaegan.presets.folder import clear_run
 
 NAN = math.nan
 
@@ -229,6 +230,9 @@ def test_findings_are_kept_in_a_file(tmp_path):
     assert [finding.kind for finding in found].count("not_finite") == 1
     assert "stale" not in [finding.message for finding in found]
     write_findings(path, [])
+    assert not path.exists()
+    write_findings(path, [noted])
+    clear_run(tmp_path)
     assert not path.exists()
     path.write_text("[{}]")
     with pytest.raises(InputError, match=FINDINGS):

@@ -16,10 +16,12 @@ def report(run, output):
 
     It shows samples, reconstructions, curves and scores, and needs no other file.
     """
-    from keras_vaegan.report import write_report
+    from keras_vaegan.diagnosis import diagnose_run
+    from keras_vaegan.report import read_run, write_report
 
     try:
-        path = write_report(run, output)
+        seen = diagnose_run(run, read_run(run).history)
+        path = write_report(run, output, [finding.message for finding in seen])
     except InputError as error:
         message = re.sub(r"^output\b", "--output", re.sub(r"^run_folder\b", "RUN", str(error)))
         raise InputError(message) from error

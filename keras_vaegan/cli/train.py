@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import os
 import pathlib
 import sys
 import tempfile
@@ -25,7 +26,23 @@ if TYPE_CHECKING:
 
 NUM_VIEWED = 2000  # images whose codes are drawn
 NUM_WALKS = 8  # rows of interpolations
+WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend"}  # options that may stand together
 PRECISIONS = ("none", "bfloat16", "float16")
+
+
+def _resumed_run(context, parameter, value):
+    """Look at the run to go on with before anything is loaded: it says on which backend it runs."""
+    if value is None:
+        return None
+    from keras_vaegan.files import read_json
+
+    if not (value / "metadata.json").is_file():
+        raise InputError(f"--resume must be a run folder; {value} has no metadata.json.")
+    metadata = read_json(value / "metadata.json")
+    if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):
+        raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
+    os.environ.setdefault("KERAS_BACKEND", metadata["backend"])
+    return value
 
 
 @click.command(cls=GroupedCommand)
@@ -57,6 +74,21 @@ PRECISIONS = ("none", "bfloat16", "float16")
 @options.seed
 @option("--output", default=None, show_default="runs/MODEL_DATASET", help="Run folder to make.")
 @option("--overwrite", is_flag=True, help="Replace an older run in that folder.")
+@option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    default=None,
+    show_default="the end of an epoch",
+    help="Batches from one checkpoint to the next.",
+)
+@option(
+    "--resume",
+    type=click.Path(path_type=pathlib.Path),
+    default=None,
+    callback=_resumed_run,
+    is_eager=True,
+    help="Go on with the run in this folder, with --epochs for more of them.",
+)
 @options.backend
 def train(
     key,
@@ -76,17 +108,21 @@ def train(
     seed,
     output,
     overwrite,
+    checkpoint_every,
+    resume,
 ):
     """Train a model and write a run folder: weights, history, pictures.
 
     The recipe is that of --preset, or of --model and its data set; options come after it, then
     --config, then --set.
     """
+    if resume is not None:
+        _continue(resume, epochs, data_dir, manual_dir)
+        return
     options.load_keras()
     import keras
 
     from keras_vaegan import presets
-    from keras_vaegan.data import Batches
 
     recipe, changes = _recipe(key, preset, dataset, config)
     asked = {
@@ -101,8 +137,6 @@ def train(
     changes.sort(key=lambda change: change[0].split(".")[-1] not in ("family", "class", "three_players"))
     for name, value in changes:
         presets.override(recipe, name, value)
-    if mixed_precision != "none":
-        keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
 
     training = recipe["training"]
     name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
@@ -110,9 +144,6 @@ def train(
         training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
     folder = _claim_folder(output, name, overwrite)
     data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
-    keras.utils.set_random_seed(seed)
-    model = presets.build(recipe, data.image_shape, seed)
-    batches = Batches(*data.train, batch_size=training["batch_size"], seed=seed, augment=augment)
     metadata = {
         "model": recipe["model"]["key"],
         "dataset": training["dataset"],
@@ -122,12 +153,62 @@ def train(
         "backend": keras.backend.backend(),
         "mixed_precision": mixed_precision,
         "augment": augment,
+        "checkpoint_every": checkpoint_every,
         "recipe": recipe,
     }
+    _run(data, folder, metadata, new=True)
+
+
+def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, manual_dir: str | None) -> None:
+    """Go on with a run from its newest checkpoint, or from its start where it has none."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name not in WITH_RESUME:
+            raise InputError(f"{parameter.opts[0]} must not come with --resume: the run has its own.")
+    options.load_keras()
+    import keras
+
+    from keras_vaegan.presets.folder import load_metadata
+
+    metadata = load_metadata(folder)
+    if keras.backend.backend() != metadata["backend"]:
+        raise InputError(
+            f"--backend must be {metadata['backend']}, that of the run; received {keras.backend.backend()}."
+        )
+    training = metadata["recipe"]["training"]
+    if (epochs or training["epochs"]) <= metadata.get("epochs_done", 0) and not metadata.get("interrupted"):
+        raise InputError(
+            f"--epochs must be more than the {metadata['epochs_done']} that {folder} has; "
+            f"received {epochs or training['epochs']}."
+        )
+    training["epochs"] = epochs or training["epochs"]
+    size = tuple(metadata["image_shape"][:2])
+    data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
+    _run(data, folder, metadata, new=False)
+
+
+def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: bool) -> None:
+    """Build the model of a run and train it, from its start or from its newest checkpoint."""
+    import keras
+
+    from keras_vaegan import presets, training
+    from keras_vaegan.data import Batches
+
+    if metadata["mixed_precision"] != "none":
+        keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
+    recipe, seed = metadata["recipe"], metadata["seed"]
+    keras.utils.set_random_seed(seed)
+    training.be_deterministic()
+    model = presets.build(recipe, data.image_shape, seed)
+    batches = Batches(
+        *data.train, batch_size=recipe["training"]["batch_size"], seed=seed, augment=metadata["augment"]
+    )
+    name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
     click.echo(
         f"{name}: {len(batches.x):,} images of {data.image_shape} on {metadata['backend']}, into {folder}"
     )
-    _fit(model, batches, data, training["epochs"], folder, metadata)
+    _fit(model, batches, data, folder, metadata, new)
 
 
 @click.command(cls=GroupedCommand)
@@ -229,17 +310,20 @@ def _fit(
     model: "LatentVariableModel",
     batches: "Batches",
     data: "ImageData",
-    epochs: int,
     folder: pathlib.Path,
     metadata: dict[str, Any],
+    new: bool,
 ) -> None:
     """Train into the folder; whatever ends the training, what was learnt is saved."""
     from keras_vaegan import callbacks
     from keras_vaegan.diagnosis import FINDINGS
     from keras_vaegan.presets.folder import METADATA, clear_run
 
-    clear_run(folder)
+    if new:
+        clear_run(folder)
     write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
+    checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=metadata.get("checkpoint_every"))
+    first = 0 if new else checkpoints.resume(model, batches)
     history = callbacks.HistoryFile(folder / "history.csv")
     stop = callbacks.StopOnInterrupt()
     monitor = callbacks.Monitor(
@@ -248,27 +332,31 @@ def _fit(
     started = time.monotonic()
     model.fit(
         batches,
-        epochs=epochs,
+        epochs=metadata["recipe"]["training"]["epochs"],
+        initial_epoch=first,
         validation_data=(data.validation[0],),
         validation_batch_size=batches.batch_size,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
             monitor,
-            callbacks.Checkpoints(folder / "checkpoints"),
             callbacks.SampleGrids(folder / "samples"),
             history,
+            checkpoints,
             stop,
             callbacks.KeepYoungWeights(),
         ],
     )
-    metadata["seconds"] = round(time.monotonic() - started, 1)
+    metadata["seconds"] = round(metadata.get("seconds", 0.0) + time.monotonic() - started, 1)
     metadata["epochs_done"] = len(history.rows)
+    metadata["interrupted"] = stop.interrupted
     last = history.rows[-1] if history.rows else {}
     metadata["results"] = {name: value if math.isfinite(value) else None for name, value in last.items()}
     _finish(model, data, history.columns, folder, metadata)
     if stop.interrupted:
         click.echo(
-            f"stopped by Ctrl-C after {len(history.rows)} epochs; the model is saved in {folder}", err=True
+            f"stopped by Ctrl-C after {len(history.rows)} epochs; the model is saved in {folder}; "
+            f"keras-vaegan train --resume {folder} goes on",
+            err=True,
         )
         raise SystemExit(130)
     if monitor.stopped:

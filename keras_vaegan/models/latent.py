@@ -36,6 +36,11 @@ def prior_noise(num_images: int, shape: Sequence[int], seed: int, start: int = 0
     return np.concatenate(blocks)[offset : offset + num_images]
 
 
+def is_seed(variable: keras.Variable, own: keras.Variable) -> bool:
+    """Whether a variable is the state of a seed generator other than `own`."""
+    return variable is not own and variable.path.endswith("seed_generator_state")
+
+
 class _Presets:
     """`Model.presets`: the recipes of that class, with what they give and whether weights are there."""
 
@@ -141,15 +146,25 @@ class LatentVariableModel(MultiPlayerModel):
     # ---- saving ----
 
     def save_own_variables(self, store: Any) -> None:
-        """Keras saves no seed states; without this one a loaded model would repeat its noise."""
+        """Keras saves no seed states; without them a loaded model would repeat its noise."""
         super().save_own_variables(store)
-        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
+        for name, state in self._seed_states().items():
+            store[name] = ops.convert_to_numpy(state)
 
     def load_own_variables(self, store: Any) -> None:
         """Restore what `save_own_variables` wrote."""
         store = {name: store[name] for name in store.keys()}
-        self.seed_generator.state.assign(store.pop("seed_state"))
+        saved = {name: store.pop(name) for name in list(store) if name.startswith("seed_state")}
+        for name, state in self._seed_states().items():
+            if name in saved:  # an older file may have fewer
+                state.assign(saved[name])
         super().load_own_variables(store)
+
+    def _seed_states(self) -> dict[str, keras.Variable]:
+        """`seed_state` of the model, and `seed_state_0`, ... of the layers that draw noise."""
+        own = self.seed_generator.state
+        nested = [variable for variable in self.non_trainable_variables if is_seed(variable, own)]
+        return {"seed_state": own} | {f"seed_state_{i}": state for i, state in enumerate(nested)}
 
     # ---- on tensors ----
 

@@ -69,7 +69,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of all ten classes, as sharp as the scaled images are",
     },
     "vae_gan_mnist": {
-        "model": {"key": "vae_gan", "gamma": 0.1, "beta": 0.5},
+        "model": {"key": "vae_gan", "gamma": 0.1, "beta": 0.2},
         "networks": {
             "family": "dcgan",
             "latent_dim": 16,

@@ -32,4 +32,9 @@ def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) 
     return _leaf.input_gradient(function, x)
 
 
-__all__ = ["Steps", "input_gradient"]
+def be_deterministic() -> None:
+    """Ask the backend for operators that give the same bits each time, for the whole process."""
+    _leaf.be_deterministic()
+
+
+__all__ = ["Steps", "be_deterministic", "input_gradient"]

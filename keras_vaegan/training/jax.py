@@ -78,6 +78,10 @@ class Steps:
         self.jax_state_sync()
 
 
+def be_deterministic() -> None:
+    """See `keras_vaegan.training.be_deterministic`; XLA's operators on the CPU are."""
+
+
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """See `keras_vaegan.training.input_gradient`."""
     outer = get_stateless_scope()

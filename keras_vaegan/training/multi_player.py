@@ -45,6 +45,8 @@ class MultiPlayerModel(Steps, keras.Model):
     plain case.
     """
 
+    train_function: Any  # Keras', which `leave_out` replaces for a while
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._trackers: list[keras.metrics.Mean] = []
@@ -225,6 +227,31 @@ class MultiPlayerModel(Steps, keras.Model):
         """Add a batch's logs to the running means of the epoch."""
         for tracker in self._trackers:
             tracker.update_state(losses.logs[tracker.name])
+
+    # ---- going on within an epoch ----
+
+    def leave_out(self, batches: int) -> None:
+        """Draw the next batches of the running `fit` without a step, as they were trained on before.
+
+        Args:
+            batches: a multiple of `steps_per_execution`.
+        """
+        step = self.train_function
+        calls = batches // self.steps_per_execution
+
+        def draw(*arguments: Any) -> Any:
+            nonlocal calls
+            if not calls:
+                self.train_function = step
+                return step(*arguments)
+            calls -= 1
+            *state, data = arguments  # the state is JAX's
+            if not isinstance(data, list):
+                for _ in range(self.steps_per_execution):
+                    next(data)
+            return ({}, *state) if state else {}
+
+        self.train_function = draw
 
     # ---- a watch on the steps ----
 

@@ -42,6 +42,11 @@ class Steps(StatefulSteps):
         return value if alone else context.all_reduce("MEAN", value)
 
 
+def be_deterministic() -> None:
+    """See `keras_vaegan.training.be_deterministic`."""
+    tf.config.experimental.enable_op_determinism()
+
+
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """See `keras_vaegan.training.input_gradient`."""
     with tf.GradientTape() as tape:

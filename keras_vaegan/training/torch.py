@@ -34,6 +34,11 @@ class Steps(StatefulSteps):
         return self.get_metrics_result()
 
 
+def be_deterministic() -> None:
+    """See `keras_vaegan.training.be_deterministic`; an operator that has no such form warns."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """See `keras_vaegan.training.input_gradient`."""
     with torch.enable_grad():

@@ -1,0 +1,294 @@
+"""A training that was interrupted ends bit for bit as one that was not."""
+
+import csv
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import registry
+from keras import layers
+from test_cli import refused, run
+
+import keras_vaegan as kvg
+from keras_vaegan import InputError, callbacks
+from keras_vaegan.checkpoints import found
+from keras_vaegan.data import Batches
+from keras_vaegan.networks import mlp
+from keras_vaegan.training.watch import state_of
+
+EPOCHS, SHAPE = 3, (6, 5, 1)
+STEPS = 5  # in an epoch, the last one of a smaller batch
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class KillAt(keras.callbacks.Callback):
+    """Raise before a batch, counted from 0, of an epoch, counted from 0."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.at, self.epoch = (epoch, batch), None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise Killed
+
+
+def noisy_vae(image_shape=SHAPE, **arguments):
+    """A VAE whose encoder has noise of its own."""
+    images = keras.Input(image_shape)
+    x = layers.GaussianNoise(0.1)(layers.Flatten()(images))
+    x = layers.Dropout(0.3)(layers.Dense(6, "tanh")(x))
+    encoder = keras.Model(images, {"mean": layers.Dense(2)(x), "log_variance": layers.Dense(2)(x)})
+    return kvg.VAE(encoder, mlp.decoder(image_shape, 2, units=(5,)), **arguments)
+
+
+def compiled(name):
+    """A new model with averages and a schedule, the same each time."""
+    keras.utils.set_random_seed(7)
+    model = noisy_vae(seed=3) if name == "noisy" else registry.MODELS[name](image_shape=SHAPE, seed=3)
+
+    def optimizer():
+        rate = keras.optimizers.schedules.ExponentialDecay(1e-2, 4, 0.9)
+        return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.8)
+
+    model.compile({player: optimizer() for player in model.players})
+    return model
+
+
+def fit(name, folder, kill=None, epochs=EPOCHS, every=2, compile_settings=None):
+    """Train from the newest checkpoint in the folder; return the model and the rows of its history."""
+    model = compiled(name)
+    batches = Batches(registry.images(18, SHAPE), batch_size=4, seed=5)
+    checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=every)
+    history = callbacks.HistoryFile(folder / "history.csv")
+    used = [history, checkpoints, *([KillAt(*kill)] if kill else [])]
+    first = checkpoints.resume(model, batches)
+    validation = (registry.images(6, SHAPE, seed=9),)
+    model.fit(
+        batches, epochs=epochs, initial_epoch=first, validation_data=validation, callbacks=used, verbose=0
+    )
+    with open(folder / "history.csv", newline="") as file:
+        return model, list(csv.reader(file))
+
+
+def state(model):
+    return {
+        f"{i} {variable.path}": keras.ops.convert_to_numpy(variable)
+        for i, variable in enumerate(state_of(model))
+    }
+
+
+def assert_same(model, other):
+    mine, theirs = list(state(model).items()), list(state(other).items())
+    for (path, value), (_, expected) in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(value, expected, err_msg=path)
+
+
+@pytest.mark.parametrize("name", [*registry.MODELS, "noisy"])
+def test_every_model_goes_on_within_an_epoch_as_if_never_stopped(name, tmp_path):
+    whole, rows = fit(name, tmp_path / "whole")
+    for kill in [(0, 3), (1, 1), (2, 4)]:
+        with pytest.raises(Killed):
+            fit(name, tmp_path / "killed", kill)
+    resumed, resumed_rows = fit(name, tmp_path / "killed")
+    assert_same(resumed, whole)
+    assert resumed_rows == rows and len(rows) == EPOCHS + 1
+
+
+def test_the_comparison_sees_a_training_that_forgets(tmp_path):
+    whole, _ = fit("vae", tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit("vae", tmp_path / "killed", (1, 3), every=None)
+    (first,) = found(tmp_path / "killed" / "checkpoints")
+    saved = keras.saving.load_model(first)
+    assert saved.optimizer.iterations == STEPS
+    saved.seed_generator.state.assign(keras.ops.convert_to_numpy(saved.seed_generator.state) + 1)
+    batches = Batches(registry.images(18, SHAPE), batch_size=4, seed=5)
+    batches.epoch = 1
+    saved.fit(batches, epochs=EPOCHS, initial_epoch=1, verbose=0)
+    with pytest.raises(AssertionError):
+        assert_same(saved, whole)
+
+
+def test_more_epochs_than_first_asked_for(tmp_path):
+    fit("vae_gan", tmp_path / "short", epochs=2)
+    longer, rows = fit("vae_gan", tmp_path / "short", epochs=4)
+    whole, expected = fit("vae_gan", tmp_path / "whole", epochs=4)
+    assert_same(longer, whole)
+    assert rows == expected
+
+
+def test_a_damaged_newest_checkpoint_falls_back_with_a_warning(tmp_path):
+    whole, rows = fit("vae", tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit("vae", tmp_path / "killed", (2, 3))
+    older, newest = found(tmp_path / "killed" / "checkpoints")
+    content = newest.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", content[:-200] + bytes(200)):
+        newest.write_bytes(damaged)
+        model = compiled("vae")
+        with pytest.warns(UserWarning, match=re.escape(newest.name)):
+            assert callbacks.Checkpoints(tmp_path / "killed" / "checkpoints").resume(model) == 2
+    with pytest.warns(UserWarning, match="taking the one before"):
+        resumed, resumed_rows = fit("vae", tmp_path / "killed")
+    assert_same(resumed, whole)
+    assert resumed_rows == rows
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_nothing_changed(tmp_path):
+    fit("vae", tmp_path, epochs=1)
+    other = compiled("vae_gan")
+    before = state(other)
+    with pytest.raises(InputError, match="model must be that of the checkpoint"):
+        callbacks.Checkpoints(tmp_path / "checkpoints").resume(other)
+    for path, value in state(other).items():
+        np.testing.assert_array_equal(value, before[path])
+
+
+def test_without_a_checkpoint_the_training_begins_at_its_start(tmp_path):
+    model = compiled("vae")
+    before = state(model)
+    assert callbacks.Checkpoints(tmp_path).resume(model) == 0
+    for path, value in state(model).items():
+        np.testing.assert_array_equal(value, before[path])
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has one step per execution on torch")
+def test_several_steps_in_one_execution_go_on_too(tmp_path, monkeypatch):
+    def compile_again(name):
+        model = once(name)
+        optimizers = {player: model.player_optimizer(player).get_config() for player in model.players}
+        model.compile(
+            {player: keras.optimizers.Adam.from_config(config) for player, config in optimizers.items()},
+            steps_per_execution=2,
+        )
+        return model
+
+    once = compiled
+    monkeypatch.setitem(globals(), "compiled", compile_again)
+    whole, _ = fit("vae_gan", tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit("vae_gan", tmp_path / "killed", (1, 4))
+    assert_same(fit("vae_gan", tmp_path / "killed")[0], whole)
+
+
+# ---- the command, killed ----
+
+TRAIN = [
+    "--model",
+    "vae_gan",
+    "--image-size",
+    "8",
+    "--latent-dim",
+    "3",
+    "--epochs",
+    "4",
+    "--batch-size",
+    "64",
+]
+TRAIN += ["--checkpoint-every", "3", *(f"--set={net}.filters=[4]" for net in ("encoder", "decoder"))]
+TRAIN += ["--set=networks.discriminator.filters=[4]"]
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "keras_vaegan", "train", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def arrays_of(folder):
+    """Everything that the last checkpoint and the preset of a run hold, as bytes of arrays."""
+    newest = found(folder / "checkpoints")[-1]
+    model = keras.saving.load_model(newest)
+    preset, _ = kvg.presets.load_folder(folder)
+    # Keras numbers names that come again in one process: the order tells the arrays apart.
+    trained = {f"state {i}": value for i, value in enumerate(state(model).values())}
+    weights = {f"preset {i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(preset.weights)}
+    return {"newest": np.array(newest.name), **trained, **weights}
+
+
+def kill_at_random(folder, generator, during_write):
+    """Kill a process -9 while it trains: at any moment, or in the middle of a checkpoint's write."""
+    started = (folder / "checkpoints").is_dir()
+    process = start("--resume", folder) if started else start(*TRAIN, "--output", folder)
+    deadline = time.monotonic() + 300
+    before = set((folder / "checkpoints").glob("*")) if started else set()
+    while process.poll() is None and time.monotonic() < deadline:
+        files = set((folder / "checkpoints").glob("*")) - before
+        if during_write and any(path.name.startswith(".partial") for path in files):
+            break
+        if not during_write and files:  # it trains
+            time.sleep(generator.uniform(0.0, 0.8))
+            break
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def killed_and_resumed(tmp_path, kills):
+    generator = random.Random(0)
+    finish(start(*TRAIN, "--output", tmp_path / "whole"))
+    for number in range(kills):
+        kill_at_random(tmp_path / "killed", generator, during_write=number % 2 == 1)
+        if "epochs_done" in (tmp_path / "killed" / "metadata.json").read_text():
+            break
+    else:
+        finish(start("--resume", tmp_path / "killed"))
+    whole, killed = arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "killed")
+    assert whole.keys() == killed.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(killed[name], value, err_msg=name)
+    assert (tmp_path / "killed/history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
+    left = [path.name for path in (tmp_path / "killed" / "checkpoints").glob("epoch*")]
+    assert len(left) == 2
+    return number + 1
+
+
+def test_a_run_killed_three_times_ends_bit_for_bit_as_one_that_was_not(tmp_path):
+    assert killed_and_resumed(tmp_path, 3) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(4))
+def test_a_run_killed_five_times_ends_bit_for_bit_as_one_that_was_not(tmp_path, round_):
+    random.seed(round_)
+    killed_and_resumed(tmp_path, 5)
+
+
+def test_the_command_goes_on_with_more_epochs_and_refuses_what_it_cannot(tmp_path, capsys):
+    folder = tmp_path / "run"
+    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
+    tiny += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
+    assert run("train", "--model", "vae", *tiny, "--epochs", 1, "--output", folder) == 0
+    before = (folder / "history.csv").read_text()
+    assert "--epochs must be more than the 1" in refused(capsys, "train", "--resume", folder)
+    assert run("train", "--resume", folder, "--epochs", 3) == 0
+    after = (folder / "history.csv").read_text()
+    assert after.startswith(before) and len(after.splitlines()) == 4
+    assert "--seed must not come with --resume" in refused(capsys, "train", "--resume", folder, "--seed", 3)
+    assert "--resume must be a run folder" in refused(capsys, "train", "--resume", tmp_path / "none")
+    other = next(name for name in ("tensorflow", "jax") if name != keras.backend.backend())
+    metadata = (folder / "metadata.json").read_text()
+    (folder / "metadata.json").write_text(metadata.replace(f'"{keras.backend.backend()}"', f'"{other}"'))
+    assert f"--backend must be {other}" in refused(capsys, "train", "--resume", folder, "--epochs", 9)
+    (folder / "metadata.json").write_text("{}")
+    assert "--resume must be a folder that `train` made" in refused(capsys, "train", "--resume", folder)
+    (folder / "metadata.json").write_text("{")
+    assert "cannot be read" in refused(capsys, "train", "--resume", folder)
