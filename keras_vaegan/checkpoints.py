@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_vaegan import training
 from keras_vaegan.data import Batches
 from keras_vaegan.errors import InputError, whole_number
 from keras_vaegan.files import atomic_path
@@ -31,6 +32,14 @@ class Position(NamedTuple):
         """Name of the checkpoint; names sort as positions do."""
         within = f"_batch_{self.batch:06d}" if self.batch else ""
         return f"epoch_{self.epoch:04d}{within}.keras"
+
+
+class Extra(NamedTuple):
+    """What a checkpoint holds beside Keras' own: position, the epoch's means, states of generators."""
+
+    position: Position
+    means: list[np.ndarray]
+    random_states: list[np.ndarray]
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -59,7 +68,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.every = None if every is None else whole_number("every", every, 1)
         self._written: list[pathlib.Path] = []
         self._epoch = self._last = 0
-        self._begin_at: tuple[Position, list[np.ndarray]] | None = None
+        self._begin_at: Extra | None = None
 
     def resume(self, model: Any, batches: Batches | None = None) -> int:
         """Give a compiled model the state of the newest whole checkpoint.
@@ -76,7 +85,7 @@ class Checkpoints(keras.callbacks.Callback):
         """
         for path in reversed(found(self.folder)):
             try:
-                position, means, saved = _read(path)
+                extra, saved = _read(path)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 reason = " ".join(str(error).split())[:200]
                 warnings.warn(
@@ -84,32 +93,41 @@ class Checkpoints(keras.callbacks.Callback):
                 )
                 continue
             _hand_over(saved, model, path)
-            self._begin_at = (position, means)
+            self._begin_at = extra
             self._written = found(self.folder)
             if batches is not None:
-                batches.epoch = position.epoch
-            return position.epoch
+                batches.epoch = extra.position.epoch
+            return extra.position.epoch
         return 0
 
     # ---- Keras' hooks ----
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self._begin_at is not None and self._begin_at[0].batch:
-            self.model.leave_out(self._begin_at[0].batch)
+        if self._begin_at is not None and self._begin_at.position.batch:
+            self.model.leave_out(self._begin_at.position.batch)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch, self._last = epoch, 0
-        if self._begin_at is None:
-            return
-        position, means = self._begin_at
-        self._begin_at = None
-        if position.batch and epoch == position.epoch:
-            self._last = position.batch
-            for variable, value in zip(_means_of(self.model), means, strict=True):
+        extra = self._begin_at
+        if extra is None or epoch != extra.position.epoch:
+            self._begin_at = None
+        elif extra.position.batch:
+            self._last = extra.position.batch
+            for variable, value in zip(_means_of(self.model), extra.means, strict=True):
                 variable.assign(value)
+        else:
+            self._draw_as_before()
+
+    def _draw_as_before(self) -> None:
+        """Set the generators where they were: torch draws from its own for each pass over data, too."""
+        if self._begin_at is not None:
+            training.set_random_states(self._begin_at.random_states)
+            self._begin_at = None
 
     # Not at the end of a batch: a callback with that hook makes Keras fetch the logs of every batch.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._begin_at is not None and batch >= self._begin_at.position.batch:
+            self._draw_as_before()
         if self.every is not None and batch - self._last >= self.every:
             self._last = batch
             self.model.synchronize()
@@ -121,9 +139,10 @@ class Checkpoints(keras.callbacks.Callback):
     def _save(self, position: Position) -> None:
         path = self.folder / position.file
         means = [keras.ops.convert_to_numpy(variable) for variable in _means_of(self.model)]
+        extra = Extra(position, means, training.random_states())
         with atomic_path(path) as temporary:
             self.model.save(temporary)
-            _add_state(temporary, position, means)
+            _add(temporary, extra)
         self._written = [*(old for old in self._written if old != path), path]
         while len(self._written) > self.keep:
             self._written.pop(0).unlink(missing_ok=True)
@@ -142,25 +161,30 @@ def _means_of(model: Any) -> list[keras.Variable]:
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
-def _add_state(path: pathlib.Path, position: Position, means: list[np.ndarray]) -> None:
+def _add(path: pathlib.Path, extra: Extra) -> None:
     """Put what Keras does not save into its file."""
+    arrays: dict[str, Any] = {"position": np.asarray(extra.position)}
+    for kind, values in (("mean", extra.means), ("random_state", extra.random_states)):
+        arrays |= {f"{kind}_{i:03d}": value for i, value in enumerate(values)}
     content = io.BytesIO()
-    arrays: dict[str, Any] = {f"mean_{i:03d}": value for i, value in enumerate(means)}
-    np.savez(content, **{"position": np.asarray(position)} | arrays)
+    np.savez(content, **arrays)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(STATE, content.getvalue())
 
 
-def _read(path: pathlib.Path) -> tuple[Position, list[np.ndarray], Any]:
-    """Position, means and model of a checkpoint, every byte of which has been read."""
+def _read(path: pathlib.Path) -> tuple[Extra, Any]:
+    """What a checkpoint holds, every byte of which has been read, and its model."""
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"its {damaged} is damaged")
         with np.load(io.BytesIO(archive.read(STATE)), allow_pickle=False) as arrays:
-            position = Position(*map(int, arrays["position"]))
-            means = [arrays[name] for name in sorted(arrays.files) if name.startswith("mean_")]
-    return position, means, keras.saving.load_model(path)
+            means, states = (
+                [arrays[name] for name in sorted(arrays.files) if name.startswith(kind)]
+                for kind in ("mean", "random_state")
+            )
+            extra = Extra(Position(*map(int, arrays["position"])), means, states)
+    return extra, keras.saving.load_model(path)
 
 
 def _hand_over(saved: Any, model: Any, path: pathlib.Path) -> None:

@@ -4,10 +4,11 @@ Nothing outside the leaves `tensorflow.py`, `jax.py` and `torch.py` names a back
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from keras_vaegan.typing import Tensor
 
@@ -37,4 +38,15 @@ def be_deterministic() -> None:
     _leaf.be_deterministic()
 
 
-__all__ = ["Steps", "be_deterministic", "input_gradient"]
+def random_states() -> list[np.ndarray]:
+    """States of the backend's own generators, which belong to no layer; none where there are none."""
+    return _leaf.random_states()
+
+
+def set_random_states(states: Sequence[np.ndarray]) -> None:
+    """Put back what `random_states` gave."""
+    if states:
+        _leaf.set_random_states(states)
+
+
+__all__ = ["Steps", "be_deterministic", "input_gradient", "random_states", "set_random_states"]

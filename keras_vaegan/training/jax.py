@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_vaegan.typing import Tensor
@@ -80,6 +81,15 @@ class Steps:
 
 def be_deterministic() -> None:
     """See `keras_vaegan.training.be_deterministic`; XLA's operators on the CPU are."""
+
+
+def random_states() -> list[np.ndarray]:
+    """See `keras_vaegan.training.random_states`; every layer draws from a seed of its own here."""
+    return []
+
+
+def set_random_states(states: Sequence[np.ndarray]) -> None:
+    """See `keras_vaegan.training.set_random_states`."""
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:

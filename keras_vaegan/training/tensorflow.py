@@ -1,9 +1,10 @@
 """The training and test steps on TensorFlow: one persistent tape, one gradient per player."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_vaegan.training.stateful import StatefulSteps
@@ -45,6 +46,15 @@ class Steps(StatefulSteps):
 def be_deterministic() -> None:
     """See `keras_vaegan.training.be_deterministic`."""
     tf.config.experimental.enable_op_determinism()
+
+
+def random_states() -> list[np.ndarray]:
+    """See `keras_vaegan.training.random_states`; every layer draws from a seed of its own here."""
+    return []
+
+
+def set_random_states(states: Sequence[np.ndarray]) -> None:
+    """See `keras_vaegan.training.set_random_states`."""
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:

@@ -1,9 +1,10 @@
 """The training and test steps on PyTorch: all gradients by `autograd.grad` before any update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 
 from keras_vaegan.training.stateful import StatefulSteps
@@ -37,6 +38,20 @@ class Steps(StatefulSteps):
 def be_deterministic() -> None:
     """See `keras_vaegan.training.be_deterministic`; an operator that has no such form warns."""
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def random_states() -> list[np.ndarray]:
+    """See `keras_vaegan.training.random_states`; Keras' Dropout draws from these here."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return [state.numpy() for state in (torch.get_rng_state(), *devices)]
+
+
+def set_random_states(states: Sequence[np.ndarray]) -> None:
+    """See `keras_vaegan.training.set_random_states`."""
+    own, *devices = (torch.from_numpy(state.copy()) for state in states)
+    torch.set_rng_state(own)
+    if devices and len(devices) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(devices)
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
