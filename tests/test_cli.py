@@ -73,6 +73,7 @@ def test_a_run_folder_has_what_the_design_names(vae_gan_run):
         "samples/epoch_0002.png",
         "samples.png",
         "reconstructions.png",
+        "interpolation.png",
         "curves.png",
         "latent_means.png",
         "latent_grid.png",
@@ -392,8 +393,32 @@ def test_the_backend_option_loads_that_backend_alone(tmp_path):
     assert (tmp_path / "runs/vae_digits/samples.png").is_file()
 
 
-def test_models_lists_each_model_and_recipe(capsys):
+def test_models_lists_each_model_and_its_presets(capsys):
     assert run("models") == 0
     listed = capsys.readouterr().out
     for name in ("vae", "vae_gan", "vae_digits", "vae_mnist", "vae_gan_digits", "vae_gan_mnist"):
-        assert name in listed.replace(":", " ").split()
+        assert name in listed.replace(":", " ").replace(",", " ").split()
+
+
+def test_presets_are_listed_and_shown(vae_gan_run, capsys):
+    assert run("presets") == 0
+    assert {"vae_digits", "vae_gan_mnist"} <= set(capsys.readouterr().out.split())
+    assert run("presets", "vae_gan_mnist") == 0
+    assert json.loads(capsys.readouterr().out)["recipe"]["training"]["dataset"] == "mnist"
+    assert run("presets", vae_gan_run) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["recipe"]["model"]["gamma"] == 0.5 and shown["seed"] == 0
+    assert "Did you mean 'vae_digits'" in refused(capsys, "presets", "vae_digit")
+
+
+def test_a_preset_repeats_its_recipe(vae_gan_run, tmp_path, capsys):
+    again = tmp_path / "again"
+    arguments = ["--preset", vae_gan_run, "--image-size", "8", "--epochs", 1, "--output", again]
+    assert run("train", *arguments) == 0
+    recipes = [json.loads((f / "metadata.json").read_text())["recipe"] for f in (vae_gan_run, again)]
+    assert recipes[1].pop("training") == recipes[0].pop("training") | {"epochs": 1}
+    assert recipes[0] == recipes[1]
+    conflict = refused(capsys, "train", "--preset", vae_gan_run, "--model", "vae", "--output", tmp_path / "x")
+    assert "--model must be that of --preset, vae_gan" in conflict
+    assert "preset must be one of" in refused(capsys, "train", "--preset", "vae_gam")
+    assert "is a recipe" in refused(capsys, "generate", "vae_digits", "--output", tmp_path / "x.png")

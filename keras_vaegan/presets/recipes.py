@@ -17,7 +17,7 @@ MODEL_KEYS: dict[str, str] = {
 IMAGE_SHAPES: dict[str, tuple[int, int, int]] = {"digits": (28, 28, 1), "mnist": (28, 28, 1)}
 
 DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
-MNIST_TRAINING = {"dataset": "mnist", "epochs": 12, "batch_size": 128}
+MNIST_TRAINING = {"dataset": "mnist", "epochs": 8, "batch_size": 128}
 
 # Keras averages the weights along the training and puts the averages in place at its end. With batch
 # normalisation they must not reach further back than its statistics: those are of the weights that moved.
@@ -69,7 +69,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of all ten classes, as sharp as the scaled images are",
     },
     "vae_gan_mnist": {
-        "model": {"key": "vae_gan", "gamma": 0.1, "beta": 0.2},
+        "model": {"key": "vae_gan", "gamma": 0.1, "beta": 0.5},
         "networks": {
             "family": "dcgan",
             "latent_dim": 16,

@@ -126,10 +126,7 @@ class MultiPlayerModel(Steps, keras.Model):
         """What `compile_from_config` needs to compile an equal model."""
         if not self.compiled:
             return None
-        optimizers = {
-            player: keras.saving.serialize_keras_object(self.player_optimizer(player))
-            for player in self.players
-        }
+        optimizers = {player: _portable(self.player_optimizer(player)) for player in self.players}
         return {"optimizer": optimizers, **self._compile_arguments}
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
@@ -278,3 +275,11 @@ class MultiPlayerModel(Steps, keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means that `fit` and `evaluate` report, `loss` first."""
         return list(self._trackers)
+
+
+def _portable(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """Configuration of an optimizer that every backend reads: Keras names the backend's own class."""
+    config = keras.saving.serialize_keras_object(optimizer)
+    if config["module"].startswith("keras.src.backend."):
+        config |= {"module": "keras.optimizers", "registered_name": None}
+    return config

@@ -1,0 +1,34 @@
+"""Files that an earlier version or another backend wrote load, go on training, and give the same."""
+
+import keras
+import numpy as np
+import pytest
+import registry
+from golden.make import FOLDER, SHAPE, outputs
+
+FILES = sorted(FOLDER.glob("*.keras"))
+
+
+def test_there_is_a_file_of_every_model_from_every_backend():
+    expected = {
+        f"{name}.{backend}.keras" for name in registry.MODELS for backend in ("tensorflow", "jax", "torch")
+    }
+    assert {path.name for path in FILES} == expected
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_golden_file_gives_its_outputs_and_goes_on(path):
+    model = keras.saving.load_model(path)
+    with np.load(path.with_suffix(".npz")) as expected:
+        for name, value in outputs(model).items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    steps = {player: int(model.player_optimizer(player).iterations) for player in model.players}
+    assert set(steps.values()) == {2}
+    for player in model.players:
+        optimizer = model.player_optimizer(player)
+        assert optimizer.use_ema
+        assert float(optimizer.learning_rate) == pytest.approx(1e-3 * 0.9 ** (2 / 10), rel=1e-5)
+        moments = [v for v in optimizer.variables if "momentum" in v.path or "velocity" in v.path]
+        assert moments and any(np.any(keras.ops.convert_to_numpy(v) != 0) for v in moments)
+    logs = model.fit(registry.images(8, SHAPE), batch_size=4, verbose=0).history
+    assert all(np.isfinite(values).all() for values in logs.values())
