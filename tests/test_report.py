@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import html
 import html.parser
 import io
 import json
@@ -17,9 +18,9 @@ import pytest
 from browser import Browser
 from PIL import Image
 
-from keras_vaegan import InputError, cli, plots, svg
+from keras_vaegan import InputError, cli, diagnosis, plots, svg
 from keras_vaegan.presets import folder as run_folders
-from keras_vaegan.report import spread, write_report
+from keras_vaegan.report import read_run, spread, write_report
 
 HOSTILE = "<script>alert('x')</script>&amp;\"\0"
 SECTIONS = ["samples", "reconstructions", "interpolation", "latent", "curves", "scores"]
@@ -565,7 +566,11 @@ def command(capsys, *arguments):
     return stop.value.code, said.out + said.err
 
 
-def test_the_command_writes_the_same_page(run, page, capsys, tmp_path):
+def test_the_command_writes_the_same_page_with_what_the_doctor_sees(run, capsys, tmp_path):
+    found = diagnosis.diagnose_run(run, read_run(run).history)
+    assert found
+    page = write_report(run, tmp_path / "page.html", [one.message for one in found]).read_text()
+    assert html.escape(found[0].message, quote=False) in page
     assert command(capsys, run) == (0, f"wrote {run / 'report.html'}\n")
     assert (run / "report.html").read_text() == page
     assert command(capsys, run, "--output", tmp_path / "new" / "it.html")[0] == 0
