@@ -104,9 +104,7 @@ class Extractor:
         height, width, channels = self.image_shape
         if images.shape[-1] != channels:
             if images.shape[-1] != 1:
-                allowed = (
-                    "as many channels as the network, 1" if channels == 1 else f"1 or {channels} channels"
-                )
+                allowed = "1 channel" if channels == 1 else f"1 or {channels} channels"
                 raise InputError(
                     f"images must have {allowed} for {self.name}; received {tuple(images.shape)}."
                 )
