@@ -181,7 +181,17 @@ class StopOnInterrupt(keras.callbacks.Callback):
             signal.signal(signal.SIGINT, self._previous)
             self._previous = None
 
+    # The signal comes between any two instructions of Keras: the model is touched at safe places only.
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._tell()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.interrupted:
+            self.model.stop_training = True
+
     def _stop(self, number: int, frame: Any) -> None:
         self.interrupted = True
-        self.model.stop_training = True
         self.restore()
