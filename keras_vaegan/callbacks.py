@@ -95,19 +95,31 @@ class HistoryFile(keras.callbacks.Callback):
         super().__init__()
         self.path = pathlib.Path(path)
         self.rows: list[dict[str, Any]] = []
+        self._begun = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.rows = []
+        self.rows, self._begun = [], False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self.rows and epoch and self.path.is_file():
-            with open(self.path, newline="") as file:
-                rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-            self.rows = [
-                {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
-                for row in rows
-                if int(row["epoch"]) <= epoch
-            ]
+        if not self._begun:
+            self._read(epoch)
+        self._begun = True
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if not self._begun:  # every epoch was done before
+            self._read(self.params["epochs"])
+
+    def _read(self, done: int) -> None:
+        """Take over the rows of the epochs that are done."""
+        if not done or not self.path.is_file():
+            return
+        with open(self.path, newline="") as file:
+            rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+        self.rows = [
+            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+            for row in rows
+            if int(row["epoch"]) <= done
+        ]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
@@ -138,7 +150,14 @@ class KeepYoungWeights(keras.callbacks.Callback):
         super().__init__()
         self._held: list[keras.optimizers.Optimizer] = []
 
+    # A training that was killed after its last epoch has none left: hold from the start.
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._hold()
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._hold()
+
+    def _hold(self) -> None:
         for player in self.model.players:
             optimizer = self.model.player_optimizer(player)
             if optimizer.use_ema and int(optimizer.iterations) < 3.0 / (1.0 - optimizer.ema_momentum):

@@ -14,7 +14,7 @@ import numpy as np
 from keras_vaegan import training
 from keras_vaegan.data import Batches
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import atomic_path
+from keras_vaegan.files import PARTIAL, atomic_path
 from keras_vaegan.training.watch import state_of
 
 STATE = "training_state.npz"  # beside Keras' own members of a checkpoint
@@ -83,6 +83,8 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             InputError: the newest whole checkpoint is of another model.
         """
+        for left in self.folder.glob(f"{PARTIAL}*.keras"):  # of a process that was killed as it wrote
+            left.unlink(missing_ok=True)
         for path in reversed(found(self.folder)):
             try:
                 extra, saved = _read(path)

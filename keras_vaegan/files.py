@@ -10,6 +10,8 @@ from typing import Any
 
 from keras_vaegan.errors import InputError
 
+PARTIAL = ".partial-"  # how the names of files begin that are being written
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -19,7 +21,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".partial-", suffix=path.name, dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=PARTIAL, suffix=path.name, dir=path.parent)
     os.close(handle)
     try:
         yield pathlib.Path(temporary)

@@ -1,6 +1,7 @@
 """A training that was interrupted ends bit for bit as one that was not."""
 
 import csv
+import json
 import random
 import re
 import signal
@@ -19,6 +20,7 @@ import keras_vaegan as kvg
 from keras_vaegan import InputError, callbacks
 from keras_vaegan.checkpoints import found
 from keras_vaegan.data import Batches
+from keras_vaegan.files import PARTIAL
 from keras_vaegan.networks import mlp
 from keras_vaegan.training.watch import state_of
 
@@ -200,6 +202,8 @@ TRAIN = [
 ]
 TRAIN += ["--checkpoint-every", "3", *(f"--set={net}.filters=[4]" for net in ("encoder", "decoder"))]
 TRAIN += ["--set=networks.discriminator.filters=[4]"]
+# Of `metadata.json`, what a training writes when it ends.
+ADDED_AT_THE_END = ("epochs_done", "interrupted", "results", "seconds", "weights_sha256")
 
 
 def start(*arguments):
@@ -225,51 +229,90 @@ def arrays_of(folder):
 
 
 def kill_at_random(folder, generator, during_write):
-    """Kill a process -9 while it trains: at any moment, or in the middle of a checkpoint's write."""
-    started = (folder / "checkpoints").is_dir()
-    process = start("--resume", folder) if started else start(*TRAIN, "--output", folder)
+    """Kill a process -9: at any moment once it trains, or in the middle of a checkpoint's write.
+
+    Returns:
+        What the kill left behind, in words; None if the process had ended by then.
+    """
+    checkpoints = folder / "checkpoints"
+    process = start("--resume", folder) if checkpoints.is_dir() else start(*TRAIN, "--output", folder)
     deadline = time.monotonic() + 300
-    before = set((folder / "checkpoints").glob("*")) if started else set()
+    before = set(checkpoints.glob("*"))
     while process.poll() is None and time.monotonic() < deadline:
-        files = set((folder / "checkpoints").glob("*")) - before
-        if during_write and any(path.name.startswith(".partial") for path in files):
+        files = set(checkpoints.glob("*")) - before
+        if during_write and any(path.name.startswith(PARTIAL) for path in files):
             break
         if not during_write and files:  # it trains
             time.sleep(generator.uniform(0.0, 0.8))
             break
         time.sleep(0.001)
+    ended = process.poll() is not None
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    if ended:
+        return None
+    newest = found(checkpoints)[-1].stem if found(checkpoints) else "no checkpoint"
+    return newest + (", a file half written" if list(checkpoints.glob(f"{PARTIAL}*")) else "")
 
 
-def killed_and_resumed(tmp_path, kills):
-    generator = random.Random(0)
+def killed_and_resumed(tmp_path, kills, seed=0):
+    """Kill runs, each as often as it lets itself, until there were `kills`; each must end as one that was
+    never killed.
+    """
+    generator, left = random.Random(seed), []
     finish(start(*TRAIN, "--output", tmp_path / "whole"))
-    for number in range(kills):
-        kill_at_random(tmp_path / "killed", generator, during_write=number % 2 == 1)
-        if "epochs_done" in (tmp_path / "killed" / "metadata.json").read_text():
-            break
-    else:
-        finish(start("--resume", tmp_path / "killed"))
-    whole, killed = arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "killed")
-    assert whole.keys() == killed.keys()
-    for name, value in whole.items():
-        np.testing.assert_array_equal(killed[name], value, err_msg=name)
-    assert (tmp_path / "killed/history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
-    left = [path.name for path in (tmp_path / "killed" / "checkpoints").glob("epoch*")]
-    assert len(left) == 2
-    return number + 1
+    whole = arrays_of(tmp_path / "whole")
+    while len(left) < kills:
+        folder, alive = tmp_path / f"killed_after_{len(left)}", True
+        while alive and len(left) < kills:
+            what = kill_at_random(folder, generator, during_write=len(left) % 2 == 1)
+            alive = what is not None
+            if alive:
+                left.append(what)
+                print(f"{keras.backend.backend()}: kill {len(left)} left {what}")
+        if alive:
+            finish(start("--resume", folder))
+        killed = arrays_of(folder)
+        assert whole.keys() == killed.keys()
+        for name, value in whole.items():
+            np.testing.assert_array_equal(killed[name], value, err_msg=name)
+        assert (folder / "history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
+        assert len(found(folder / "checkpoints")) == 2
+        assert not list((folder / "checkpoints").glob(f"{PARTIAL}*"))
+        print(f"{keras.backend.backend()}: {len(whole)} arrays and the history are those of the whole run")
+    return left
 
 
 def test_a_run_killed_three_times_ends_bit_for_bit_as_one_that_was_not(tmp_path):
-    assert killed_and_resumed(tmp_path, 3) == 3
+    assert len(killed_and_resumed(tmp_path, 3)) == 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("round_", range(4))
-def test_a_run_killed_five_times_ends_bit_for_bit_as_one_that_was_not(tmp_path, round_):
-    random.seed(round_)
-    killed_and_resumed(tmp_path, 5)
+def test_runs_killed_twenty_times_end_bit_for_bit_as_one_that_was_not(tmp_path):
+    left = killed_and_resumed(tmp_path, 20, seed=1)
+    assert len(left) == 20
+    assert sum("half written" in what for what in left) >= 3
+
+
+def test_a_run_killed_after_its_last_epoch_is_finished_when_resumed(tmp_path):
+    folder = tmp_path / "run"
+    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
+    tiny += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
+    assert run("train", "--model", "vae", *tiny, "--epochs", 2, "--output", folder) == 0
+    whole, history = arrays_of(folder), (folder / "history.csv").read_text()
+    done = json.loads((folder / "metadata.json").read_text())
+    before = {name: value for name, value in done.items() if name not in ADDED_AT_THE_END}
+    (folder / "metadata.json").write_text(json.dumps(before))
+    for name in ("model.weights.h5", "config.json", "model.keras", "samples.png", "curves.png"):
+        (folder / name).unlink()
+
+    assert run("train", "--resume", folder) == 0
+    for name, value in arrays_of(folder).items():
+        np.testing.assert_array_equal(value, whole[name], err_msg=name)
+    assert (folder / "history.csv").read_text() == history
+    after = json.loads((folder / "metadata.json").read_text())
+    assert after["epochs_done"] == 2 and after["results"] == done["results"]
+    assert (folder / "samples.png").is_file() and (folder / "curves.png").is_file()
 
 
 def test_the_command_goes_on_with_more_epochs_and_refuses_what_it_cannot(tmp_path, capsys):
