@@ -26,10 +26,12 @@ if TYPE_CHECKING:
         report,
     )
     from keras_vaegan.errors import InputError
-    from keras_vaegan.models import VAE, VAEGAN
+    from keras_vaegan.models import CVAE, CVAEGAN, VAE, VAEGAN
 
 # Public name -> module that has it; None for the modules themselves.
 _PUBLIC: dict[str, str | None] = {
+    "CVAE": "models",
+    "CVAEGAN": "models",
     "VAE": "models",
     "VAEGAN": "models",
     "InputError": "errors",
@@ -47,6 +49,8 @@ _PUBLIC: dict[str, str | None] = {
 }
 
 __all__ = [
+    "CVAE",
+    "CVAEGAN",
     "VAE",
     "VAEGAN",
     "InputError",

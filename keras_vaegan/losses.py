@@ -1,7 +1,10 @@
 """The terms that the models' objectives are made of: pure functions on tensors.
 
 Every loss is `(B,)`, in nats, summed over pixels, latents or features; the model takes the
-mean over the batch last. D's logits are `(B, 1)`: log-odds that an image is real.
+mean over the batch last.
+
+D plays one of two games. Its logits are `(B, 1)`, log-odds that an image is real; or `(B, K + 1)`,
+of K classes of real images and, last, of the fakes (Chen, Fang and Ju 2016; Salimans et al. 2016).
 """
 
 from keras import ops
@@ -33,19 +36,44 @@ def binary_cross_entropy(logits: Tensor, target: float) -> Tensor:
     return sum_event(ops.softplus(logits) - target * logits)
 
 
-def judged_real(logits: Tensor, target: float = 1.0) -> Tensor:
-    """-log D: low when D takes the images for real. `target` below 1 smooths the label."""
-    return binary_cross_entropy(logits, target)
+def class_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy between D's verdict and shares of classes: both `(B, K + 1)` -> `(B,)`."""
+    return -ops.sum(target * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+
+
+def judged_real(logits: Tensor, target: float = 1.0, labels: Tensor | None = None) -> Tensor:
+    """Low when D takes the images for real: -log D, or, with K classes, the cross-entropy to their own.
+
+    Args:
+        logits: `(B, 1)`, or `(B, K + 1)` where there are labels.
+        target: below 1 it smooths the label: the rest is the share of fake.
+        labels: one-hot `(B, K)`, in the game of K + 1 classes.
+    """
+    if labels is None:
+        return binary_cross_entropy(logits, target)
+    labels = ops.cast(labels, "float32")
+    fake = ops.full_like(labels[:, :1], 1.0 - target)
+    return class_cross_entropy(logits, ops.concatenate([target * labels, fake], axis=-1))
 
 
 def judged_fake(logits: Tensor) -> Tensor:
-    """-log(1 - D): low when D takes the images for fakes."""
-    return binary_cross_entropy(logits, 0.0)
+    """Low when D takes the images for fakes: -log(1 - D), or the cross-entropy to the last class."""
+    if logits.shape[-1] == 1:
+        return binary_cross_entropy(logits, 0.0)
+    return -ops.log_softmax(ops.cast(logits, "float32"), axis=-1)[:, -1]
+
+
+def log_odds_real(logits: Tensor) -> Tensor:
+    """log D / (1 - D), D the probability that an image is real, of whatever class: `(B,)`."""
+    logits = ops.cast(logits, "float32")
+    if logits.shape[-1] == 1:
+        return ops.squeeze(logits, axis=-1)
+    return ops.logsumexp(logits[:, :-1], axis=-1) - logits[:, -1]
 
 
 def probability_real(logits: Tensor) -> Tensor:
-    """D(x), the probability that D gives to real: `(B, 1)` logits -> `(B,)`."""
-    return ops.squeeze(ops.sigmoid(ops.cast(logits, "float32")), axis=-1)
+    """D(x), the probability that D gives to real, of whatever class: `(B,)`."""
+    return ops.sigmoid(log_odds_real(logits))
 
 
 def feature_matching(features: Tensor, target: Tensor) -> Tensor:

@@ -1,5 +1,12 @@
-"""The name that annotations have for backend tensors; their shapes are in the docstrings."""
+"""The names that annotations have for backend tensors; their shapes are in the docstrings."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 Tensor: TypeAlias = Any
+
+# What a model is conditioned on: none, or both, of `labels`, one-hot `(B, K)`, and `given`, the visible
+# part of the images beside the mask that says which it is, `(B, H, W, C + 1)`.
+Condition: TypeAlias = Mapping[str, Tensor]
+UNCONDITIONAL: Condition = MappingProxyType({})

@@ -52,7 +52,10 @@ def test_the_bound_rises_with_k_to_the_exact_likelihood(linear):
     try:
         model.encoder.get_layer("log_variance").set_weights([kernel, bias + [0.9, -0.7]])
         model.encoder.get_layer("mean").set_weights([mean[0], mean[1] + 0.3])
-        bounds = [model.log_likelihood(np.repeat(x, 25, axis=0), k, seed=1).mean() for k in (1, 5, 50, 500)]
+        bounds = [
+            model.log_likelihood(np.repeat(x, 25, axis=0), num_samples=k, seed=1).mean()
+            for k in (1, 5, 50, 500)
+        ]
     finally:
         model.encoder.get_layer("log_variance").set_weights([kernel, bias])
         model.encoder.get_layer("mean").set_weights(mean)

@@ -26,7 +26,7 @@ def check_images(
     Raises:
         InputError: wrong rank or shape, no images, values out of range, not finite or not numbers.
     """
-    images = _numbers(images, argument, "biuf", "images (B, H, W, C)")
+    images = numbers(images, argument, "biuf", "images (B, H, W, C)")
     if images.ndim != 4:
         raise InputError(f"{argument} must have the shape (B, H, W, C); received {images.shape}.")
     if images.size == 0:
@@ -43,20 +43,25 @@ def check_images(
 
 
 def check_labels(
-    labels: ArrayLike, num_images: int, num_classes: int | None = None, argument: str = "y"
+    labels: ArrayLike,
+    num_images: int,
+    num_classes: int | None = None,
+    argument: str = "y",
+    unlabelled: bool = True,
 ) -> np.ndarray:
     """Return `labels` as int64 `(B,)`, or raise.
 
     Args:
-        labels: whole numbers `(B,)` or `(B, 1)`; -1 stands for unlabelled.
+        labels: whole numbers `(B,)` or `(B, 1)`.
         num_images: B, the number of images they belong to.
         num_classes: labels must be below it; None allows any.
         argument: the argument's name in the error.
+        unlabelled: whether -1 may stand for an image without a label.
 
     Raises:
         InputError: wrong shape or length, not whole numbers, or out of range.
     """
-    labels = _numbers(labels, argument, "iuf", "whole numbers (B,)")
+    labels = numbers(labels, argument, "iuf", "whole numbers (B,)")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -72,16 +77,16 @@ def check_labels(
         raise InputError(f"{argument} must hold whole numbers; received others among {labels.dtype} values.")
     top = np.inf if num_classes is None else num_classes - 1
     low, high = labels.min(initial=0), labels.max(initial=0)
-    if low < -1 or high > top:
+    if low < -int(unlabelled) or high > top:
         raise InputError(
-            f"{argument} must lie in 0..{'' if num_classes is None else top} or be -1 (unlabelled); "
-            f"received labels from {low:g} to {high:g}."
+            f"{argument} must lie in 0..{'' if num_classes is None else top}"
+            f"{' or be -1 (unlabelled)' if unlabelled else ''}; received labels from {low:g} to {high:g}."
         )
     return labels.astype(np.int64)
 
 
-def _numbers(values: ArrayLike, argument: str, kinds: str, wanted: str) -> np.ndarray:
-    """Return `values` as a NumPy array whose dtype is one of `kinds`."""
+def numbers(values: ArrayLike, argument: str, kinds: str, wanted: str) -> np.ndarray:
+    """Return `values` as a NumPy array whose dtype is one of `kinds`, or raise."""
     try:
         # Tensors may live on an accelerator, where np.asarray cannot reach them.
         array = keras.ops.convert_to_numpy(values) if keras.ops.is_tensor(values) else np.asarray(values)

@@ -1,10 +1,18 @@
 """The models: one short file each."""
 
+from keras_vaegan.models.cvae import CVAE
+from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.models.vae_gan import VAEGAN
 
 # Keys of the command line and of the presets.
-MODELS: dict[str, type[LatentVariableModel]] = {"vae": VAE, "vae_gan": VAEGAN}
+MODELS: dict[str, type[LatentVariableModel]] = {
+    "vae": VAE,
+    "cvae": CVAE,
+    "completion_cvae": CVAE,
+    "vae_gan": VAEGAN,
+    "cvae_gan": CVAEGAN,
+}
 
-__all__ = ["MODELS", "VAE", "VAEGAN"]
+__all__ = ["CVAE", "CVAEGAN", "MODELS", "VAE", "VAEGAN"]

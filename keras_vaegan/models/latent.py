@@ -1,8 +1,8 @@
-"""What every model with a latent code offers: the verbs, the prior, the seed."""
+"""What every model with a latent code offers: the verbs, the prior, the condition, the seed."""
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
@@ -15,7 +15,7 @@ from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.training.multi_player import MultiPlayerModel
-from keras_vaegan.typing import Tensor
+from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 NOISE_BLOCK = 256
 NUM_WEIGHED = 10_000  # images that are in memory at a time for the importance-weighted bound
@@ -34,6 +34,18 @@ def prior_noise(num_images: int, shape: Sequence[int], seed: int, start: int = 0
     ]
     offset = start - first * NOISE_BLOCK
     return np.concatenate(blocks)[offset : offset + num_images]
+
+
+def feed(network: keras.Model, own: str, value: Tensor, condition: Condition) -> Any:
+    """Inputs of a network: `value`, or a dictionary of it under its `own` name and what else it takes."""
+    if not isinstance(network.input, dict):
+        return value
+    return {name: value if name == own else condition[name] for name in network.input}
+
+
+def input_of(network: keras.Model, own: str) -> Tensor:
+    """The symbolic input of that name of a network, or its only one."""
+    return network.input[own] if isinstance(network.input, dict) else network.input
 
 
 def is_seed(variable: keras.Variable, own: keras.Variable) -> bool:
@@ -62,12 +74,15 @@ class _Presets:
 
 
 class LatentVariableModel(MultiPlayerModel):
-    """A model with codes z of dimension Z and images x: p(x, z) and q(z|x).
+    """A model with codes z of dimension Z and images x: p(x, z|c) and q(z|x, c).
 
-    A subclass gives, on tensors: `posterior(x)` -> distribution of z, `likelihood(z)` ->
-    distribution of x, and `observed(logits)`, the latter from the decoder's outputs. From these
-    come the verbs on arrays, in batches: `encode`, `decode`, `reconstruct`, `generate`,
-    `interpolate`, `log_likelihood`.
+    A subclass gives, on tensors: `posterior(x, c)` and, where it is learned, `prior(c)` ->
+    distributions of z, `likelihood(z, c)` -> distribution of x, and `observed(logits)`, the latter
+    from the decoder's outputs. From these come the verbs on arrays, in batches: `encode`, `decode`,
+    `reconstruct`, `generate`, `interpolate`, `log_likelihood`.
+
+    The condition c is a dictionary, empty here; a subclass that has one gives `condition`, from the
+    verbs' arguments, and `draw_condition`, in training.
     """
 
     if TYPE_CHECKING:  # what a subclass gives
@@ -80,9 +95,13 @@ class LatentVariableModel(MultiPlayerModel):
         @property
         def latent_dim(self) -> int: ...
 
-        def posterior(self, x: Tensor, training: bool = False) -> Any: ...
+        def posterior(
+            self, x: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
+        ) -> Any: ...
 
-        def likelihood(self, z: Tensor, training: bool = False) -> Any: ...
+        def likelihood(
+            self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
+        ) -> Any: ...
 
         def observed(self, logits: Tensor) -> Any: ...
 
@@ -175,13 +194,39 @@ class LatentVariableModel(MultiPlayerModel):
             return ops.cast(x, "float32") / 255.0
         return ops.cast(x, "float32")
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
-        """Reconstruction in pixels `(B, H, W, C)`: the mean of p(x|z) at the mean of q(z|x)."""
-        return self.likelihood(self.posterior(self.as_images(x), training).mean, training).mean
+    def prior(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
+        """p(z|c), or None for the standard normal distribution."""
+        return None
 
-    def prior_sample(self, batch_size: int) -> Tensor:
-        """Codes `(B, Z)` from the prior N(0, I)."""
+    def prior_sample(self, batch_size: int, prior: Any = None) -> Tensor:
+        """Codes `(B, Z)` from the prior: what `prior` gave, N(0, I) if None."""
+        if prior is not None:
+            return prior.sample(self.seed_generator)
         return keras.random.normal((batch_size, self.latent_dim), dtype="float32", seed=self.seed_generator)
+
+    def draw_condition(self, x: Tensor, y: Tensor | None) -> Condition:
+        """The condition of a batch in training, from its images and labels."""
+        return {}
+
+    def with_visible(self, images: Tensor, condition: Condition) -> Tensor:
+        """Images with the pixels that were given put back, where some were."""
+        return images
+
+    def log_prob(self, p: Any, x: Tensor, condition: Condition) -> Tensor:
+        """log p(x|z, c) in nats, `(B,)`, of what is not given."""
+        return p.log_prob(x)
+
+    def call(self, x: Tensor | Mapping[str, Tensor], training: bool = False) -> Tensor:
+        """Reconstruction in pixels `(B, H, W, C)`: the mean of p(x|z, c) at the mean of q(z|x, c).
+
+        Args:
+            x: images, or a dictionary of `images` and the condition, `labels` one-hot.
+            training: as Keras has it.
+        """
+        condition = dict(x) if isinstance(x, Mapping) else {"images": x}
+        x = self.as_images(condition.pop("images"))
+        z = self.posterior(x, condition, training).mean
+        return self.with_visible(self.likelihood(z, condition, training).mean, condition)
 
     # ---- training, on Keras' verbs ----
 
@@ -200,26 +245,82 @@ class LatentVariableModel(MultiPlayerModel):
         self._check_data(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+    def predict(
+        self,
+        x: Any,
+        *args: Any,
+        labels: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> np.ndarray:
         """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1]."""
-        self._check_data(x, None)
+        if isinstance(x, np.ndarray):
+            check_images(x, self.image_shape, "x")
+            condition = self.condition(len(x), labels, x, mask)
+            x = {"images": x, **condition} if condition else x
         return super().predict(x, *args, **kwargs)
 
     def _check_data(self, x: Any, y: Any, prefix: str = "") -> None:
         if isinstance(x, np.ndarray):
             check_images(x, self.image_shape, f"{prefix}x")
-            if y is not None:
-                check_labels(y, len(x), argument=f"{prefix}y")
+            self.check_targets(y, len(x), f"{prefix}y")
+        elif isinstance(x, Batches):
+            self.check_targets(x.y, len(x.x), f"{prefix}y")
+
+    def check_targets(self, y: Any, count: int, argument: str) -> None:
+        """Raise unless the labels of a training will do; a model that takes none does not look at them."""
+        if y is not None:
+            check_labels(y, count, argument=argument)
+
+    # ---- the condition, on arrays ----
+
+    @property
+    def num_classes(self) -> int | None:
+        """K, the classes that the model is conditioned on; None where it takes no labels."""
+        return None
+
+    @property
+    def completes(self) -> bool:
+        """Whether the model is conditioned on part of the image."""
+        return False
+
+    def condition(
+        self,
+        count: int,
+        labels: ArrayLike | None = None,
+        images: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The condition of `count` images as the networks take it, from the verbs' arguments."""
+        for name, value in (("labels", labels), ("mask", mask)):
+            if value is not None:
+                raise InputError(f"{name} must be None: {type(self).__name__} is not conditioned on any.")
+        return {}
+
+    def labels_of(self, y: ArrayLike | None) -> ArrayLike | None:
+        """`y` where the model takes labels, else None: what to hand to a verb."""
+        return y if self.num_classes is not None else None
 
     # ---- the verbs, on arrays ----
 
+    # `labels` are whole numbers `(B,)`, for models that are conditioned on classes. `mask` says what
+    # is given, for models that complete images: a name, `(H, W)` or `(B, H, W)`, True is visible.
+
     def encode(
-        self, x: ArrayLike, sample: bool = False, seed: int | None = None, batch_size: int = 128
+        self,
+        x: ArrayLike,
+        labels: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+        sample: bool = False,
+        seed: int | None = None,
+        batch_size: int = 128,
     ) -> np.ndarray:
         """Codes of images.
 
         Args:
             x: images `(B, H, W, C)`, float in [0, 1] or uint8.
+            labels: their classes, `(B,)`, for a model that is conditioned on them.
+            mask: what is given, for a model that completes images; nothing if None.
             sample: a draw from q(z|x) in place of its mean.
             seed: of the draw.
             batch_size: images encoded at a time.
@@ -227,34 +328,81 @@ class LatentVariableModel(MultiPlayerModel):
         Returns:
             `(B, Z)` float32.
         """
-        q = self.posterior_parameters(x, batch_size)
+        q = self.posterior_parameters(x, labels, mask, batch_size)
         if not sample:
             return q["mean"]
-        noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], _seed(seed))
+        noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], as_seed(seed))
         return q["mean"] + np.exp(0.5 * q["log_variance"]) * noise
 
-    def posterior_parameters(self, x: ArrayLike, batch_size: int = 128) -> dict[str, np.ndarray]:
+    def posterior_parameters(
+        self,
+        x: ArrayLike,
+        labels: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+        batch_size: int = 128,
+    ) -> dict[str, np.ndarray]:
         """Mean and log-variance of q(z|x), `{"mean", "log_variance"}`, each `(B, Z)` float32."""
-        return self._in_batches(self.encoder, self._array(x), batch_size)
+        x = self._array(x)
+        condition = self.condition(len(x), labels, x, mask)
+        return self._in_batches(self.encoder, feed(self.encoder, "images", x, condition), batch_size)
 
-    def decode(self, z: ArrayLike, batch_size: int = 128) -> np.ndarray:
-        """Images in pixels `(B, H, W, C)` float32 from codes `z` `(B, Z)`: the mean of p(x|z)."""
+    def prior_parameters(
+        self, condition: Condition, count: int, batch_size: int = 128
+    ) -> dict[str, np.ndarray]:
+        """Mean and log-variance of p(z|c), `{"mean", "log_variance"}`, each `(count, Z)` float32."""
+        return dict.fromkeys(("mean", "log_variance"), np.zeros((count, self.latent_dim), "float32"))
+
+    def decode(
+        self,
+        z: ArrayLike,
+        labels: ArrayLike | None = None,
+        images: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """Images in pixels `(B, H, W, C)` float32 from codes `z` `(B, Z)`: the mean of p(x|z).
+
+        Args:
+            z: codes `(B, Z)`.
+            labels: classes `(B,)`, for a model that is conditioned on them.
+            images, mask: images of which the visible part is given, for a model that completes them.
+            batch_size: images decoded at a time.
+        """
         z = np.asarray(z, "float32")
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise InputError(f"z must be codes of shape (B, {self.latent_dim}); received {z.shape}.")
-        return ops.convert_to_numpy(self.observed(self._in_batches(self.decoder, z, batch_size)).mean)
+        images = None if images is None else self._array(images)
+        return self._decoded(z, self.condition(len(z), labels, images, mask), batch_size)
 
-    def reconstruct(self, x: ArrayLike, batch_size: int = 128) -> np.ndarray:
+    def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
+        logits = self._in_batches(self.decoder, feed(self.decoder, "codes", z, condition), batch_size)
+        return ops.convert_to_numpy(self.with_visible(self.observed(logits).mean, condition))
+
+    def reconstruct(
+        self,
+        x: ArrayLike,
+        labels: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
         """Reconstructions `(B, H, W, C)` of images, as `predict` without its progress bar."""
-        return self.decode(self.encode(x, batch_size=batch_size), batch_size)
+        codes = self.encode(x, labels, mask, batch_size=batch_size)
+        return self.decode(codes, labels, x, mask, batch_size)
 
     def generate(
-        self, num_images: int, seed: int | None = None, start: int = 0, batch_size: int = 128
+        self,
+        num_images: int,
+        labels: ArrayLike | None = None,
+        seed: int | None = None,
+        start: int = 0,
+        batch_size: int = 128,
     ) -> np.ndarray:
         """Images from the prior.
 
         Args:
             num_images: how many.
+            labels: for a model that is conditioned on classes, the ones to show; image i shows
+                `labels[i % len(labels)]`. All classes in turn if None.
             seed: integer; the same seed gives the same images. None for other ones each time.
             start: index of the first image; image i depends on the seed and i alone.
             batch_size: images decoded at a time.
@@ -263,10 +411,32 @@ class LatentVariableModel(MultiPlayerModel):
             `(num_images, H, W, C)` float32 in [0, 1].
         """
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
-        return self.decode(prior_noise(num_images, (self.latent_dim,), _seed(seed), start), batch_size)
+        condition = self.condition(num_images, self.labels_in_turn(num_images, labels, start))
+        prior = self.prior_parameters(condition, num_images, batch_size)
+        noise = prior_noise(num_images, (self.latent_dim,), as_seed(seed), start)
+        codes = prior["mean"] + np.exp(0.5 * prior["log_variance"]) * noise
+        return self._decoded(codes, condition, batch_size)
+
+    def labels_in_turn(
+        self, num_images: int, labels: ArrayLike | None = None, start: int = 0
+    ) -> np.ndarray | None:
+        """Class of images `start`, `start + 1`, ... of `generate`, `(num_images,)`, or None."""
+        if labels is None:
+            if self.num_classes is None:
+                return None
+            labels = np.arange(self.num_classes)
+        labels = np.atleast_1d(np.asarray(labels))
+        if not len(labels):
+            raise InputError("labels must hold at least one class; received none.")
+        return labels[(start + np.arange(num_images)) % len(labels)]
 
     def interpolate(
-        self, a: ArrayLike, b: ArrayLike, steps: int = 8, path: Literal["linear", "spherical"] = "linear"
+        self,
+        a: ArrayLike,
+        b: ArrayLike,
+        steps: int = 8,
+        path: Literal["linear", "spherical"] = "linear",
+        labels: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> np.ndarray:
         """Images on the way from `a` to `b` in the space of codes.
 
@@ -274,6 +444,8 @@ class LatentVariableModel(MultiPlayerModel):
             a, b: images `(H, W, C)`, or as many of each, `(B, H, W, C)`.
             steps: images on each way, both ends included, at least 2.
             path: `linear`, or `spherical` (the great arc, lengths interpolated; White 2016).
+            labels: classes of `a` and of `b`, for a model that is conditioned on them; the one-hot
+                vectors are interpolated linearly.
 
         Returns:
             `(steps, H, W, C)`, or `(B, steps, H, W, C)`, float32.
@@ -281,26 +453,43 @@ class LatentVariableModel(MultiPlayerModel):
         choose("path", path, ("linear", "spherical"))
         whole_number("steps", steps, 2)
         single = np.ndim(a) == 3
-        a, b = (self.encode(x[None] if single else x) for x in (np.asarray(a), np.asarray(b)))
-        if len(a) != len(b):
-            raise InputError(f"a and b must be as many images; received {len(a)} and {len(b)}.")
-        t = np.linspace(0.0, 1.0, steps, dtype="float32")[None, :, None]
-        codes = (_arc if path == "spherical" else _line)(a[:, None], b[:, None], t)
-        images = self.decode(codes.reshape(-1, self.latent_dim))
-        images = images.reshape(len(a), steps, *images.shape[1:])
+        ends = [np.asarray(x)[None] if single else np.asarray(x) for x in (a, b)]
+        if len(ends[0]) != len(ends[1]):
+            raise InputError(f"a and b must be as many images; received {len(ends[0])} and {len(ends[1])}.")
+        classes = [None, None] if labels is None else [np.atleast_1d(np.asarray(y)) for y in labels]
+        codes = [self.encode(x, y)[:, None] for x, y in zip(ends, classes, strict=True)]
+        conditions = [self.condition(len(ends[0]), y) for y in classes]
+        t = np.linspace(0.0, 1.0, steps, dtype="float32")
+        way = (_arc if path == "spherical" else _line)(*codes, t[None, :, None])
+        condition = {}
+        for name, start in conditions[0].items():
+            axes = (1,) * (start.ndim - 1)
+            line = _line(start[:, None], conditions[1][name][:, None], t.reshape(1, -1, *axes))
+            condition[name] = line.reshape(-1, *start.shape[1:])
+        images = self._decoded(way.reshape(-1, self.latent_dim), condition, batch_size=128)
+        images = images.reshape(len(ends[0]), steps, *images.shape[1:])
         return images[0] if single else images
 
     def log_likelihood(
-        self, x: ArrayLike, num_samples: int = 100, seed: int | None = 0, batch_size: int = 128
+        self,
+        x: ArrayLike,
+        labels: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+        num_samples: int = 100,
+        seed: int | None = 0,
+        batch_size: int = 128,
     ) -> np.ndarray:
-        """Importance-weighted bound on log p(x) (Burda et al. 2016, eq. 8).
+        """Importance-weighted bound on log p(x|c) (Burda et al. 2016, eq. 8).
 
-            log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x),  z_i ~ q(z|x)
+            log 1/k sum_i p(x|z_i, c) p(z_i|c) / q(z_i|x, c),  z_i ~ q(z|x, c)
 
-        Its mean rises with k towards log p(x); at k = 1 it is a draw of the evidence lower bound.
+        Its mean rises with k towards log p(x|c); at k = 1 it is a draw of the evidence lower bound.
 
         Args:
             x: images `(B, H, W, C)`, float in [0, 1] or uint8.
+            labels: their classes, `(B,)`, for a model that is conditioned on them.
+            mask: what is given, for a model that completes images: then the bound is that of the
+                pixels that are not.
             num_samples: k, codes drawn for each image.
             seed: of the draws; image i's depend on the seed and i alone.
             batch_size: codes decoded at a time.
@@ -309,8 +498,9 @@ class LatentVariableModel(MultiPlayerModel):
             `(B,)` float64, in nats.
         """
         x, k = self._array(x), whole_number("num_samples", num_samples, 1)
-        q, seed = self.posterior_parameters(x, batch_size), _seed(seed)
-        mean, log_variance = (q[part].astype("float64") for part in ("mean", "log_variance"))
+        condition, seed = self.condition(len(x), labels, x, mask), as_seed(seed)
+        q = self._in_batches(self.encoder, feed(self.encoder, "images", x, condition), batch_size)
+        prior = self.prior_parameters(condition, len(x), batch_size)
         rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
         for start in range(0, len(x), rows):
             chunk = slice(start, start + rows)
@@ -320,16 +510,23 @@ class LatentVariableModel(MultiPlayerModel):
                     for image in range(start, start + len(x[chunk]))
                 ]
             )
-            z = mean[chunk, None] + np.exp(0.5 * log_variance[chunk, None]) * noise
-            # log p(z) - log q(z|x); the constants cancel.
-            weights = 0.5 * (noise**2 + log_variance[chunk, None] - z**2).sum(axis=-1)
-            logits = self._in_batches(self.decoder, z.reshape(-1, self.latent_dim), batch_size)
-            log_p = self.observed(logits).log_prob(np.repeat(x[chunk], k, axis=0))
+            (mean, log_variance), (center, log_spread) = (
+                [of[part][chunk, None].astype("float64") for part in ("mean", "log_variance")]
+                for of in (q, prior)
+            )
+            z = mean + np.exp(0.5 * log_variance) * noise
+            # log p(z|c) - log q(z|x, c); the constants cancel.
+            distance = (z - center) ** 2 * np.exp(-log_spread)
+            weights = 0.5 * (noise**2 + log_variance - log_spread - distance).sum(axis=-1)
+            repeated = {name: np.repeat(value[chunk], k, axis=0) for name, value in condition.items()}
+            codes = z.reshape(-1, self.latent_dim).astype("float32")
+            logits = self._in_batches(self.decoder, feed(self.decoder, "codes", codes, repeated), batch_size)
+            log_p = self.log_prob(self.observed(logits), np.repeat(x[chunk], k, axis=0), repeated)
             weights = weights + ops.convert_to_numpy(log_p).reshape(-1, k)
             result[chunk] = np.logaddexp.reduce(weights, axis=1) - np.log(k)
         return result
 
-    def _in_batches(self, network: keras.Model, inputs: np.ndarray, batch_size: int) -> Any:
+    def _in_batches(self, network: keras.Model, inputs: Any, batch_size: int) -> Any:
         """The outputs of a network as arrays."""
         self.synchronize()
         return network.predict(inputs, batch_size=whole_number("batch_size", batch_size, 1), verbose=0)
@@ -345,7 +542,7 @@ def _first_two(data: Any) -> tuple[Any, Any]:
     return data, None
 
 
-def _seed(seed: int | None) -> int:
+def as_seed(seed: int | None) -> int:
     """`seed` as a non-negative integer; a fresh one where none is given."""
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])

@@ -9,9 +9,9 @@ from keras import ops
 from keras_vaegan import losses
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal
 from keras_vaegan.errors import InputError, choose
-from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.models.latent import LatentVariableModel, feed, input_of
 from keras_vaegan.training.multi_player import Losses
-from keras_vaegan.typing import Tensor
+from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 LIKELIHOODS = ("bernoulli", "gaussian")
 
@@ -60,23 +60,27 @@ class VAE(LatentVariableModel):
     @property
     def image_shape(self) -> tuple[int, ...]:
         """`(H, W, C)`."""
-        return tuple(self.encoder.input_shape[1:])
+        return tuple(input_of(self.encoder, "images").shape[1:])
 
     @property
     def latent_dim(self) -> int:
         """Z, the dimension of a code."""
-        return self.decoder.input_shape[-1]
+        return input_of(self.decoder, "codes").shape[-1]
 
     # ---- p and q ----
 
-    def posterior(self, x: Tensor, training: bool = False) -> DiagonalNormal:
-        """q(z|x) of images `(B, H, W, C)` in [0, 1]: a `DiagonalNormal` `(B, Z)`."""
-        parameters = self.encoder(x, training=training)
+    def posterior(
+        self, x: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
+    ) -> DiagonalNormal:
+        """q(z|x, c) of images `(B, H, W, C)` in [0, 1]: a `DiagonalNormal` `(B, Z)`."""
+        parameters = self.encoder(feed(self.encoder, "images", x, condition), training=training)
         return DiagonalNormal(parameters["mean"], parameters["log_variance"])
 
-    def likelihood(self, z: Tensor, training: bool = False) -> Bernoulli | DiagonalNormal:
-        """p(x|z) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
-        return self.observed(self.decoder(z, training=training))
+    def likelihood(
+        self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
+    ) -> Bernoulli | DiagonalNormal:
+        """p(x|z, c) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
+        return self.observed(self.decoder(feed(self.decoder, "codes", z, condition), training=training))
 
     def observed(self, logits: Tensor) -> Bernoulli | DiagonalNormal:
         """p(x|z) from the decoder's logits `(B, H, W, C)`."""
@@ -99,19 +103,27 @@ class VAE(LatentVariableModel):
 
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_images(x)
-        q = self.posterior(x, training)
-        p = self.likelihood(q.sample(self.seed_generator), training)
-        logs = self.bound(x, q, p)
-        return Losses({"generator": self.weighted_kl(q, training) + logs["reconstruction"]}, logs)
+        condition = self.draw_condition(x, y)
+        q, prior = self.posterior(x, condition, training), self.prior(condition, training)
+        p = self.likelihood(q.sample(self.seed_generator), condition, training)
+        logs = self.bound(x, q, prior, p, condition)
+        return Losses({"generator": self.weighted_kl(q, prior, training) + logs["reconstruction"]}, logs)
 
-    def bound(self, x: Tensor, q: DiagonalNormal, p: Bernoulli | DiagonalNormal) -> dict[str, Tensor]:
+    def bound(
+        self,
+        x: Tensor,
+        q: DiagonalNormal,
+        prior: DiagonalNormal | None,
+        p: Bernoulli | DiagonalNormal,
+        condition: Condition,
+    ) -> dict[str, Tensor]:
         """The negative bound and its two parts, `{name: (B,)}` in nats."""
-        kl, reconstruction = q.kl(), -p.log_prob(x)
+        kl, reconstruction = q.kl(prior), -self.log_prob(p, x, condition)
         return {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
 
-    def weighted_kl(self, q: DiagonalNormal, training: bool) -> Tensor:
+    def weighted_kl(self, q: DiagonalNormal, prior: DiagonalNormal | None, training: bool) -> Tensor:
         """The KL as it is descended: with free bits, times beta, which rises at first. `(B,)`"""
-        kl = losses.free_bits(q.kl_per_dimension(), self.free_bits) if self.free_bits else q.kl()
+        kl = losses.free_bits(q.kl_per_dimension(prior), self.free_bits) if self.free_bits else q.kl(prior)
         beta = self.beta
         if self.annealing_steps and training:
             done = ops.cast(self.optimizer.iterations, "float32") / self.annealing_steps

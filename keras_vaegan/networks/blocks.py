@@ -58,6 +58,49 @@ def activate(x: Tensor, activation: str, name: str) -> Tensor:
     return layers.Activation(activation, name=name)(x)
 
 
+def conditional_inputs(
+    own: str,
+    shape: Sequence[int],
+    image_shape: Sequence[int],
+    num_classes: int | None,
+    given: bool,
+    name: str,
+) -> tuple[Any, Tensor, dict[str, Tensor]]:
+    """Inputs of a network that may be conditioned.
+
+    Args:
+        own: name of what it computes on, `images` or `codes`, of the `shape` without B.
+        image_shape: `(H, W, C)`.
+        num_classes: K, of a network that is conditioned on labels, or None.
+        given: whether it is conditioned on part of the images.
+        name: of the network.
+
+    Returns:
+        `(inputs of the functional model, the own one, the condition)`; the inputs are a dictionary
+        where there is a condition, which is as `condition_inputs` gives it.
+    """
+    condition = condition_inputs(image_shape, num_classes, given)
+    tensor = keras.Input(shape, name=own if condition else f"{name}_{own}")
+    return ({own: tensor, **condition} if condition else tensor), tensor, condition
+
+
+def condition_inputs(image_shape: Sequence[int], num_classes: int | None, given: bool) -> dict[str, Tensor]:
+    """Inputs for a condition: none, or both, of `labels` `(B, K)`, one-hot, and `given`
+    `(B, H, W, C + 1)`, the visible part of the images and the mask.
+    """
+    inputs = {}
+    if num_classes is not None:
+        inputs["labels"] = keras.Input(check_positive("num_classes", num_classes), name="labels")
+    if given:
+        inputs["given"] = keras.Input((*image_shape[:2], image_shape[2] + 1), name="given")
+    return inputs
+
+
+def joined(parts: Sequence[Tensor], name: str) -> Tensor:
+    """The parts side by side along their last axis."""
+    return layers.Concatenate(name=name)(list(parts)) if len(parts) > 1 else parts[0]
+
+
 def posterior_head(x: Tensor, latent_dim: int, name: str) -> dict[str, Tensor]:
     """Parameters of q(z|x) from features `(B, F)`: `{"mean", "log_variance"}`, each `(B, Z)` float32."""
     return {

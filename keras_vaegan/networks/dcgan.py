@@ -1,16 +1,21 @@
-"""Convolutional encoder, decoder and discriminator after DCGAN (Radford et al. 2015).
+"""Convolutional encoder, decoder, prior and discriminator after DCGAN (Radford et al. 2015).
 
 Strided convolutions down, transposed convolutions up, for any image size: sizes are halved
 and rounded up on the way down, and cropped by a pixel where needed on the way up. All are
 functional `keras.Model`s built from `image_shape` `(H, W, C)`; images are in [0, 1].
+
+A conditional network takes a dictionary: beside `images` or `codes` the one-hot `labels` `(B, K)`,
+if `num_classes` is K, and the visible part of the images `given` `(B, H, W, C + 1)`, if asked.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
 import keras
 from keras import layers
 
+from keras_vaegan.errors import InputError
 from keras_vaegan.networks import blocks
 from keras_vaegan.networks.blocks import Normalization
 from keras_vaegan.typing import Tensor
@@ -24,9 +29,13 @@ def encoder(
     units: int | Sequence[int] = (),
     normalization: Normalization = "none",
     activation: str = "leaky_relu",
+    num_classes: int | None = None,
+    given: bool = False,
     name: str = "encoder",
 ) -> keras.Model:
     """q(z|x): images `(B, H, W, C)` -> `{"mean", "log_variance"}`, each `(B, Z)`.
+
+    The given part stands beside the images, the labels beside the last map, as in Chen, Fang and Ju 2016.
 
     Args:
         image_shape: `(H, W, C)`.
@@ -36,18 +45,49 @@ def encoder(
         units: widths of the dense layers between the convolutions and the code.
         normalization: `none`, `batch`, `layer` or `instance`, after each convolution but the first.
         activation: Keras name of the activation; `leaky_relu` has slope 0.2.
+        num_classes: K, of a network that is conditioned on labels.
+        given: whether it is conditioned on part of the images.
         name: of the model; prefix of its layers' names.
     """
-    images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
-    x = images
-    for i, channels in enumerate(blocks.check_positive("filters", filters)):
-        block = f"{name}_conv_{i}"
-        x = layers.Conv2D(channels, kernel_size, strides=2, padding="same", name=block)(x)
-        x = blocks.normalize_and_activate(x, normalization if i else "none", activation, block)
-    x = layers.Flatten(name=f"{name}_flatten")(x)
-    x = _dense_stack(x, units, activation, name)
+    image_shape = blocks.check_image_shape(image_shape)
+    inputs, images, condition = blocks.conditional_inputs(
+        "images", image_shape, image_shape, num_classes, given, name
+    )
+    x = blocks.joined([images, *([condition["given"]] if given else [])], f"{name}_seen")
+    x = _maps_down(x, filters, kernel_size, normalization, activation, name)[-1]
+    x = _dense_stack(_flat_with_labels([x], condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
-    return keras.Model(images, blocks.posterior_head(x, latent_dim, name), name=name)
+    return keras.Model(inputs, blocks.posterior_head(x, latent_dim, name), name=name)
+
+
+def prior(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    filters: int | Sequence[int] = (32, 64),
+    kernel_size: int | Sequence[int] = 4,
+    units: int | Sequence[int] = (),
+    normalization: Normalization = "none",
+    activation: str = "leaky_relu",
+    num_classes: int | None = None,
+    given: bool = False,
+    name: str = "prior",
+) -> keras.Model:
+    """p(z|condition), learned: -> `{"mean", "log_variance"}`, each `(B, Z)`; arguments as for `encoder`.
+
+    Without a given part there are no convolutions.
+    """
+    image_shape = blocks.check_image_shape(image_shape)
+    condition = blocks.condition_inputs(image_shape, num_classes, given)
+    if not condition:
+        raise InputError("num_classes or given must be set: a prior is learned as a function of something.")
+    maps = (
+        _maps_down(condition["given"], filters, kernel_size, normalization, activation, name)[-1:]
+        if given
+        else []
+    )
+    x = _dense_stack(_flat_with_labels(maps, condition, name), units, activation, name)
+    (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
+    return keras.Model(condition, blocks.posterior_head(x, latent_dim, name), name=name)
 
 
 def decoder(
@@ -58,31 +98,45 @@ def decoder(
     units: int | Sequence[int] = (),
     normalization: Normalization = "none",
     activation: str = "relu",
+    num_classes: int | None = None,
+    given: bool = False,
     name: str = "decoder",
 ) -> keras.Model:
     """p(x|z): codes `(B, Z)` -> logits `(B, H, W, C)`.
 
     The first of `filters` is the channels of the smallest map; each stage doubles height and
-    width; the last one makes the image. Other arguments as for `encoder`.
+    width; the last one makes the image. Other arguments as for `encoder`. Labels stand beside the
+    codes. The given part is convolved down to the smallest map, and what comes by on the way stands
+    beside the map of its size on the way up (Ronneberger et al. 2015).
     """
     image_shape = blocks.check_image_shape(image_shape)
     filters = blocks.check_positive("filters", filters)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     sizes = _halved_sizes(image_shape, len(filters))
-    codes = keras.Input((latent_dim,), name=f"{name}_codes")
-    x = _dense_stack(codes, units, activation, name)
+    inputs, codes, condition = blocks.conditional_inputs(
+        "codes", (latent_dim,), image_shape, num_classes, given, name
+    )
+    seen = []  # maps of the given part, the smallest first, itself last
+    if given:
+        down = _maps_down(
+            condition["given"], filters[::-1], kernel_size, normalization, activation, f"{name}_given"
+        )
+        seen = [*down[::-1], condition["given"]]
+    x = _dense_stack(_flat_with_labels([codes, *seen[:1]], condition, name), units, activation, name)
     x = layers.Dense(math.prod(sizes[-1]) * filters[0], name=f"{name}_project")(x)
     x = layers.Reshape((*sizes[-1], filters[0]), name=f"{name}_map")(x)
     x = blocks.normalize_and_activate(x, normalization, activation, f"{name}_project")
-    for i, channels in enumerate(filters[1:]):
+    # Beside a given part one more stage, so that a convolution in full size sees its edge.
+    for i, channels in enumerate([*filters[1:], filters[-1]] if given else filters[1:]):
         block = f"{name}_deconv_{i}"
+        x = blocks.joined([x, *seen[i : i + 1]], f"{block}_seen")
         x = layers.Conv2DTranspose(channels, kernel_size, strides=2, padding="same", name=block)(x)
         x = _crop(x, sizes[-2 - i], f"{block}_crop")
         x = blocks.normalize_and_activate(x, normalization, activation, block)
-    x = layers.Conv2DTranspose(
-        image_shape[2], kernel_size, strides=2, padding="same", dtype="float32", name=f"{name}_logits"
-    )(x)
-    return keras.Model(codes, _crop(x, sizes[0], f"{name}_logits_crop"), name=name)
+    x = blocks.joined([x, *seen[-1:]], f"{name}_logits_seen")
+    last = layers.Conv2D if given else functools.partial(layers.Conv2DTranspose, strides=2)
+    logits = last(image_shape[2], kernel_size, padding="same", dtype="float32", name=f"{name}_logits")(x)
+    return keras.Model(inputs, _crop(logits, sizes[0], f"{name}_logits_crop"), name=name)
 
 
 def discriminator(
@@ -90,7 +144,7 @@ def discriminator(
     filters: int | Sequence[int] = (32, 64),
     kernel_size: int | Sequence[int] = 4,
     units: int | Sequence[int] = (),
-    feature_layer: int = -1,
+    feature_layer: int | None = None,
     num_outputs: int = 1,
     normalization: Normalization = "none",
     spectral_normalization: bool = False,
@@ -100,25 +154,23 @@ def discriminator(
     """D(x): images `(B, H, W, C)` -> `{"logits": (B, num_outputs), "features": (B, ...)}`.
 
     Args:
-        feature_layer: index into `filters` of the convolution whose output, before its
-            normalisation and activation, is the features that the VAE/GAN reconstructs
-            (Larsen et al. 2015 use the third).
+        feature_layer: index into `filters` and then `units` of the layer whose output, before its
+            normalisation and activation, is the features that the VAE/GAN reconstructs (Larsen et
+            al. 2015 use the third convolution); the last convolution if None.
         num_outputs: 1 for real against fake, K + 1 for classes against fake.
         spectral_normalization: divide every kernel by its spectral norm.
         image_shape, filters, kernel_size, units, normalization, activation, name: as for `encoder`.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     convolution, dense = blocks.convolution(spectral_normalization), blocks.dense(spectral_normalization)
-    x, outputs = images, []
-    for i, channels in enumerate(blocks.check_positive("filters", filters)):
-        block = f"{name}_conv_{i}"
-        x = convolution(channels, kernel_size, strides=2, padding="same", name=block)(x)
-        outputs.append(x)
-        x = blocks.normalize_and_activate(x, normalization if i else "none", activation, block)
+    outputs: list[Tensor] = []
+    x = _maps_down(images, filters, kernel_size, normalization, activation, name, convolution, outputs)[-1]
+    last_convolution = len(outputs) - 1
     x = layers.Flatten(name=f"{name}_flatten")(x)
-    x = _dense_stack(x, units, activation, name, dense)
+    x = _dense_stack(x, units, activation, name, dense, outputs)
     logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
-    features = blocks.feature_output(outputs, feature_layer, name)
+    chosen = last_convolution if feature_layer is None else feature_layer
+    features = blocks.feature_output(outputs, chosen, name)
     return keras.Model(images, {"logits": logits, "features": features}, name=name)
 
 
@@ -138,14 +190,51 @@ def _crop(x: Tensor, size: Sequence[int], name: str) -> Tensor:
     return layers.Cropping2D(tuple((0, extra) for extra in surplus), dtype=x.dtype, name=name)(x)
 
 
+def _maps_down(
+    x: Tensor,
+    filters: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    kind: Normalization,
+    activation: str,
+    name: str,
+    convolution: type[layers.Conv2D] = layers.Conv2D,
+    outputs: list[Tensor] | None = None,
+) -> list[Tensor]:
+    """The maps of strided convolutions, each half as high and wide as the one before.
+
+    `outputs` gets what they give before normalisation, which the first has none of, and activation.
+    """
+    maps = []
+    for i, channels in enumerate(blocks.check_positive("filters", filters)):
+        block = f"{name}_conv_{i}"
+        x = convolution(channels, kernel_size, strides=2, padding="same", name=block)(x)
+        if outputs is not None:
+            outputs.append(x)
+        x = blocks.normalize_and_activate(x, kind if i else "none", activation, block)
+        maps.append(x)
+    return maps
+
+
+def _flat_with_labels(parts: Sequence[Tensor], condition: dict[str, Tensor], name: str) -> Tensor:
+    """The parts, flattened, and the labels side by side, `(B, F)`."""
+    flat = [
+        layers.Flatten(name=f"{name}_flatten" + (f"_{i}" if i else ""))(part) if len(part.shape) > 2 else part
+        for i, part in enumerate(parts)
+    ]
+    return blocks.joined([*flat, *([condition["labels"]] if "labels" in condition else [])], f"{name}_joined")
+
+
 def _dense_stack(
     x: Tensor,
     units: int | Sequence[int],
     activation: str,
     name: str,
     dense: type[layers.Dense] = layers.Dense,
+    outputs: list[Tensor] | None = None,
 ) -> Tensor:
     for i, width in enumerate(blocks.check_positive("units", units) if units else ()):
         x = dense(width, name=f"{name}_dense_{i}")(x)
+        if outputs is not None:
+            outputs.append(x)
         x = blocks.activate(x, activation, f"{name}_dense_{i}_activation")
     return x

@@ -1,6 +1,8 @@
-"""Fully connected encoder, decoder and discriminator.
+"""Fully connected encoder, decoder, prior and discriminator.
 
-All are functional `keras.Model`s built from `image_shape` `(H, W, C)`; images are in [0, 1].
+All are functional `keras.Model`s built from `image_shape` `(H, W, C)`; images are in [0, 1]. A
+conditional network takes a dictionary: beside `images` or `codes` the one-hot `labels` `(B, K)`, if
+`num_classes` is K, and the visible part of the images `given` `(B, H, W, C + 1)`, if asked.
 """
 
 import math
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
+from keras_vaegan.errors import InputError
 from keras_vaegan.networks import blocks
 from keras_vaegan.typing import Tensor
 
@@ -18,6 +21,8 @@ def encoder(
     latent_dim: int,
     units: int | Sequence[int] = (512, 256),
     activation: str = "relu",
+    num_classes: int | None = None,
+    given: bool = False,
     name: str = "encoder",
 ) -> keras.Model:
     """q(z|x): images `(B, H, W, C)` -> `{"mean", "log_variance"}`, each `(B, Z)`.
@@ -27,12 +32,36 @@ def encoder(
         latent_dim: Z.
         units: widths of the hidden layers.
         activation: Keras name of the hidden layers' activation.
+        num_classes: K, of a network that is conditioned on labels.
+        given: whether it is conditioned on part of the images.
         name: of the model; prefix of its layers' names.
     """
-    images, x = _flat_images(image_shape, name)
-    x = _hidden(x, units, activation, name)
+    image_shape = blocks.check_image_shape(image_shape)
+    inputs, images, condition = blocks.conditional_inputs(
+        "images", image_shape, image_shape, num_classes, given, name
+    )
+    x = layers.Flatten(name=f"{name}_flatten")(images)
+    x = _hidden(_with_condition([x], condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
-    return keras.Model(images, blocks.posterior_head(x, latent_dim, name), name=name)
+    return keras.Model(inputs, blocks.posterior_head(x, latent_dim, name), name=name)
+
+
+def prior(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    units: int | Sequence[int] = (256,),
+    activation: str = "relu",
+    num_classes: int | None = None,
+    given: bool = False,
+    name: str = "prior",
+) -> keras.Model:
+    """p(z|condition), learned: -> `{"mean", "log_variance"}`, each `(B, Z)`; arguments as for `encoder`."""
+    condition = blocks.condition_inputs(blocks.check_image_shape(image_shape), num_classes, given)
+    if not condition:
+        raise InputError("num_classes or given must be set: a prior is learned as a function of something.")
+    x = _hidden(_with_condition([], condition, name), units, activation, name)
+    (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
+    return keras.Model(condition, blocks.posterior_head(x, latent_dim, name), name=name)
 
 
 def decoder(
@@ -40,16 +69,20 @@ def decoder(
     latent_dim: int,
     units: int | Sequence[int] = (256, 512),
     activation: str = "relu",
+    num_classes: int | None = None,
+    given: bool = False,
     name: str = "decoder",
 ) -> keras.Model:
     """p(x|z): codes `(B, Z)` -> logits `(B, H, W, C)`. Arguments as for `encoder`."""
     image_shape = blocks.check_image_shape(image_shape)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
-    codes = keras.Input((latent_dim,), name=f"{name}_codes")
-    x = _hidden(codes, units, activation, name)
+    inputs, codes, condition = blocks.conditional_inputs(
+        "codes", (latent_dim,), image_shape, num_classes, given, name
+    )
+    x = _hidden(_with_condition([codes], condition, name), units, activation, name)
     x = layers.Dense(math.prod(image_shape), dtype="float32", name=f"{name}_logits")(x)
     x = layers.Reshape(image_shape, dtype="float32", name=f"{name}_image")(x)
-    return keras.Model(codes, x, name=name)
+    return keras.Model(inputs, x, name=name)
 
 
 def discriminator(
@@ -73,7 +106,8 @@ def discriminator(
         spectral_normalization: divide every kernel by its spectral norm.
         name: of the model; prefix of its layers' names.
     """
-    images, x = _flat_images(image_shape, name)
+    images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
+    x = layers.Flatten(name=f"{name}_flatten")(images)
     dense, outputs = blocks.dense(spectral_normalization), []
     for i, width in enumerate(blocks.check_positive("units", units)):
         x = dense(width, name=f"{name}_dense_{i}")(x)
@@ -84,9 +118,13 @@ def discriminator(
     return keras.Model(images, {"logits": logits, "features": features}, name=name)
 
 
-def _flat_images(image_shape: Sequence[int], name: str) -> tuple[Tensor, Tensor]:
-    images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
-    return images, layers.Flatten(name=f"{name}_flatten")(images)
+def _with_condition(parts: list[Tensor], condition: dict[str, Tensor], name: str) -> Tensor:
+    """Flat parts, the labels and the flattened given part side by side, `(B, F)`."""
+    if "labels" in condition:
+        parts = [*parts, condition["labels"]]
+    if "given" in condition:
+        parts = [*parts, layers.Flatten(name=f"{name}_given_flatten")(condition["given"])]
+    return blocks.joined(parts, f"{name}_joined")
 
 
 def _hidden(x: Tensor, units: int | Sequence[int], activation: str, name: str) -> Tensor:

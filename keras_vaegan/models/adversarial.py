@@ -1,0 +1,194 @@
+"""What the hybrids share: a discriminator beside the VAE, the game between them, feature matching.
+
+Larsen et al. 2015, "Autoencoding beyond pixels using a learned similarity metric", and Chen,
+Fang and Ju 2016, "When Variational Auto-encoders meet Generative Adversarial Networks".
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vaegan import losses
+from keras_vaegan.errors import InputError
+from keras_vaegan.models.vae import VAE, at_least
+from keras_vaegan.training import input_gradient
+from keras_vaegan.training.multi_player import Losses
+from keras_vaegan.typing import Tensor
+
+
+class Adversarial(VAE):
+    """A VAE whose pictures a discriminator D judges; a hybrid is this class and a kind of VAE.
+
+    With x~ the reconstruction, x_p the decoded prior sample, f a layer of D, and `real` and `fake`
+    the cross-entropies of its verdict, to real or fake or, with labels y, to y or the class of fakes:
+
+        L_G = beta KL + gamma |f(x) - f(x~)|^2 / 2 + real(x~) + real(x_p)
+        L_D = real(x) + fake(x~) + fake(x_p)
+
+    With `three_players` the generator is split as in Larsen et al. (algorithm 1): the encoder
+    descends beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`,
+    gamma |f(x) - f(x~)|^2 / 2 + real(x~) + real(x_p).
+
+    Args:
+        encoder, decoder: as for the VAE.
+        discriminator: functional model, images `(B, H, W, C)` -> `{"logits", "features"}`, with one logit,
+            or K + 1 (the last of fakes) where there are K classes.
+        gamma: weight of the feature reconstruction against the game.
+        pixel_weight: weight of the reconstruction in pixels (nats) in the generator's loss.
+        three_players: split encoder and decoder.
+        label_smoothing: real images count as real with probability 1 minus this (one-sided).
+        r1: weight of the penalty |dD/dx|^2 / 2 on real images (Mescheder et al. 2018), of the log-odds
+            that they are real.
+        margin: None, or `(equilibrium, margin)` in nats, as Larsen's released code has
+            (0.68, 0.35): D stands still while its cost on real images or on prior samples is
+            below equilibrium - margin, the player `generator` while one is above
+            equilibrium + margin; both move when both would stand still.
+        **kwargs: the other arguments of the VAE.
+
+    Logs, beside `loss`, `kl` and `reconstruction` of `VAE` (the bound in pixels, for
+    comparison; it is not what is descended): each player's loss, `feature_matching`, and
+    `d_real` and `d_fake`, the mean of D on real images and on the two kinds of fakes.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        decoder: keras.Model,
+        discriminator: keras.Model,
+        gamma: float = 1.0,
+        pixel_weight: float = 0.0,
+        three_players: bool = False,
+        label_smoothing: float = 0.0,
+        r1: float = 0.0,
+        margin: tuple[float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(encoder, decoder, **kwargs)
+        self.discriminator = discriminator
+        self.gamma = at_least("gamma", gamma, 0.0)
+        self.pixel_weight = at_least("pixel_weight", pixel_weight, 0.0)
+        self.three_players = bool(three_players)
+        self.label_smoothing = at_least("label_smoothing", label_smoothing, 0.0)
+        if label_smoothing >= 1.0:
+            raise InputError(f"label_smoothing must be less than 1; received {label_smoothing!r}.")
+        self.r1 = at_least("r1", r1, 0.0)
+        self.margin = None if margin is None else _pair("margin", margin)
+        self._check_discriminator()
+
+    # ---- players ----
+
+    def player_networks(self) -> dict[str, list[keras.Model]]:
+        players = super().player_networks()
+        if self.three_players:
+            encoding = [network for network in players["generator"] if network is not self.decoder]
+            players = {"encoder": encoding, "generator": [self.decoder]}
+        return {**players, "discriminator": [self.discriminator]}
+
+    @property
+    def log_names(self) -> tuple[str, ...]:
+        return (*super().log_names, *self.players, "feature_matching", "d_real", "d_fake")
+
+    def default_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        return {player: keras.optimizers.Adam(1e-4, beta_1=0.5) for player in self.players}
+
+    # ---- the game ----
+
+    def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
+        x = self.as_images(x)
+        condition = self.draw_condition(x, y)
+        labels = condition.get("labels")
+        q, prior = self.posterior(x, condition, training), self.prior(condition, training)
+        p = self.likelihood(q.sample(self.seed_generator), condition, training)
+        x_tilde = p.mean
+        x_prior = self.likelihood(self.prior_sample(ops.shape(x)[0], prior), condition, training).mean
+
+        real, penalty = self._judge_real(x, training)
+        recon = self.discriminator(x_tilde, training=training)
+        drawn = self.discriminator(x_prior, training=training)
+
+        features = losses.feature_matching(recon["features"], real["features"])
+        fooling = sum(losses.judged_real(judged["logits"], labels=labels) for judged in (recon, drawn))
+        real_cost = losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels)
+        prior_cost = losses.judged_fake(drawn["logits"])
+        logs = self.bound(x, q, prior, p, condition)
+
+        kl, pixels = self.weighted_kl(q, prior, training), self.pixel_weight * logs["reconstruction"]
+        if self.three_players:
+            players = {
+                "encoder": kl + features + pixels,
+                "generator": self.gamma * features + pixels + fooling,
+            }
+        else:
+            players = {"generator": kl + self.gamma * features + pixels + fooling}
+        players["discriminator"] = (
+            real_cost + losses.judged_fake(recon["logits"]) + prior_cost + self.r1 * penalty
+        )
+
+        d_recon, d_prior = (losses.probability_real(judged["logits"]) for judged in (recon, drawn))
+        logs |= players | {
+            "feature_matching": features,
+            "d_real": losses.probability_real(real["logits"]),
+            "d_fake": 0.5 * (d_recon + d_prior),
+        }
+        return Losses(players, logs, self._active(real_cost, prior_cost) if training else {})
+
+    def _judge_real(self, x: Tensor, training: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """D's verdict on real images, and the R1 penalty `(B,)` (0 where it is off)."""
+        if not (self.r1 and training):
+            return self.discriminator(x, training=training), 0.0
+
+        def log_odds(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            verdict = self.discriminator(x, training=training)
+            return losses.log_odds_real(verdict["logits"]), verdict
+
+        gradient, verdict = input_gradient(log_odds, x)
+        return verdict, losses.gradient_penalty(gradient)
+
+    def _active(self, real_cost: Tensor, prior_cost: Tensor) -> dict[str, Tensor]:
+        """Who moves in this step, `{player: boolean scalar}`; nobody is named without margins."""
+        if self.margin is None:
+            return {}
+        equilibrium, margin = self.margin
+        costs = ops.stop_gradient(ops.stack([ops.mean(real_cost), ops.mean(prior_cost)]))
+        discriminator = ops.all(costs >= equilibrium - margin)
+        generator = ops.all(costs <= equilibrium + margin)
+        neither = ops.logical_not(ops.logical_or(discriminator, generator))
+        return {
+            "discriminator": ops.logical_or(discriminator, neither),
+            "generator": ops.logical_or(generator, neither),
+        }
+
+    # ---- configuration ----
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "gamma": self.gamma,
+            "pixel_weight": self.pixel_weight,
+            "three_players": self.three_players,
+            "label_smoothing": self.label_smoothing,
+            "r1": self.r1,
+            "margin": self.margin,
+        }
+
+    def _check_discriminator(self) -> None:
+        outputs = self.discriminator.output
+        if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
+            raise InputError("discriminator must give a dictionary with 'logits' and 'features'.")
+        if tuple(self.discriminator.input_shape[1:]) != self.image_shape:
+            raise InputError(
+                f"discriminator must take the images of the encoder, {self.image_shape}; "
+                f"received {tuple(self.discriminator.input_shape[1:])}."
+            )
+        number = 1 if self.num_classes is None else self.num_classes + 1
+        if outputs["logits"].shape[1:] != (number,):
+            wanted = "one logit" if number == 1 else f"{number} logits, of the classes and of fakes"
+            raise InputError(f"discriminator must give {wanted}; received {outputs['logits'].shape[1:]}.")
+
+
+def _pair(argument: str, values: Any) -> tuple[float, ...]:
+    """Two numbers of at least 0, as a tuple, or raise."""
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise InputError(f"{argument} must be (equilibrium, margin); received {values!r}.")
+    return tuple(at_least(argument, value, 0.0) for value in values)

@@ -1,0 +1,26 @@
+"""The conditional VAE/GAN with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)."""
+
+import keras
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.models.adversarial import Adversarial
+from keras_vaegan.models.cvae import CVAE
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class CVAEGAN(Adversarial, CVAE):
+    """CVAE-GAN. The generator is a CVAE on labels; the discriminator knows K classes and the fakes.
+
+    With CE(x, c) the cross-entropy of D's verdict on x to class c:
+
+        L_G = beta KL + gamma |f(x) - f(x~)|^2 / 2 + CE(x~, y) + CE(x_p, y)
+        L_D = CE(x, y) + CE(x~, fake) + CE(x_p, fake)
+
+    Both fakes are decoded with the label y of the real image. Arguments, logs and notation are those
+    of `Adversarial` and of `CVAE`.
+    """
+
+    def _check_condition(self) -> None:
+        super()._check_condition()
+        if self.num_classes is None or self.completes:
+            raise InputError("decoder must take `codes` and `labels`, and nothing else, in a CVAEGAN.")
