@@ -43,7 +43,8 @@ class SampleGrids(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         images = self.model.generate(self.num_images, seed=self.seed)
-        plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png")
+        columns = plots.class_columns(self.model.num_classes)
+        plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png", columns)
 
 
 class ScoreSamples(keras.callbacks.Callback):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import PIL.Image
 
 PADDING = 2  # pixels between the images of a grid
+MOST_COLUMNS = 20  # of a grid with a column for each class
+HIDDEN = 0.5  # grey of a pixel that is not given
 MIN_SIDE = 56  # images smaller than this are enlarged by a whole factor, so that they can be seen
 
 
@@ -41,6 +43,11 @@ def grid(images: ArrayLike, columns: int | None = None) -> np.ndarray:
         left = PADDING + i % columns * (width + PADDING)
         sheet[top : top + height, left : left + width] = image
     return sheet.astype("float32")
+
+
+def class_columns(num_classes: int | None) -> int | None:
+    """Columns of a grid whose images are of all classes in turn: one each, where that is not too wide."""
+    return num_classes if num_classes is not None and 1 < num_classes <= MOST_COLUMNS else None
 
 
 def as_picture(image: ArrayLike) -> "PIL.Image.Image":
@@ -81,6 +88,22 @@ def save_reconstructions(
             _filled(reconstructions[i : i + columns], columns),
         ]
     save_grid(np.concatenate(rows), path, columns)
+
+
+def save_completions(
+    images: np.ndarray, mask: np.ndarray, completions: np.ndarray, path: str | os.PathLike[str]
+) -> None:
+    """Write a row for each image: the given part on grey, its completions, the original.
+
+    Args:
+        images: `(N, H, W, C)`.
+        mask: `(H, W)` or `(N, H, W)`, True where visible.
+        completions: `(N, samples, H, W, C)`.
+        path: of the PNG.
+    """
+    given = np.where(np.broadcast_to(mask, images.shape[:3])[..., None], images, HIDDEN)
+    rows = np.concatenate([given[:, None], completions, images[:, None]], axis=1)
+    save_grid(rows.reshape(-1, *images.shape[1:]), path, columns=rows.shape[1])
 
 
 def _filled(images: np.ndarray, columns: int) -> np.ndarray:

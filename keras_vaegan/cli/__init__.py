@@ -14,7 +14,7 @@ from keras_vaegan.cli.doctor import doctor
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.presets import presets
 from keras_vaegan.cli.report import report
-from keras_vaegan.cli.sample import generate, interpolate, reconstruct
+from keras_vaegan.cli.sample import complete, generate, interpolate, reconstruct, transfer_style
 from keras_vaegan.cli.train import models, train
 from keras_vaegan.errors import InputError, unknown_name
 
@@ -38,7 +38,19 @@ def cli():
     """Variational auto-encoders joined with generative adversarial networks."""
 
 
-for command in (train, generate, reconstruct, interpolate, evaluate, report, doctor, presets, models):
+for command in (
+    train,
+    generate,
+    reconstruct,
+    interpolate,
+    complete,
+    transfer_style,
+    evaluate,
+    report,
+    doctor,
+    presets,
+    models,
+):
     cli.add_command(command)
 
 

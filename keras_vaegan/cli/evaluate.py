@@ -72,8 +72,10 @@ def evaluate(
 
     Writes one JSON file with the numbers and all that is needed to repeat them, and prints a table.
     Groups of scores: frechet, kernel, neighbours (precision, recall, density, coverage), diversity,
-    sharpness, reconstruction, latent, likelihood; for images with the labels that were asked for
-    (an .npz file with `images` and `labels`) also labels and synthetic; modes for stacked_mnist.
+    sharpness, reconstruction, latent, likelihood; for models that are conditioned on classes, and for
+    images with those that were asked for (an .npz file with `images` and `labels`), also labels and
+    synthetic; completion (negative log-likelihood of what is hidden) for models that complete images;
+    modes for stacked_mnist.
 
     The reference in the table is the floor, real training images against the real images, or the
     value of the real images.

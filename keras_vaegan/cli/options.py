@@ -8,7 +8,7 @@ import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -179,6 +179,43 @@ def load_data_for(
         raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
     channels = image_shape[2] if image_shape[2] in (1, 3) else None  # others come as arrays
     return load_images(dataset, image_size or image_shape[:2], channels, **settings)
+
+
+images = option(
+    "--images",
+    type=click.Path(path_type=pathlib.Path),
+    default=None,
+    show_default="some of the test split",
+    group=DATA,
+    help="Pictures of your own: a file, a folder or an .npz file.",
+)
+labels = option(
+    "--labels", default=None, group=MODEL, help="Classes: names, numbers or ranges, as cat,dog or 0-4,7."
+)
+
+
+def parse_labels(
+    text: str | None, num_classes: int | None, class_names: Sequence[str] | None
+) -> list[int] | None:
+    """Classes from `0,1,2`, `0-9`, `cat,dog` or a mixture; None for none."""
+    if text is None:
+        return None
+    if num_classes is None:
+        raise InputError("--labels must not be given: the model is not conditioned on classes.")
+    names = list(class_names or ())
+    found: list[int] = []
+    for part in (part.strip() for part in text.split(",")):
+        ends = part.split("-")
+        if part in names:
+            found.append(names.index(part))
+        elif len(ends) <= 2 and all(end.isdigit() for end in ends):
+            low, high = int(ends[0]), int(ends[-1])
+            if not low <= high < num_classes:
+                raise InputError(f"--labels must lie in 0..{num_classes - 1}; received {part}.")
+            found += range(low, high + 1)
+        else:
+            raise unknown_name("--labels", part, [*names, f"numbers of 0 to {num_classes - 1}"])
+    return found
 
 
 def data_options(default: str, help: str) -> Callable[[Any], Any]:

@@ -1,14 +1,14 @@
-"""`generate`, `reconstruct` and `interpolate`: pictures or arrays from a trained model."""
+"""What a trained model makes: `generate`, `reconstruct`, `interpolate`, `complete`, `transfer-style`."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from keras_vaegan.cli import options
-from keras_vaegan.cli.options import GroupedCommand, option
+from keras_vaegan.cli.options import MODEL, GroupedCommand, option
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path
 
@@ -16,34 +16,49 @@ if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
 
 SOURCE = click.argument("source")
+DATA_OPTIONS = options.data_options(
+    "the one SOURCE was trained on", "Images: a name, a folder or an .npz file."
+)
 
 
 @click.command(cls=GroupedCommand)
 @SOURCE
 @option("--num-images", type=click.IntRange(1), default=64, help="How many images.")
+@options.labels
 @options.seed
 @options.picture
 @options.batch_size
 @options.backend
-def generate(source, num_images, seed, output, batch_size):
-    """Draw images from the prior of SOURCE, a run folder or a .keras file.
+def generate(source, num_images, labels, seed, output, batch_size):
+    """Draw images from the prior of SOURCE: a run folder, a preset or a .keras file.
 
-    The same seed gives the same images; .npz has `images` (N, H, W, C) float32 in [0, 1].
+    The same seed gives the same images. Image i is of class LABELS[i modulo their number], of all classes
+    in turn without --labels. .npz has `images` (N, H, W, C) float32 in [0, 1], and `labels` (N,).
     """
-    model, _ = _load(source)
-    _write(output, {"images": model.generate(num_images, seed=seed, batch_size=batch_size)})
+    from keras_vaegan import plots
+
+    model, metadata = _load(source)
+    chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
+    arrays = {"images": model.generate(num_images, chosen, seed=seed, batch_size=batch_size)}
+    shown = model.labels_in_turn(num_images, chosen)
+    columns = None
+    if shown is not None:
+        arrays["labels"] = shown
+        columns = plots.class_columns(model.num_classes if chosen is None else len(chosen))
+    _write(output, arrays, lambda path: plots.save_grid(arrays["images"], path, columns))
 
 
 @click.command(cls=GroupedCommand)
 @SOURCE
-@options.data_options("the one SOURCE was trained on", "Images: a name, a folder or an .npz file.")
+@DATA_OPTIONS
+@options.images
 @option("--num-images", type=click.IntRange(1), default=64, help="How many images of the test split.")
 @options.seed
 @options.picture
 @options.batch_size
 @options.backend
-def reconstruct(source, dataset, data_dir, manual_dir, image_size, num_images, seed, output, batch_size):
-    """Encode and decode images with SOURCE, a run folder or a .keras file.
+def reconstruct(source, num_images, seed, output, batch_size, **where):
+    """Encode and decode images with SOURCE: a run folder, a preset or a .keras file.
 
     A picture shows rows of images, each above its reconstructions; .npz has `images` and
     `reconstructions`, (N, H, W, C) float32 in [0, 1].
@@ -51,32 +66,101 @@ def reconstruct(source, dataset, data_dir, manual_dir, image_size, num_images, s
     from keras_vaegan import plots
 
     model, metadata = _load(source)
-    images = _test_images(model, metadata, dataset, data_dir, manual_dir, image_size, num_images, seed)
-    arrays = {"images": images, "reconstructions": model.reconstruct(images, batch_size=batch_size)}
+    images, labels = _images(model, metadata, num_images, seed, **where)
+    arrays = {"images": images, "reconstructions": model.reconstruct(images, labels, batch_size=batch_size)}
     _write(output, arrays, lambda path: plots.save_reconstructions(images, arrays["reconstructions"], path))
 
 
 @click.command(cls=GroupedCommand)
 @SOURCE
-@options.data_options("the one SOURCE was trained on", "Images: a name, a folder or an .npz file.")
+@DATA_OPTIONS
+@options.images
 @option("--num-pairs", type=click.IntRange(1), default=8, help="How many pairs of the test split.")
 @option("--steps", type=click.IntRange(2), default=10, help="Images on each way, both ends included.")
 @option("--path", type=options.Name("--path", ("linear", "spherical")), default="linear", help="The way.")
 @options.seed
 @options.picture
 @options.backend
-def interpolate(source, dataset, data_dir, manual_dir, image_size, num_pairs, steps, path, seed, output):
-    """Walk from one image to another in the latent space of SOURCE, a run folder or a .keras file.
+def interpolate(source, num_pairs, steps, path, seed, output, **where):
+    """Walk from one image to another in the latent space of SOURCE: a run folder, a preset or a .keras file.
 
     A picture has a row for each pair; .npz has `images` (N, steps, H, W, C) float32 in [0, 1].
     """
     from keras_vaegan import plots
 
     model, metadata = _load(source)
-    ends = _test_images(model, metadata, dataset, data_dir, manual_dir, image_size, 2 * num_pairs, seed)
-    images = model.interpolate(ends[::2], ends[1::2], steps=steps, path=path)
+    ends, labels = _images(model, metadata, 2 * num_pairs, seed, **where)
+    if len(ends) % 2:
+        raise InputError(f"--images must hold pairs; received {len(ends)} pictures.")
+    pairs = None if labels is None else (labels[::2], labels[1::2])
+    images = model.interpolate(ends[::2], ends[1::2], steps=steps, path=path, labels=pairs)
     flat = images.reshape(-1, *images.shape[2:])
     _write(output, {"images": images}, lambda target: plots.save_grid(flat, target, columns=steps))
+
+
+@click.command(cls=GroupedCommand)
+@SOURCE
+@DATA_OPTIONS
+@options.images
+@option("--num-images", type=click.IntRange(1), default=8, help="How many images of the test split.")
+@option(
+    "--mask",
+    default="left",
+    group=MODEL,
+    help="What is visible: left, right, top, bottom, quadrants:1 to 3, or a picture, white where visible.",
+)
+@option("--num-samples", type=click.IntRange(1), default=8, help="Completions of each image.")
+@options.seed
+@options.picture
+@options.batch_size
+@options.backend
+def complete(source, num_images, mask, num_samples, seed, output, batch_size, **where):
+    """Complete images of which SOURCE, a run folder, a preset or a .keras file, sees a part.
+
+    A picture has a row for each image: what is given, on grey; the completions; the original. .npz has
+    `images` (N, H, W, C), `mask` (H, W) and `completions` (N, samples, H, W, C), float32 in [0, 1].
+    """
+    from keras_vaegan import plots
+    from keras_vaegan.data import named_mask, read_mask
+    from keras_vaegan.data.masks import NAMED
+
+    model, metadata = _load(source)
+    _able(model, "complete", "completes", "completion_cvae")
+    visible = (named_mask if mask in NAMED else read_mask)(mask, model.image_shape)
+    images, labels = _images(model, metadata, num_images, seed, **where)
+    completions = model.complete(images, visible, num_samples, labels, seed, batch_size)
+    arrays = {"images": images, "mask": visible, "completions": completions}
+    _write(output, arrays, lambda path: plots.save_completions(images, visible, completions, path))
+
+
+@click.command("transfer-style", cls=GroupedCommand)
+@SOURCE
+@DATA_OPTIONS
+@options.images
+@option("--num-images", type=click.IntRange(1), default=10, help="How many images of the test split.")
+@options.labels
+@options.seed
+@options.picture
+@options.batch_size
+@options.backend
+def transfer_style(source, num_images, labels, seed, output, batch_size, **where):
+    """Show images as other classes in the style of each, by SOURCE: a run folder, a preset or a .keras file.
+
+    A picture has a row for each image: itself, then one of each class. .npz has `images` (N, H, W, C),
+    `labels` (L,) and `styled` (N, L, H, W, C), float32 in [0, 1].
+    """
+    from keras_vaegan import plots
+
+    model, metadata = _load(source)
+    _able(model, "transfer_style", "num_classes", "cvae")
+    chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
+    shown = np.arange(model.num_classes or 0) if chosen is None else np.asarray(chosen)
+    images, own = _images(model, metadata, num_images, seed, **where)
+    styled = model.transfer_style(images, shown, own, batch_size)
+    arrays = {"images": images, "labels": shown, "styled": styled}
+    rows = np.concatenate([images[:, None], styled], axis=1)
+    flat = rows.reshape(-1, *rows.shape[2:])
+    _write(output, arrays, lambda path: plots.save_grid(flat, path, columns=len(shown) + 1))
 
 
 def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
@@ -86,39 +170,58 @@ def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
     return load_source(source)
 
 
-def _test_images(
+def _able(model: "LatentVariableModel", verb: str, condition: str, able: str) -> None:
+    """Raise unless the model has a verb, and the condition that the verb needs."""
+    if not hasattr(model, verb) or not getattr(model, condition):
+        raise InputError(
+            f"source must be a model that can {verb.replace('_', ' ')}, as {able} can; "
+            f"it is a {type(model).__name__}."
+        )
+
+
+def _images(
     model: "LatentVariableModel",
-    metadata: Mapping[str, Any],
+    metadata: dict[str, Any],
+    count: int,
+    seed: int,
+    images: pathlib.Path | None,
     dataset: str | None,
     data_dir: str | None,
     manual_dir: str | None,
     image_size: tuple[int, int] | None,
-    count: int,
-    seed: int,
-) -> np.ndarray:
-    """Images of the test split, drawn by the seed, of the size and channels that the model takes."""
-    data = options.load_data_for(
-        model.image_shape, metadata, dataset, image_size, data_dir=data_dir, manual_dir=manual_dir
-    )
-    images = data.test[0]
-    if len(images) < count:
-        raise InputError(f"{data.name} must have {count} test images for this; it has {len(images)}.")
-    return images[np.random.default_rng(seed).permutation(len(images))[:count]]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pictures of the user's own, or images of the test split, drawn by the seed; and their classes.
+
+    Of the size and channels that the model takes. A model that is conditioned on classes tells them
+    itself where they are not known; another one gets none.
+    """
+    from keras_vaegan.data import load_pictures
+
+    if images is not None:
+        if dataset is not None:
+            raise InputError("--images must not come with --dataset: the images are those of one of them.")
+        x, y = load_pictures(images, model.image_shape, metadata.get("class_names"))
+    else:
+        data = options.load_data_for(
+            model.image_shape, metadata, dataset, image_size, data_dir=data_dir, manual_dir=manual_dir
+        )
+        x, y = data.test
+        if len(x) < count:
+            raise InputError(f"{data.name} must have {count} test images for this; it has {len(x)}.")
+        rows = np.random.default_rng(seed).permutation(len(x))[:count]
+        x, y = x[rows], None if y is None else y[rows]
+    if model.num_classes is None:
+        return x, None
+    return x, model.classify(x).argmax(axis=1) if y is None else y
 
 
 def _write(
-    output: pathlib.Path,
-    arrays: dict[str, Any],
-    save_picture: Callable[[pathlib.Path], None] | None = None,
+    output: pathlib.Path, arrays: dict[str, Any], save_picture: Callable[[pathlib.Path], None]
 ) -> None:
-    """Write the arrays as `.npz`, or their picture: a grid of `images` where no other is given."""
-    from keras_vaegan import plots
-
+    """Write the arrays as `.npz`, or their picture."""
     if output.suffix == ".npz":
         with atomic_path(output) as temporary:
             np.savez_compressed(temporary, **arrays)
-    elif save_picture is not None:
-        save_picture(output)
     else:
-        plots.save_grid(arrays["images"], output)
+        save_picture(output)
     click.echo(f"wrote {output}")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NUM_VIEWED = 2000  # images whose codes are drawn
 NUM_WALKS = 8  # rows of interpolations
+NUM_SHOWN = 8  # images that are completed, or shown as other classes
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend"}  # options that may stand together
 PRECISIONS = ("none", "bfloat16", "float16")
 
@@ -143,12 +145,14 @@ def train(
     if pathlib.Path(training["dataset"]).exists():
         training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
     folder = _claim_folder(output, name, overwrite)
+    image_size = image_size or training.get("image_size")
     data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
     metadata = {
         "model": recipe["model"]["key"],
         "dataset": training["dataset"],
         "image_shape": list(data.image_shape),
         "class_names": data.class_names,
+        "num_classes": data.num_classes,
         "seed": seed,
         "backend": keras.backend.backend(),
         "mixed_precision": mixed_precision,
@@ -200,7 +204,12 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
     recipe, seed = metadata["recipe"], metadata["seed"]
     keras.utils.set_random_seed(seed)
     training.be_deterministic()
-    model = presets.build(recipe, data.image_shape, seed)
+    if "labels" in recipe["networks"].get("condition", ()) and data.train[1] is None:
+        raise InputError(
+            f"--dataset must have labels for {metadata['model']}, which is conditioned on them; "
+            f"{metadata['dataset']} has none."
+        )
+    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
     batches = Batches(
         *data.train, batch_size=recipe["training"]["batch_size"], seed=seed, augment=metadata["augment"]
     )
@@ -334,7 +343,7 @@ def _fit(
         batches,
         epochs=metadata["recipe"]["training"]["epochs"],
         initial_epoch=first,
-        validation_data=(data.validation[0],),
+        validation_data=data.validation if model.num_classes else data.validation[:1],
         validation_batch_size=batches.batch_size,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
@@ -379,18 +388,46 @@ def _finish(
     with atomic_path(folder / "model.keras") as temporary:
         model.save(temporary)
     save_folder(model, folder, metadata)
-    plots.save_grid(model.generate(100, seed=0), folder / "samples.png", columns=10)
+    _draw(model, data, folder)
     if history:
         plots.save_curves(history, folder / "curves.png")
-    images = data.validation[0][:64]
-    plots.save_reconstructions(images, model.reconstruct(images), folder / "reconstructions.png")
-    ends = data.validation[0][: 2 * NUM_WALKS]
-    if len(ends) > 1:
-        walks = model.interpolate(ends[: len(ends) // 2], ends[len(ends) // 2 :][: len(ends) // 2], steps=10)
-        walks = walks.reshape(-1, *walks.shape[2:])
-        plots.save_grid(walks, folder / "interpolation.png", columns=10)
+
+
+def _draw(model: "LatentVariableModel", data: "ImageData", folder: pathlib.Path) -> None:
+    """Draw what the model makes, from the prior and of images that it was not trained on."""
+    from keras_vaegan import plots
+    from keras_vaegan.data import named_mask
+
+    columns = plots.class_columns(model.num_classes) or 10
+    plots.save_grid(model.generate(10 * columns, seed=0), folder / "samples.png", columns)
+
+    def first(count: int, skipped: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+        rows, (x, y) = slice(skipped, skipped + count), data.validation
+        return x[rows], None if y is None else model.labels_of(y[rows])
+
+    x, y = first(64)
+    plots.save_reconstructions(x, model.reconstruct(x, y), folder / "reconstructions.png")
+    half = min(len(data.validation[0]) // 2, NUM_WALKS)
+    if half:
+        (a, of_a), (b, of_b) = first(half), first(half, half)
+        pair = None if of_a is None or of_b is None else (of_a, of_b)
+        walks = model.interpolate(a, b, steps=10, labels=pair)
+        plots.save_grid(walks.reshape(-1, *data.image_shape), folder / "interpolation.png", columns=10)
+    x, y = first(NUM_SHOWN)
+    if model.completes:
+        mask = named_mask("left", model.image_shape)
+        completions = model.complete(x, mask, num_samples=8, labels=y, seed=0)
+        plots.save_completions(x, mask, completions, folder / "completions.png")
+    elif plots.class_columns(model.num_classes):
+        styled = np.concatenate([x[:, None], model.transfer_style(x, np.arange(columns), y)], axis=1)
+        plots.save_grid(styled.reshape(-1, *data.image_shape), folder / "styles.png", columns + 1)
+
     images, labels = data.train[0][:NUM_VIEWED], data.train[1]
-    codes = model.encode(images)
     labels = None if labels is None else labels[:NUM_VIEWED]
+    codes = model.encode(images, model.labels_of(labels))
     plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
-    plots.save_latent_grid(model.decode, codes, folder / "latent_grid.png")
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        return model.decode(z, model.labels_of(np.zeros(len(z), int)))  # of the first class
+
+    plots.save_latent_grid(decode, codes, folder / "latent_grid.png")

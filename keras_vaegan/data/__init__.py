@@ -2,6 +2,16 @@
 
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images
-from keras_vaegan.data.sources import ImageData, load
+from keras_vaegan.data.masks import check_mask, named_mask, read_mask
+from keras_vaegan.data.sources import ImageData, load, load_pictures
 
-__all__ = ["Batches", "ImageData", "check_images", "load"]
+__all__ = [
+    "Batches",
+    "ImageData",
+    "check_images",
+    "check_mask",
+    "load",
+    "load_pictures",
+    "named_mask",
+    "read_mask",
+]

@@ -48,6 +48,23 @@ def read_folder(
     return complete_splits(train, validation, test, seed), class_names
 
 
+def read_pictures(
+    path: str | os.PathLike[str], image_shape: Sequence[int]
+) -> tuple[np.ndarray, list[str] | None]:
+    """Every picture of a folder, or the one of a file, in the size and channels of `image_shape`.
+
+    Returns:
+        `(images uint8 (N, H, W, C), their classes' names)`; no names without class folders.
+    """
+    listed = _list_classes(path) if Path(path).is_dir() else [(Path(path), None)]
+    height, width, channels = image_shape
+    images, readable = _read_images([file for file, _ in listed], (height, width), channels)
+    if not len(images):
+        raise InputError(f"images must be pictures ({', '.join(sorted(EXTENSIONS))}); none in {path} is.")
+    names = [name for (_, name), is_readable in zip(listed, readable, strict=True) if is_readable and name]
+    return images, names or None
+
+
 def _list_splits(folder: str | os.PathLike[str]) -> list[ImageFile]:
     """Return `(path, split, class name or None)` for every image file."""
     subfolders = {entry.name: entry for entry in _visible(folder) if entry.is_dir()}

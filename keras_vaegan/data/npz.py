@@ -24,7 +24,8 @@ def read_npz(
     """
     arrays = read_arrays(path)
     train, validation, test = (
-        _split(arrays, keys, size, channels) for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))
+        labelled_images(arrays, keys, size, channels)
+        for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))
     )
     if train is None:
         raise InputError(f"{path} must hold the keys {KEYS}; received {', '.join(arrays) or 'none'}.")
@@ -44,13 +45,13 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise InputError(f"source must be a whole .npz file of plain arrays; {path}: {reason}.") from error
 
 
-def _split(
+def labelled_images(
     arrays: Mapping[str, np.ndarray],
-    keys: Sequence[str],
-    size: tuple[int, int] | None,
-    channels: int | None,
+    keys: Sequence[str] = ("x", "images"),
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
 ) -> Pair | None:
-    """Return `(x, y)` of the first of `keys` that is there, or None."""
+    """Return `(x, y)` of the first of `keys` that is there, or None; y is None without labels."""
     key = next((key for key in keys if key in arrays), None)
     if key is None:
         return None

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.digits import read_digits
-from keras_vaegan.data.folder import read_folder
+from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
-from keras_vaegan.data.npz import read_npz
+from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz
 from keras_vaegan.data.splits import Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
@@ -130,6 +132,36 @@ def load(
         y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
         checked.append((convert(x), y))
     return ImageData(*checked, name=name, class_names=class_names)
+
+
+def load_pictures(
+    source: str | os.PathLike[str], image_shape: Sequence[int], class_names: Sequence[str] | None = None
+) -> Pair:
+    """Pictures to use a trained model on, all of them, in the order of their names.
+
+    Args:
+        source: a picture, a folder of them (sub-folders are classes), or an `.npz` file with `x` or
+            `images` (and `y` or `labels`).
+        image_shape: `(H, W, C)` that the model takes; the pictures are cropped and resized to it.
+        class_names: of the model; sub-folders of other names are an error.
+
+    Returns:
+        `(x, y)`: float32 `(N, H, W, C)` in [0, 1]; labels int64 `(N,)`, or None where there are none.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise InputError(f"images must be a picture, a folder or an .npz file; there is none at {source}.")
+    if path.suffix == ".npz":
+        height, width, channels = image_shape
+        found = labelled_images(read_arrays(path), size=(height, width), channels=channels)
+        if found is None:
+            raise InputError(f"images {source} must hold `x` or `images`.")
+        return as_float32(found[0]), found[1]
+    images, names = read_pictures(path, image_shape)
+    if names is None or class_names is None:
+        return as_float32(images), None
+    labels = [list(class_names).index(choose("images: class folder", name, class_names)) for name in names]
+    return as_float32(images), np.array(labels)
 
 
 def _read(

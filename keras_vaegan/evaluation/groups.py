@@ -130,7 +130,8 @@ def _reconstruction(of: Evaluation) -> Iterator[Score]:
 
 def _latent(of: Evaluation) -> Iterator[Score]:
     model = of.with_model()
-    q = model.posterior_parameters(of.real[: of.num_images], batch_size=of.batch_size)
+    images, labels = of.real_of_model(of.num_images)
+    q = model.posterior_parameters(images, labels, batch_size=of.batch_size)
     kl = metrics.kl_per_dimension(q["mean"], q["log_variance"])
     details = {str(i): float(value) for i, value in enumerate(kl)}
     yield Score("kl", float(kl.sum()), unit="nats", details=details)
@@ -138,13 +139,27 @@ def _latent(of: Evaluation) -> Iterator[Score]:
 
 
 def _likelihood(of: Evaluation) -> Iterator[Score]:
-    model, images = of.with_model(), of.real[: of.likelihood_images]
+    model, (images, labels) = of.with_model(), of.real_of_model(of.likelihood_images)
     for name, samples in (("evidence_lower_bound", 1), ("log_likelihood", of.likelihood_samples)):
-        nats = model.log_likelihood(images, samples, seed=of.seed, batch_size=of.batch_size)
+        nats = model.log_likelihood(
+            images, labels, num_samples=samples, seed=of.seed, batch_size=of.batch_size
+        )
         error = float(nats.std(ddof=1) / np.sqrt(len(nats))) if len(nats) > 1 else None
         yield Score(name, float(nats.mean()), error, unit="nats", better="higher")
     bits = -metrics.bits_per_dimension(float(nats.mean()), of.image_shape)
     yield Score("bits_per_dimension", float(bits), unit="bits", better="lower")
+
+
+def _completion(of: Evaluation) -> Iterator[Score]:
+    model = of.with_model()
+    if not model.completes:
+        raise NotApplicable("the model does not complete images")
+    images, labels = of.real_of_model(of.likelihood_images)
+    for mask in ("quadrants:1", "quadrants:2", "quadrants:3"):
+        nats = -model.log_likelihood(images, labels, mask, of.likelihood_samples, of.seed, of.batch_size)
+        error = float(nats.std(ddof=1) / np.sqrt(len(nats))) if len(nats) > 1 else None
+        name = f"completion_{mask.replace(':', '_')}"
+        yield Score(name, float(nats.mean()), error, unit="nats", better="lower")
 
 
 GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
@@ -159,6 +174,7 @@ GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
     "reconstruction": _reconstruction,
     "latent": _latent,
     "likelihood": _likelihood,
+    "completion": _completion,
 }
 KEEPING_FEATURES = {"kernel", "neighbours", "labels"}  # for the others memory is constant
 

@@ -77,6 +77,8 @@ class Evaluation:
         self.num_images = whole_number("num_images", count, 2)
         if self.num_images > most:
             raise InputError(f"num_images must be at most {most}, the images given; received {num_images}.")
+        if self.model is not None:  # of a model that is conditioned on classes, all of them in turn
+            self.labels = self.model.labels_in_turn(self.num_images)
         self.seed, self.batch_size = whole_number("seed", seed, 0), whole_number("batch_size", batch_size, 1)
         self.likelihood_images = whole_number("likelihood_images", likelihood_images, 1)
         self.likelihood_samples = whole_number("likelihood_samples", likelihood_samples, 1)
@@ -104,8 +106,16 @@ class Evaluation:
     @functools.cached_property
     def reconstructed(self) -> tuple[np.ndarray, np.ndarray]:
         """Real images and their reconstructions."""
-        images = self.real[: self.num_images]
-        return images, self.with_model().reconstruct(images, batch_size=self.batch_size)
+        images, labels = self.real_of_model(self.num_images)
+        return images, self.with_model().reconstruct(images, labels, batch_size=self.batch_size)
+
+    def real_of_model(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The first real images, and their classes where the model is conditioned on them."""
+        model = self.with_model()
+        if model.num_classes is not None and self.real_labels is None:
+            raise NotApplicable("the data have no labels")
+        labels = None if self.real_labels is None else self.real_labels[:count]
+        return self.real[:count], model.labels_of(labels)
 
     def with_model(self) -> LatentVariableModel:
         """The model, or the reason why there is none."""

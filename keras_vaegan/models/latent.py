@@ -157,7 +157,13 @@ class LatentVariableModel(MultiPlayerModel):
         if pathlib.Path(folder).is_file():
             raise InputError(f"folder must be a folder; {os.fspath(folder)!r} is a file.")
         key = next((key for key, model in MODELS.items() if model is type(self)), type(self).__name__)
-        known = {"model": key, "image_shape": list(self.image_shape)}
+        if self.completes:
+            key = f"completion_{key}"
+        known = {
+            "model": key,
+            "image_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+        }
         stale = ("format_version", "keras_vaegan", "keras", "weights_sha256")
         kept = {name: value for name, value in self.preset_metadata.items() if name not in stale}
         save_folder(self, folder, kept | known | (metadata or {}), half)
@@ -297,7 +303,7 @@ class LatentVariableModel(MultiPlayerModel):
                 raise InputError(f"{name} must be None: {type(self).__name__} is not conditioned on any.")
         return {}
 
-    def labels_of(self, y: ArrayLike | None) -> ArrayLike | None:
+    def labels_of(self, y: np.ndarray | None) -> np.ndarray | None:
         """`y` where the model takes labels, else None: what to hand to a verb."""
         return y if self.num_classes is not None else None
 
@@ -460,7 +466,7 @@ class LatentVariableModel(MultiPlayerModel):
         codes = [self.encode(x, y)[:, None] for x, y in zip(ends, classes, strict=True)]
         conditions = [self.condition(len(ends[0]), y) for y in classes]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
-        way = (_arc if path == "spherical" else _line)(*codes, t[None, :, None])
+        way = (_arc if path == "spherical" else _line)(codes[0], codes[1], t[None, :, None])
         condition = {}
         for name, start in conditions[0].items():
             axes = (1,) * (start.ndim - 1)

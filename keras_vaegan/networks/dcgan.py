@@ -98,16 +98,23 @@ def decoder(
     units: int | Sequence[int] = (),
     normalization: Normalization = "none",
     activation: str = "relu",
+    full_size_filters: int | None = None,
     num_classes: int | None = None,
     given: bool = False,
     name: str = "decoder",
 ) -> keras.Model:
     """p(x|z): codes `(B, Z)` -> logits `(B, H, W, C)`.
 
-    The first of `filters` is the channels of the smallest map; each stage doubles height and
-    width; the last one makes the image. Other arguments as for `encoder`. Labels stand beside the
-    codes. The given part is convolved down to the smallest map, and what comes by on the way stands
-    beside the map of its size on the way up (Ronneberger et al. 2015).
+    Labels stand beside the codes. The given part is convolved down to the smallest map, and what
+    comes by on the way stands beside the map of its size on the way up (Ronneberger et al. 2015).
+
+    Args:
+        filters: channels of the maps, the smallest first; each stage doubles height and width, the last
+            one makes the image.
+        full_size_filters: channels of one more map, of full size, from which a last convolution makes
+            the image; None for none, or beside a given part the last of `filters`.
+        image_shape, latent_dim, kernel_size, units, normalization, activation, num_classes, given,
+            name: as for `encoder`.
     """
     image_shape = blocks.check_image_shape(image_shape)
     filters = blocks.check_positive("filters", filters)
@@ -126,15 +133,19 @@ def decoder(
     x = layers.Dense(math.prod(sizes[-1]) * filters[0], name=f"{name}_project")(x)
     x = layers.Reshape((*sizes[-1], filters[0]), name=f"{name}_map")(x)
     x = blocks.normalize_and_activate(x, normalization, activation, f"{name}_project")
-    # Beside a given part one more stage, so that a convolution in full size sees its edge.
-    for i, channels in enumerate([*filters[1:], filters[-1]] if given else filters[1:]):
+    # Beside a given part a convolution in full size, which sees its edge.
+    full_size = filters[-1] if given and full_size_filters is None else full_size_filters
+    widths = [*filters[1:]]
+    if full_size is not None:
+        widths += blocks.check_positive("full_size_filters", full_size)
+    for i, channels in enumerate(widths):
         block = f"{name}_deconv_{i}"
         x = blocks.joined([x, *seen[i : i + 1]], f"{block}_seen")
         x = layers.Conv2DTranspose(channels, kernel_size, strides=2, padding="same", name=block)(x)
         x = _crop(x, sizes[-2 - i], f"{block}_crop")
         x = blocks.normalize_and_activate(x, normalization, activation, block)
     x = blocks.joined([x, *seen[-1:]], f"{name}_logits_seen")
-    last = layers.Conv2D if given else functools.partial(layers.Conv2DTranspose, strides=2)
+    last = layers.Conv2D if full_size is not None else functools.partial(layers.Conv2DTranspose, strides=2)
     logits = last(image_shape[2], kernel_size, padding="same", dtype="float32", name=f"{name}_logits")(x)
     return keras.Model(inputs, _crop(logits, sizes[0], f"{name}_logits_crop"), name=name)
 

@@ -17,9 +17,12 @@ OPTIMIZERS = {
     name: getattr(keras.optimizers, name)
     for name in ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "SGD", "Lion")
 }
-NETWORKS = ("encoder", "decoder", "discriminator")
+NETWORKS = ("encoder", "decoder", "prior", "discriminator")
+TRAINING = ("dataset", "image_size", "epochs", "batch_size")
+CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
 WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "networks.latent_dim"}
 NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}
+SET_BY_BUILD = {"latent_dim", "num_outputs", "num_classes", "given"}
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -47,15 +50,16 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
     family = FAMILIES[recipe["networks"]["family"]]
     names = [f"model.{option}" for option in _parameters(*_constructors(model))]
     names += ["networks.family", "networks.latent_dim"]
-    for network in NETWORKS:
-        if network in inspect.signature(model.__init__).parameters:
-            legal = _parameters(getattr(family, network)) - {"latent_dim", "num_outputs"}
-            names += [f"networks.{network}.{option}" for option in legal]
+    if "prior" in _networks_of(model):
+        names.append("networks.condition")
+    for network in _networks_of(model):
+        legal = _parameters(getattr(family, network)) - SET_BY_BUILD
+        names += [f"networks.{network}.{option}" for option in legal]
     for player, settings in _player_settings(recipe).items():
         kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
         legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
-    return sorted([*names, *(f"training.{option}" for option in ("dataset", "epochs", "batch_size"))])
+    return sorted([*names, *(f"training.{option}" for option in TRAINING)])
 
 
 def override(recipe: dict[str, Any], key: str, value: Any) -> None:
@@ -85,6 +89,9 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if name == "networks.family" and choose(name, value, FAMILIES) != recipe["networks"]["family"]:
         for network in NETWORKS:  # their settings were those of the other family
             recipe["networks"].pop(network, None)
+    if name == "networks.condition":
+        for part in value if isinstance(value, list) else [value]:
+            choose(name, part, CONDITIONS)
     if name == "training.dataset" and not isinstance(value, str):
         raise InputError(f"option {name} must be a name or a path; received {value!r}.")
     if sections[0] == "optimizer":
@@ -100,7 +107,10 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
 
 
 def build(
-    recipe: Mapping[str, Any], image_shape: Sequence[int], seed: int | None = None
+    recipe: Mapping[str, Any],
+    image_shape: Sequence[int],
+    seed: int | None = None,
+    num_classes: int | None = None,
 ) -> LatentVariableModel:
     """A compiled model from a recipe.
 
@@ -108,19 +118,32 @@ def build(
         recipe: as `recipe` gives it.
         image_shape: `(H, W, C)`.
         seed: of the model's own randomness.
+        num_classes: K, for a recipe whose networks are conditioned on labels; else it is not looked at.
     """
     family = FAMILIES[choose("networks.family", recipe["networks"]["family"], FAMILIES)]
     arguments = dict(recipe["model"])
     model_class: Any = MODELS[choose("model", arguments.pop("key"), MODELS)]
-    latent_dim, networks = recipe["networks"]["latent_dim"], []
-    for network in NETWORKS:
-        if network in inspect.signature(model_class.__init__).parameters:
-            code = {} if network == "discriminator" else {"latent_dim": latent_dim}
-            settings = recipe["networks"].get(network, {})
-            with _named(f"networks.{network}"):
-                networks.append(getattr(family, network)(image_shape, **code, **settings))
+    latent_dim, networks = recipe["networks"]["latent_dim"], {}
+    condition = recipe["networks"].get("condition", ())
+    if "labels" in condition and num_classes is None:
+        raise InputError(f"num_classes must be given: the networks of {recipe['model']['key']} take labels.")
+    for network in _networks_of(model_class):
+        if network == "prior" and network not in recipe["networks"]:
+            continue  # N(0, I)
+        own: dict[str, Any] = {}
+        if network != "discriminator":
+            own["latent_dim"] = latent_dim
+            if condition:
+                own["num_classes"] = num_classes if "labels" in condition else None
+                own["given"] = "image" in condition
+        elif "labels" in condition:
+            own["num_outputs"] = (num_classes or 0) + 1
+        with _named(f"networks.{network}"):
+            networks[network] = getattr(family, network)(
+                image_shape, **own, **recipe["networks"].get(network, {})
+            )
     with _named("model"):
-        model = model_class(*networks, seed=seed, **arguments)
+        model = model_class(**networks, seed=seed, **arguments)
     compile_from(recipe, model)
     return model
 
@@ -150,6 +173,12 @@ def _constructors(model: Any) -> list[Callable[..., Any]]:
     """The constructors of the package's own classes that a model's arguments may come from."""
     own = (base for base in model.__mro__ if base.__module__.startswith("keras_vaegan."))
     return [base.__init__ for base in own if "__init__" in vars(base)]
+
+
+def _networks_of(model: Any) -> list[str]:
+    """Names of the networks that a model is built from, in the order of `NETWORKS`."""
+    known = {name for function in _constructors(model) for name in inspect.signature(function).parameters}
+    return [network for network in NETWORKS if network in known]
 
 
 def _parameters(*functions: Callable[..., Any]) -> set[str]:

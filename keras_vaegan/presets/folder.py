@@ -21,7 +21,16 @@ from keras_vaegan.models.latent import LatentVariableModel
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
-PICTURES = ("samples", "reconstructions", "interpolation", "curves", "latent_means", "latent_grid")
+PICTURES = (
+    "samples",
+    "reconstructions",
+    "completions",
+    "styles",
+    "interpolation",
+    "curves",
+    "latent_means",
+    "latent_grid",
+)
 RUN_FILES = (
     CONFIG,
     WEIGHTS,

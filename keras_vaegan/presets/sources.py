@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import keras
 
-from keras_vaegan.errors import InputError, choose, unknown_name
+from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
 from keras_vaegan.files import cache_folder
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import CONFIG, METADATA, WEIGHTS, load_folder, load_keras_file, load_metadata
-from keras_vaegan.presets.recipes import IMAGE_SHAPES, RECIPES
+from keras_vaegan.presets.recipes import DATA_SETS, RECIPES
 
 HUB = "hf://"
 
@@ -61,10 +61,18 @@ def from_preset(
     """A compiled model from a preset; see `LatentVariableModel.from_preset`."""
     choose("load_weights", load_weights, (True, False, "compatible"))
     found = find(preset)
-    if num_classes is not None:
-        raise InputError(f"num_classes must be None: the model of {found.name} takes no labels.")
     trained = load_folder(found.folder)[0] if found.folder and load_weights else None
-    if trained is not None and image_shape in (None, tuple(trained.image_shape)):
+    if num_classes is not None:
+        whole_number("num_classes", num_classes, 1)
+        takes_labels = trained is not None and trained.num_classes is not None
+        if not takes_labels and "labels" not in (found.recipe or {}).get("networks", {}).get("condition", ()):
+            raise InputError(f"num_classes must be None: the model of {found.name} takes no labels.")
+    fits = (
+        trained is not None
+        and image_shape in (None, tuple(trained.image_shape))
+        and num_classes in (None, trained.num_classes)
+    )
+    if trained is not None and fits:
         model = trained
         if found.recipe:
             configure.compile_from(found.recipe, model)
@@ -73,10 +81,10 @@ def from_preset(
     else:
         if trained is not None and load_weights is True:
             raise InputError(
-                f"load_weights must be False or 'compatible' for images other than {trained.image_shape}; "
-                f"received True and {tuple(image_shape or ())}."
+                f"load_weights must be False or 'compatible' for other images or classes than those of "
+                f"{found.name}, {trained.image_shape} and {trained.num_classes or 'none'}; received True."
             )
-        model = _untrained(found, image_shape, seed)
+        model = _untrained(found, image_shape, num_classes, seed)
         if trained is not None:
             taken = take_over(model, trained)
             warnings.warn(f"{found.name}: took over {taken} of {len(model.weights)} arrays.", stacklevel=3)
@@ -140,17 +148,18 @@ def _shipped(name: str) -> pathlib.Path | None:
     return pathlib.Path(str(folder)) if (folder / METADATA).is_file() else None
 
 
-def _untrained(found: Preset, image_shape: Sequence[int] | None, seed: int | None) -> LatentVariableModel:
+def _untrained(
+    found: Preset, image_shape: Sequence[int] | None, num_classes: int | None, seed: int | None
+) -> LatentVariableModel:
     if found.recipe is None:
         raise InputError(f"preset {found.name} must have a recipe to be built anew; it has weights alone.")
+    dataset = found.recipe["training"]["dataset"]
+    shape, classes = DATA_SETS.get(dataset, (None, None))
+    image_shape = image_shape or found.metadata.get("image_shape") or shape
     if image_shape is None:
-        dataset = found.recipe["training"]["dataset"]
-        image_shape = found.metadata.get("image_shape") or IMAGE_SHAPES.get(dataset)
-        if image_shape is None:
-            raise InputError(
-                f"image_shape must be given for {found.name}: its images are those of {dataset}."
-            )
-    return configure.build(found.recipe, tuple(image_shape), seed)
+        raise InputError(f"image_shape must be given for {found.name}: its images are those of {dataset}.")
+    num_classes = num_classes or found.metadata.get("num_classes") or classes
+    return configure.build(found.recipe, tuple(image_shape), seed, num_classes)
 
 
 def _download(address: str) -> pathlib.Path:
