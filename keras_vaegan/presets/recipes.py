@@ -48,14 +48,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "blurred digits of all ten classes",
     },
     "vae_mnist": {
-        "model": {"key": "vae"},
+        "model": {"key": "vae", "beta": 2.0},
         "networks": {
             "family": "dcgan",
             "latent_dim": 16,
             "encoder": {"filters": [32, 64], "units": [256]},
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED_WITH_STATISTICS}},
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": 2e-3, **AVERAGED_WITH_STATISTICS}},
         "training": MNIST_TRAINING,
         "source": "Kingma and Welling 2014, with convolutional networks",
         "expect": "blurred digits of all ten classes",

@@ -1,0 +1,49 @@
+"""Put the weights of a run into the package, in half precision, as the preset of its recipe.
+
+    python benchmarks/ship_preset.py runs/vae_gan_mnist_0 vae_gan_mnist
+
+The run must be of the recipe as it stands now. Its scores (`keras-vaegan evaluate RUN`) go along.
+"""
+
+import argparse
+import json
+import pathlib
+
+from keras_vaegan.files import read_json
+from keras_vaegan.presets import RECIPES, load_folder
+
+WEIGHTS = pathlib.Path(__file__).parents[1] / "keras_vaegan" / "presets" / "weights"
+MOST_BYTES = 6_000_000
+KEPT = ("dataset", "image_shape", "num_classes", "class_names", "seed", "backend", "epochs_done")
+
+
+def main():
+    """Write the preset."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("run", type=pathlib.Path)
+    parser.add_argument("name", choices=RECIPES)
+    options = parser.parse_args()
+
+    model, metadata = load_folder(options.run)
+    recipe = RECIPES[options.name]
+    assert json.loads(json.dumps(recipe)) == metadata["recipe"], "the run is of another recipe"
+    scores = read_json(options.run / "evaluate.json")
+    results = {
+        one["name"] + (f" ({one['features']})" if one["features"] else ""): one["value"]
+        for one in scores["scores"]
+    }
+    about = {name: metadata[name] for name in KEPT if metadata.get(name) is not None}
+    about |= {
+        "recipe": recipe,
+        "licence": "Apache-2.0",
+        "measured": {"data": scores["data"], "samples": scores["samples"], "date": scores["date"]},
+        "results": results,
+    }
+    model.save_to_preset(WEIGHTS / options.name, about, half=True)
+    size = (WEIGHTS / options.name / "model.weights.h5").stat().st_size
+    assert size <= MOST_BYTES, f"{size} bytes are too many"
+    print(f"{WEIGHTS / options.name}: {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
