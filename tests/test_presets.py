@@ -29,14 +29,19 @@ def small(name):
 @pytest.mark.parametrize("name", presets.RECIPES)
 def test_every_recipe_builds_and_trains_a_step(name):
     recipe = small(name)
-    model = presets.build(recipe, SHAPE, seed=0)
+    model = presets.build(recipe, SHAPE, seed=0, num_classes=3)
     x = np.random.default_rng(0).random((4, *SHAPE), dtype="float32")
-    logs = model.fit(x, batch_size=4, verbose=0).history
+    y = np.array([0, 2, 1, 1])
+    assert (model.num_classes == 3) == ("labels" in recipe["networks"].get("condition", ()))
+    assert model.completes == ("image" in recipe["networks"].get("condition", ()))
+    logs = model.fit(x, model.labels_of(y), batch_size=4, verbose=0).history
     assert all(np.isfinite(values).all() for values in logs.values())
     for player, settings in recipe["optimizer"].items():
         optimizer = model.player_optimizer(player)
         assert type(optimizer).__name__ == settings["class"]
-        assert float(optimizer.learning_rate) == pytest.approx(settings["learning_rate"])
+        rate = settings["learning_rate"]
+        rate = rate["initial_learning_rate"] if isinstance(rate, dict) else rate
+        assert float(optimizer.learning_rate) == pytest.approx(rate, rel=1e-3)
     assert set(recipe) == {"model", "networks", "optimizer", "training", "source", "expect"}
 
 
@@ -272,8 +277,82 @@ def test_a_model_of_another_size_takes_over_the_weights_that_fit(saved):
     assert fresh.image_shape == (12, 10, 1)
 
 
+def test_a_learning_rate_may_be_a_schedule_in_steps():
+    recipe = small("vae_gan_digits")
+    schedule = {"class": "PolynomialDecay", "initial_learning_rate": 0.1, "decay_steps": 4}
+    presets.override(recipe, "discriminator.learning_rate", schedule)
+    model = presets.build(json.loads(json.dumps(recipe)), SHAPE, seed=0)
+    model.fit(np.zeros((6, *SHAPE), "float32"), batch_size=2, verbose=0)
+    rates = [float(model.player_optimizer(player).learning_rate) for player in model.players]
+    assert rates == pytest.approx([0.0005, 0.1 / 4 + 0.0001 * 3 / 4], rel=1e-4)
+    presets.override(recipe, "discriminator.learning_rate", schedule | {"class": "PolynomialDecai"})
+    with pytest.raises(InputError, match="Did you mean 'PolynomialDecay'"):
+        presets.build(recipe, SHAPE)
+    presets.override(recipe, "discriminator.learning_rate", schedule | {"steps": 3})
+    with pytest.raises(InputError, match="optimizer.discriminator does not take these settings"):
+        presets.build(recipe, SHAPE)
+
+
+def test_a_model_of_other_classes_comes_from_the_same_recipe(tmp_path):
+    recipe = small("cvae_digits")
+    model = presets.build(recipe, SHAPE, seed=0, num_classes=3)
+    model.save_to_preset(tmp_path, {"recipe": recipe})
+    assert json.loads((tmp_path / "metadata.json").read_text())["num_classes"] == 3
+    assert kvg.CVAE.from_preset(tmp_path, num_classes=3).num_classes == 3
+    with pytest.raises(InputError, match="load_weights must be False or 'compatible'"):
+        kvg.CVAE.from_preset(tmp_path, num_classes=5)
+    with pytest.warns(UserWarning, match="took over"):
+        other = kvg.CVAE.from_preset(tmp_path, load_weights="compatible", num_classes=5)
+    assert (other.num_classes, other.image_shape) == (5, SHAPE)
+    same = model.encoder.get_layer("encoder_conv_0").get_weights()
+    for mine, theirs in zip(same, other.encoder.get_layer("encoder_conv_0").get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert kvg.CVAE.from_preset(tmp_path, load_weights=False).num_classes == 3
+    with pytest.warns(UserWarning, match="no trained weights"):
+        assert kvg.CVAE.from_preset("cvae_digits").num_classes == 10
+
+
+def test_a_recipe_on_labels_cannot_be_built_without_classes():
+    with pytest.raises(InputError, match="num_classes must be given"):
+        presets.build(small("cvae_digits"), SHAPE)
+
+
+def test_the_networks_of_the_paper_have_its_sizes():
+    model = presets.build(presets.recipe("paper_cvae_gan_mnist"), (28, 28, 1), num_classes=10)
+    kernels = {v.path: tuple(v.shape) for v in model.trainable_variables if v.path.endswith("kernel")}
+    assert kernels == {
+        "encoder_conv_0/kernel": (5, 5, 1, 28),
+        "encoder_conv_1/kernel": (5, 5, 28, 56),
+        "encoder_conv_2/kernel": (5, 5, 56, 108),
+        "encoder_mean/kernel": (4 * 4 * 108 + 10, 50),
+        "encoder_log_variance/kernel": (4 * 4 * 108 + 10, 50),
+        "decoder_project/kernel": (50 + 10, 7 * 7 * 128),
+        "decoder_deconv_0/kernel": (5, 5, 64, 128),
+        "decoder_deconv_1/kernel": (5, 5, 32, 64),
+        "decoder_logits/kernel": (5, 5, 32, 1),
+        "discriminator_conv_0/kernel": (3, 3, 1, 16),
+        "discriminator_conv_1/kernel": (3, 3, 16, 32),
+        "discriminator_conv_2/kernel": (3, 3, 32, 64),
+        "discriminator_dense_0/kernel": (4 * 4 * 64, 512),
+        "discriminator_dense_1/kernel": (512, 500),
+        "discriminator_logits/kernel": (500, 11),
+    }
+    assert model.discriminator.output["features"].shape == (None, 512)
+
+
+def test_a_prior_is_learned_where_the_recipe_has_one():
+    recipe = small("cvae_digits")
+    assert presets.build(recipe, SHAPE, num_classes=3).prior_network is None
+    presets.override(recipe, "prior.units", [7])
+    model = presets.build(recipe, SHAPE, num_classes=3)
+    assert model.prior_network.get_layer("prior_dense_0").units == 7
+    with pytest.raises(InputError, match="networks.condition must be one of labels, image"):
+        presets.override(recipe, "condition", ["classes"])
+
+
 def test_a_class_lists_its_own_presets():
     assert set(kvg.VAE.presets) == {"vae_digits", "vae_mnist"}
+    assert {"cvae_mnist", "completion_cvae_mnist", "paper_cvae_mnist"} < set(kvg.CVAE.presets)
     assert kvg.VAEGAN.presets["vae_gan_mnist"]["dataset"] == "mnist"
 
 

@@ -279,7 +279,7 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Full names and values of a nested dictionary."""
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name != "learning_rate":  # there it is a schedule, of one piece
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -140,7 +140,8 @@ def _read_images(
                 all_grey = all_grey and bool((image == image[..., :1]).all())
             if progress:
                 progress.update(i + 1)
-    _warn_of_unreadable([paths[i] for i in np.flatnonzero(~readable)])
+    if readable.any():  # else there is an error to come
+        _warn_of_unreadable([paths[i] for i in np.flatnonzero(~readable)])
     if all_grey:
         images = images[..., :1]
     return (images if readable.all() else images[readable]), readable

@@ -17,6 +17,10 @@ OPTIMIZERS = {
     name: getattr(keras.optimizers, name)
     for name in ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "SGD", "Lion")
 }
+SCHEDULES = {
+    name: getattr(keras.optimizers.schedules, name)
+    for name in ("CosineDecay", "ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay")
+}
 NETWORKS = ("encoder", "decoder", "prior", "discriminator")
 TRAINING = ("dataset", "image_size", "epochs", "batch_size")
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
@@ -70,7 +74,8 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
         key: the option's full name, or its last part or parts where that is unambiguous:
             `model.gamma` or `gamma`, `optimizer.generator.learning_rate` or
             `generator.learning_rate`, `networks.encoder.filters` or `encoder.filters`.
-        value: number, text, boolean or list.
+        value: number, text, boolean or list; for a learning rate also a dictionary of the `class` and
+            the settings of one of Keras' schedules, which are stated in steps.
     """
     legal = options(recipe)
     found = [name for name in legal if name == key or name.endswith(f".{key}")]
@@ -84,7 +89,9 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if name in WHOLE_NUMBERS:
         whole_number(f"option {name}", value, 1)
     *sections, option = name.split(".")
-    if sections[0] == "optimizer" and option != "class" and not isinstance(value, (int, float, type(None))):
+    schedule = option == "learning_rate" and isinstance(value, dict)
+    number = isinstance(value, (int, float, type(None)))
+    if sections[0] == "optimizer" and option != "class" and not (number or schedule):
         raise InputError(f"option {name} must be a number; received {value!r}.")
     if name == "networks.family" and choose(name, value, FAMILIES) != recipe["networks"]["family"]:
         for network in NETWORKS:  # their settings were those of the other family
@@ -166,6 +173,10 @@ def _optimizer(player: str, settings: Mapping[str, Any]) -> keras.optimizers.Opt
     settings = dict(settings)
     kind = choose(f"optimizer.{player}.class", settings.pop("class"), OPTIMIZERS)
     with _named(f"optimizer.{player}"):
+        if isinstance(settings.get("learning_rate"), Mapping):
+            schedule = dict(settings["learning_rate"])
+            name = choose(f"optimizer.{player}.learning_rate.class", schedule.pop("class", None), SCHEDULES)
+            settings["learning_rate"] = SCHEDULES[name](**schedule)
         return OPTIMIZERS[kind](**settings)
 
 

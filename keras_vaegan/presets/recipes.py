@@ -248,7 +248,7 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "filters": [16, 32, 64],
                 "kernel_size": 3,
                 "units": [512, 500],
-                "feature_layer": 3,
+                "feature_layer": -2,
                 "activation": "relu",
             },
         },

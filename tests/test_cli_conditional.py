@@ -1,0 +1,214 @@
+"""Conditional models at the command line: classes, completions, styles, pictures of one's own."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import TINY, TINY_NETWORKS, refused, run
+
+from keras_vaegan.data import load
+from keras_vaegan.plots import HIDDEN, PADDING
+
+
+@pytest.fixture(scope="module")
+def cvae_run(tmp_path_factory):
+    """A CVAE of digits of 8 x 8."""
+    folder = tmp_path_factory.mktemp("runs") / "cvae"
+    assert run("train", "--model", "cvae", *TINY, *TINY_NETWORKS, "--epochs", 2, "--output", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def completion_run(tmp_path_factory):
+    """A CVAE that completes digits of 8 x 8."""
+    folder = tmp_path_factory.mktemp("runs") / "completion"
+    networks = [f"--set={network}.units=[6]" for network in ("encoder", "decoder", "prior")]
+    arguments = ["--model", "completion_cvae", *TINY, *networks, "--epochs", 2]
+    assert run("train", *arguments, "--output", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Pictures of two classes in folders, in colour and of different sizes."""
+    generator = np.random.default_rng(0)
+    for name, shade in (("cat", 60), ("dog", 180)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = generator.integers(shade - 50, shade + 50, (9 + i % 2, 12, 3), dtype="uint8")
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{i:02d}.png")
+    return tmp_path / "pets"
+
+
+def arrays(path):
+    with np.load(path) as content:
+        return dict(content)
+
+
+def test_runs_of_conditional_models_have_pictures_of_their_own(cvae_run, completion_run):
+    for folder, name in ((cvae_run, "styles.png"), (completion_run, "completions.png")):
+        assert np.asarray(Image.open(folder / name)).std() > 1.0
+        assert json.loads((folder / "metadata.json").read_text())["num_classes"] == 10
+    assert not (cvae_run / "completions.png").exists() and not (completion_run / "styles.png").exists()
+
+
+def test_classes_are_generated_in_turn(cvae_run, tmp_path):
+    generate = ["generate", cvae_run, "--num-images"]
+    assert run(*generate, 7, "--labels", "0-2,5", "--output", tmp_path / "a.npz") == 0
+    found = arrays(tmp_path / "a.npz")
+    np.testing.assert_array_equal(found["labels"], [0, 1, 2, 5, 0, 1, 2])
+    model = keras.saving.load_model(cvae_run / "model.keras")
+    np.testing.assert_allclose(found["images"], model.generate(7, [0, 1, 2, 5], seed=0), atol=1e-5)
+    assert run(*generate, 12, "--output", tmp_path / "b.npz") == 0
+    np.testing.assert_array_equal(arrays(tmp_path / "b.npz")["labels"], [*range(10), 0, 1])
+    assert run(*generate, 20, "--output", tmp_path / "b.png") == 0
+    picture = Image.open(tmp_path / "b.png")  # a column for each class
+    assert picture.width / picture.height == pytest.approx((10 * 10 + PADDING) / (2 * 10 + PADDING))
+
+
+def test_completions_keep_what_is_given(completion_run, tmp_path):
+    complete = ["complete", completion_run, "--num-images", 3, "--num-samples", 2, "--mask", "quadrants:1"]
+    assert run(*complete, "--output", tmp_path / "c.npz") == 0
+    found = arrays(tmp_path / "c.npz")
+    assert found["completions"].shape == (3, 2, 8, 8, 1)
+    visible = found["mask"]
+    assert visible.sum() == 16 and visible[4:, :4].all()
+    for sample in range(2):
+        kept = found["completions"][:, sample][:, visible]
+        np.testing.assert_array_equal(kept, found["images"][:, visible])
+    assert np.abs(found["completions"][:, 0] - found["completions"][:, 1]).max() > 1e-4
+
+    assert run(*complete, "--output", tmp_path / "c.png") == 0
+    picture = np.asarray(Image.open(tmp_path / "c.png"), "float32") / 255
+    scale = picture.shape[0] // (3 * 10 + PADDING)
+    small = picture[::scale, ::scale]
+    assert small.shape == (3 * 10 + PADDING, 4 * 10 + PADDING)  # given, two completions, original
+    given, original = small[2:10, 2:10], small[2:10, 32:40]
+    np.testing.assert_allclose(given[~visible], HIDDEN, atol=1 / 255)
+    np.testing.assert_allclose(given[visible], found["images"][0, ..., 0][visible], atol=1 / 255)
+    np.testing.assert_allclose(original, found["images"][0, ..., 0], atol=1 / 255)
+
+
+def test_a_mask_and_the_images_may_be_pictures(completion_run, tmp_path):
+    mask = np.zeros((8, 8), "uint8")
+    mask[2:5, 1:7] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    digit = load("digits", 8, dtype="uint8").test[0][0, ..., 0]
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    arguments = ["--images", tmp_path / "digit.png", "--mask", tmp_path / "mask.png", "--output"]
+    assert run("complete", completion_run, *arguments, tmp_path / "c.npz") == 0
+    found = arrays(tmp_path / "c.npz")
+    assert found["completions"].shape == (1, 8, 8, 8, 1)
+    np.testing.assert_array_equal(found["mask"], mask > 0)
+    np.testing.assert_allclose(found["images"][0, ..., 0], digit / 255, atol=1e-6)
+
+
+def test_styles_are_codes_decoded_as_other_classes(cvae_run, tmp_path):
+    transfer = ["transfer-style", cvae_run, "--num-images", 3, "--labels", "7,4"]
+    assert run(*transfer, "--output", tmp_path / "s.npz") == 0
+    found = arrays(tmp_path / "s.npz")
+    assert found["styled"].shape == (3, 2, 8, 8, 1)
+    x, y = load("digits", 8).test
+    rows = [int(np.flatnonzero((x == image).all(axis=(1, 2, 3)))[0]) for image in found["images"]]
+    model = keras.saving.load_model(cvae_run / "model.keras")
+    codes = model.encode(x[rows], y[rows])
+    for column, label in enumerate((7, 4)):
+        expected = model.decode(codes, np.full(3, label))
+        np.testing.assert_allclose(found["styled"][:, column], expected, atol=1e-5)
+    assert run(*transfer, "--output", tmp_path / "s.png") == 0
+
+
+def test_a_conditional_model_of_a_folder_knows_the_names_of_its_classes(pets, tmp_path, capsys):
+    folder = tmp_path / "run"
+    networks = [f"--set=networks.{part}.filters=[3]" for part in ("encoder", "decoder", "discriminator")]
+    arguments = ["--dataset", pets, "--image-size", "8x6", "--latent-dim", 2, "--batch-size", 16, *networks]
+    assert run("train", "--model", "cvae_gan", *arguments, "--epochs", 1, "--output", folder) == 0
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["class_names"] == ["cat", "dog"] and metadata["image_shape"] == [8, 6, 3]
+    generate = ["generate", folder, "--num-images", 3, "--output", tmp_path / "g.npz", "--labels"]
+    assert run(*generate, "dog,cat") == 0
+    np.testing.assert_array_equal(arrays(tmp_path / "g.npz")["labels"], [1, 0, 1])
+    assert "Did you mean 'dog'" in refused(capsys, *generate, "dgo")
+    reconstruct = ["reconstruct", folder, "--output", tmp_path / "r.npz", "--images"]
+    assert run(*reconstruct, pets / "cat") == 0
+    assert arrays(tmp_path / "r.npz")["reconstructions"].shape == (20, 8, 6, 3)
+    (pets / "dog").rename(pets / "cow")
+    assert "must be one of cat, dog; received 'cow'" in refused(capsys, *reconstruct, pets)
+
+
+def test_faces_of_64_pixels_are_a_recipe(tmp_path):
+    generator = np.random.default_rng(0)
+    (tmp_path / "faces").mkdir()
+    for i in range(20):  # stand-ins of the size and shape that celeb_a has
+        pixels = generator.integers(0, 255, (218, 178, 3), dtype="uint8")
+        Image.fromarray(pixels).save(tmp_path / "faces" / f"{i:02d}.jpg")
+    small = [f"--set=networks.{part}.filters=[4,4]" for part in ("encoder", "decoder", "discriminator")]
+    small += [f"--set=networks.{part}.units=[4]" for part in ("encoder", "discriminator")]
+    small += ["--set=full_size_filters=4"]
+    train = ["train", "--preset", "vae_gan_celeb_a", "--dataset", tmp_path / "faces", *small]
+    assert run(*train, "--epochs", 1, "--output", tmp_path / "run") == 0
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.image_shape == (64, 64, 3) and model.three_players
+    assert Image.open(tmp_path / "run" / "samples.png").mode == "RGB"
+
+
+def test_a_conditional_model_is_scored_by_its_classes(cvae_run):
+    arguments = ["--metrics", "labels,synthetic,latent", "--features", "mnist_plain", "--no-cache"]
+    assert run("evaluate", cvae_run, *arguments) == 0
+    scores = {one["name"]: one for one in json.loads((cvae_run / "evaluate.json").read_text())["scores"]}
+    assert set(scores["label_agreement"]["details"]) == {str(k) for k in range(10)}
+    assert {"spread_within_classes", "coverage_within_classes", "accuracy_on_real", "kl"} < set(scores)
+
+
+def test_a_model_that_completes_is_scored_by_what_is_hidden(completion_run):
+    few = ["--likelihood-images", 20, "--likelihood-samples", 5, "--no-cache"]
+    assert run("evaluate", completion_run, "--metrics", "completion", *few) == 0
+    result = json.loads((completion_run / "evaluate.json").read_text())
+    scores = {one["name"]: one["value"] for one in result["scores"]}
+    assert list(scores) == [f"completion_quadrants_{number}" for number in (1, 2, 3)]
+    model = keras.saving.load_model(completion_run / "model.keras")
+    images = load("digits", 8).test[0][:20]
+    expected = -model.log_likelihood(images, mask="left", num_samples=5, seed=0).mean()
+    assert scores["completion_quadrants_2"] == pytest.approx(expected, rel=1e-4)
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+
+
+BAD = {
+    "complete cvae": ["must be a model that can complete, as completion_cvae can; it is a CVAE"],
+    "transfer-style completion": ["must be a model that can transfer style, as cvae can; it is a CVAE"],
+    "complete completion --mask middle": ["mask must be one of left", "there is no file middle"],
+    "complete completion --mask {empty}": ["empty"],
+    "complete completion --mask {wide}": ["(8, 8)", "(8, 9)"],
+    "complete completion --mask {text}": ["cannot be read"],
+    "complete completion --num-samples 0": ["--num-samples"],
+    "complete completion --images nowhere.png": ["there is none at nowhere.png"],
+    "complete completion --images {text}": ["images must be pictures"],
+    "complete completion --images {wide} --dataset digits": ["must not come with --dataset"],
+    "interpolate completion --images {wide}": ["must hold pairs"],
+    "generate cvae --labels 3-11": ["--labels must lie in 0..9; received 3-11"],
+    "generate cvae --labels 5-3": ["--labels must lie in 0..9; received 5-3"],
+    "generate cvae --labels 1.5": ["--labels must be one of", "'1.5'"],
+    "generate completion --labels 1": ["not conditioned on classes"],
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(case, cvae_run, completion_run, tmp_path, capsys):
+    Image.fromarray(np.zeros((8, 8), "uint8")).save(tmp_path / "empty.png")
+    Image.fromarray(np.eye(8, 9, dtype="uint8") * 255).save(tmp_path / "wide.png")
+    (tmp_path / "text.png").write_text("no picture")
+    files = {name: tmp_path / f"{name}.png" for name in ("empty", "wide", "text")}
+    runs = {"cvae": cvae_run, "completion": completion_run}
+    words = [str(runs.get(word, word)) for word in case.format(**files).split()]
+    said = refused(capsys, *words, "--output", tmp_path / "out.png")
+    assert all(part in said for part in BAD[case]), said
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_labels_are_needed_where_the_model_is_conditioned_on_them(tmp_path, capsys):
+    path = tmp_path / "unlabelled.npz"
+    np.savez(path, x=np.random.default_rng(0).random((40, 8, 8, 1), dtype="float32"))
+    train = ["train", "--model", "cvae", "--dataset", path, "--output", tmp_path / "run"]
+    assert "--dataset must have labels for cvae" in refused(capsys, *train)
