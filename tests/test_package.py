@@ -36,6 +36,8 @@ def test_the_wheel_has_every_module_the_type_marker_and_one_version(distribution
         metadata = wheel.read(next(name for name in names if name.endswith("METADATA"))).decode()
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "keras_vaegan").rglob("*.py")}
     assert modules <= names
+    presets = [path for path in (ROOT / "keras_vaegan/presets/weights").rglob("*") if path.is_file()]
+    assert presets and {str(path.relative_to(ROOT)) for path in presets} <= names
     assert {"keras_vaegan/py.typed", "keras_vaegan/metrics/weights/mnist_plain.npz"} <= names
     assert {name.split("/")[0] for name in names} == {
         "keras_vaegan",

@@ -262,7 +262,7 @@ class LatentVariableModel(MultiPlayerModel):
         """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1]."""
         if isinstance(x, np.ndarray):
             check_images(x, self.image_shape, "x")
-            condition = self.condition(len(x), labels, x, mask)
+            condition = self.condition(len(x), labels, None if mask is None else self._array(x), mask)
             x = {"images": x, **condition} if condition else x
         return super().predict(x, *args, **kwargs)
 

@@ -1,0 +1,78 @@
+"""The trained weights that come with the package."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_vaegan import metrics, presets
+from keras_vaegan.presets.sources import find
+
+MOST_BYTES, MOST_IN_ALL = 6_000_000, 60_000_000
+SHIPPED = presets.trained_presets()
+
+
+def test_the_promised_presets_are_there_and_small():
+    assert {"vae_mnist", "vae_gan_mnist"} <= set(SHIPPED)
+    sizes = [(find(name).folder / "model.weights.h5").stat().st_size for name in SHIPPED]
+    assert max(sizes) <= MOST_BYTES and sum(sizes) <= MOST_IN_ALL
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_preset_holds_networks_in_half_precision_and_says_what_it_is(name):
+    folder = find(name).folder
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "metadata.json",
+        "model.weights.h5",
+    ]
+    kinds = {}
+    with h5py.File(folder / "model.weights.h5") as file:
+        file.visititems(
+            lambda path, item: kinds.update({path: item.dtype}) if isinstance(item, h5py.Dataset) else None
+        )
+    assert not [path for path in kinds if path.startswith("optimizer")]
+    assert {str(kind) for path, kind in kinds.items() if "seed" not in path} == {"float16"}
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["recipe"] == json.loads(json.dumps(presets.RECIPES[name]))
+    assert metadata["licence"] == "Apache-2.0" and metadata["dataset"] and metadata["results"]
+    assert metadata["epochs_done"] == metadata["recipe"]["training"]["epochs"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_preset_is_the_model_that_was_measured(name):
+    model, metadata = presets.load_source(name)
+    results = metadata["results"]
+    images = model.generate(1000, seed=metadata["measured"]["samples"]["seed"])
+    assert metrics.laplacian_variance(images) == pytest.approx(results["sharpness"], rel=0.08)
+    if model.image_shape == (28, 28, 1):
+        seen = metrics.extractor("mnist_plain").extract(images).probabilities
+        assert metrics.class_balance(seen)["entropy"] > 0.97
+        if model.num_classes is not None:
+            asked = model.labels_in_turn(1000)
+            expected = results["label_agreement (mnist_plain)"]
+            assert metrics.label_agreement(seen, asked)["agreement"] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_shipped_preset_draws_with_no_network_and_nothing_at_home(tmp_path):
+    environment = os.environ | {
+        "HOME": str(tmp_path),
+        "KERAS_HOME": str(tmp_path / "keras"),
+        "KERAS_BACKEND": keras.backend.backend(),
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    command = [sys.executable, "-m", "keras_vaegan", "generate", "vae_gan_mnist", "--num-images", "64"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "samples.png")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    picture = np.asarray(Image.open(tmp_path / "samples.png"))
+    assert picture.shape[0] == picture.shape[1] > 8 * 28 and picture.std() > 30
