@@ -32,10 +32,10 @@ def fixed_seed():
 
 @pytest.fixture
 def inject_noise(monkeypatch):
-    """Replace the models' noise by given arrays: `inject_noise(first, second, ...)`.
+    """Replace the models' normal noise by given arrays: `inject_noise(first, second, ...)`.
 
     Each call of `compute_losses`, and so each trace of it, gets the arrays in this order, cut to
-    its batch. Without arrays all noise is zero.
+    its batch. Without arrays all noise is zero. Masks are drawn as ever.
     """
     from keras_vaegan.models import MODELS
 
@@ -62,7 +62,6 @@ def inject_noise(monkeypatch):
             return wrapped
 
         monkeypatch.setattr(keras.random, "normal", draw)
-        monkeypatch.setattr(keras.random, "uniform", draw)
         classes = {base for model in MODELS.values() for base in model.__mro__}
         for base in classes:
             if "compute_losses" in vars(base):

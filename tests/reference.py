@@ -1,11 +1,12 @@
 """The models once more, in NumPy and float64: fully connected networks and the paper's losses.
 
-Weights are `{variable path: array}`. Nothing here uses the package.
+Weights are `{variable path: array}`. What a network is conditioned on are parts, flat arrays `(B, F)`
+in the order labels, given, which stand behind its own input. Nothing here uses the package.
 """
 
 import numpy as np
 from keras import ops
-from scipy import stats
+from scipy import special, stats
 
 
 def sigmoid(x):
@@ -44,63 +45,155 @@ def affine(x, kernel_and_bias):
     return x @ kernel + bias
 
 
-def encode(weights, x, activation="tanh"):
-    """Mean and log-variance of q(z|x), `(B, Z)` each."""
-    h = x.reshape(len(x), -1)
-    for kernel_and_bias in hidden_layers(weights, "encoder"):
+def joined(*arrays):
+    """The arrays, flattened, side by side: `(B, F)`."""
+    return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
+
+
+def normal(weights, network, h, activation):
+    """Mean and log-variance by hidden layers and a head."""
+    for kernel_and_bias in hidden_layers(weights, network):
         h = ACTIVATIONS[activation](affine(h, kernel_and_bias))
-    return tuple(affine(h, layer(weights, f"encoder_{part}")) for part in ("mean", "log_variance"))
+    return tuple(affine(h, layer(weights, f"{network}_{part}")) for part in ("mean", "log_variance"))
 
 
-def decode(weights, z, activation="tanh"):
-    """Pixels of p(x|z), `(B, H * W * C)`."""
+def encode(weights, x, parts=(), activation="tanh"):
+    """Mean and log-variance of q(z|x, c), `(B, Z)` each."""
+    return normal(weights, "encoder", joined(x, *parts), activation)
+
+
+def prior(weights, parts, shape, activation="tanh"):
+    """Mean and log-variance of p(z|c), of the `shape` `(B, Z)` each; zeros where it is not learned."""
+    if not any(path.startswith("prior") for path in weights):
+        return np.zeros((2, *shape))
+    return normal(weights, "prior", joined(*parts), activation)
+
+
+def decode(weights, z, parts=(), activation="tanh"):
+    """Pixels of p(x|z, c), `(B, H * W * C)`."""
+    h = joined(z, *parts)
     for kernel_and_bias in hidden_layers(weights, "decoder"):
-        z = ACTIVATIONS[activation](affine(z, kernel_and_bias))
-    return sigmoid(affine(z, layer(weights, "decoder_logits")))
+        h = ACTIVATIONS[activation](affine(h, kernel_and_bias))
+    return sigmoid(affine(h, layer(weights, "decoder_logits")))
 
 
 def discriminate(weights, x, activation="softplus", spectral=False):
-    """Logit `(B,)`, features `(B, F)` and the gradient of the logit `(B, H * W * C)`."""
+    """Verdict, features `(B, F)` and the gradient of the log-odds of real, `(B, H * W * C)`.
+
+    The verdict is one logit `(B,)`, the log-odds themselves, or logits `(B, K + 1)`.
+    """
     h, before = x.reshape(len(x), -1), []
     hidden = hidden_layers(weights, "discriminator", spectral)
     for kernel_and_bias in hidden:
         before.append(affine(h, kernel_and_bias))
         h = ACTIVATIONS[activation](before[-1])
     head = layer(weights, "discriminator_logits", spectral)
-    gradient = np.repeat(head[0].T, len(x), axis=0)
+    logits = affine(h, head)
+    slope = np.ones((len(x), 1))
+    if logits.shape[1] > 1:  # of log sum exp(classes) - fake
+        slope = np.concatenate([special.softmax(logits[:, :-1], axis=1), -slope], axis=1)
+    gradient = slope @ head[0].T
     for (kernel, _), outputs in zip(reversed(hidden), reversed(before), strict=True):
         gradient = (gradient * DERIVATIVES[activation](outputs)) @ kernel.T
-    return affine(h, head)[:, 0], before[-1], gradient
+    return logits[:, 0] if logits.shape[1] == 1 else logits, before[-1], gradient
+
+
+def log_shares(logits):
+    """Log-probabilities of the classes and, last, of fakes; of real and fake where there is one logit."""
+    if logits.ndim == 1:
+        logits = np.stack([logits, np.zeros_like(logits)], axis=1)
+    return logits - special.logsumexp(logits, axis=1, keepdims=True)
+
+
+# ---- the condition ----
+
+
+def visible(name, height, width):
+    """The mask of that name, `(H, W)`, 1 where a pixel is given."""
+    top, left = slice(0, height // 2), slice(0, width // 2)
+    bottom, right = slice(height // 2, None), slice(width // 2, None)
+    parts = {
+        "left": [(..., left)],
+        "right": [(..., right)],
+        "top": [(top, ...)],
+        "bottom": [(bottom, ...)],
+        "quadrants:1": [(bottom, left)],
+        "quadrants:2": [(top, left), (bottom, left)],
+        "quadrants:3": [(top, left), (bottom, left), (top, right)],
+    }
+    mask = np.zeros((height, width))
+    for part in parts[name]:
+        mask[part] = 1.0
+    return mask
+
+
+def one_hot(labels, num_classes):
+    """`(B, K)`."""
+    return (np.asarray(labels)[:, None] == np.arange(num_classes)).astype("float64")
+
+
+def given_part(x, mask):
+    """Images with zeros where nothing is seen, and the mask behind their channels: `(B, H, W, C + 1)`."""
+    seen = np.broadcast_to(mask, x.shape[:3])[..., None].astype("float64")
+    return np.concatenate([x * seen, seen], axis=3)
+
+
+def condition(x, labels=None, num_classes=None, given=False, masks=("none",), **_):
+    """Parts of the condition of images `(B, H, W, C)`, and their hidden pixels `(B, H * W * C)`, 1 if so."""
+    parts, hidden = [], np.ones(x.shape)
+    if num_classes is not None:
+        parts.append(one_hot(labels, num_classes))
+    if given:
+        (name,) = masks
+        mask = np.zeros(x.shape[1:3]) if name == "none" else visible(name, *x.shape[1:3])
+        parts.append(joined(given_part(x, mask)))
+        hidden = hidden * (1.0 - mask)[:, :, None]
+    return parts, joined(hidden)
 
 
 # ---- losses ----
 
 
-def losses(weights, x, noise, **arguments):
+def losses(weights, x, noise, labels=None, **arguments):
     """What the model should report for each image, `{log name: (B,)}`; its players are among them.
 
     Args:
         x: images `(B, H, W, C)`.
         noise: `(2, B, Z)`: for the posterior's draw and the prior's.
-        arguments: those of `VAE` and `VAEGAN`, and `spectral` for the discriminator.
+        labels: `(B,)`, which are looked at where `num_classes` is among the arguments.
+        arguments: those of the model, with a single mask, and `spectral` for the discriminator,
+            `num_classes` and `given` for the condition.
     """
-    x = np.float64(x).reshape(len(x), -1)
+    parts, hidden = condition(np.float64(x), labels, **arguments)
+    x = joined(np.float64(x))
     noise = np.float64(noise)
-    mean, log_variance = encode(weights, x)
-    x_tilde = decode(weights, mean + np.exp(log_variance / 2) * noise[0])
-    logs, kl, pixels = bound(x, x_tilde, mean, np.exp(log_variance), **arguments)
+    mean, log_variance = encode(weights, x, parts)
+    center, log_spread = prior(weights, parts, mean.shape)
+    x_tilde = decode(weights, mean + np.exp(log_variance / 2) * noise[0], parts)
+    kl = normal_kl(mean, log_variance, center, log_spread)
+    logs, kl, pixels = bound(x, x_tilde, kl, hidden, **arguments)
     if not any(path.startswith("discriminator") for path in weights):
         return logs | {"generator": arguments.get("beta", 1.0) * kl + pixels}
-    return logs | game(weights, x, x_tilde, decode(weights, noise[1]), kl, pixels, **arguments)
+    x_prior = decode(weights, center + np.exp(log_spread / 2) * noise[1], parts)
+    return logs | game(weights, x, x_tilde, x_prior, kl, pixels, labels, **arguments)
 
 
-def bound(x, x_tilde, mean, variance, likelihood="bernoulli", noise_scale=0.1, free_bits=0.0, **_):
-    """The negative bound and its parts; the KL as it is descended; -log p(x|z)."""
-    kl = (mean**2 + variance - 1.0 - np.log(variance)) / 2
+def normal_kl(mean, log_variance, center, log_spread):
+    """KL(N(mean, .) || N(center, .)) of each dimension."""
+    ratio = np.exp(log_variance) / np.exp(log_spread)
+    return (ratio + (mean - center) ** 2 / np.exp(log_spread) - 1.0 - np.log(ratio)) / 2
+
+
+def log_density(x, mean, likelihood="bernoulli", noise_scale=0.1, **_):
+    """log p of each pixel."""
     if likelihood == "bernoulli":
-        pixels = -np.sum(x * np.log(x_tilde) + (1.0 - x) * np.log(1.0 - x_tilde), axis=1)
-    else:
-        pixels = -np.sum(stats.norm.logpdf(x, x_tilde, noise_scale), axis=1)
+        return x * np.log(mean) + (1.0 - x) * np.log(1.0 - mean)
+    return stats.norm.logpdf(x, mean, noise_scale)
+
+
+def bound(x, x_tilde, kl, hidden, free_bits=0.0, **likelihood):
+    """The negative bound and its parts; the KL as it is descended; -log p(x|z, c) of the hidden pixels."""
+    pixels = -np.sum(hidden * log_density(x, x_tilde, **likelihood), axis=1)
     above = kl.mean(axis=0) > free_bits
     total = kl.sum(axis=1)
     logs = {"loss": total + pixels, "kl": total, "reconstruction": pixels}
@@ -114,6 +207,8 @@ def game(
     x_prior,
     kl,
     pixels,
+    labels=None,
+    num_classes=None,
     beta=1.0,
     gamma=1.0,
     pixel_weight=0.0,
@@ -126,14 +221,15 @@ def game(
     """The players' losses and what is reported of D."""
     real, real_features, gradient = discriminate(weights, x, spectral=spectral)
     recon, recon_features, _ = discriminate(weights, x_tilde, spectral=spectral)
-    prior, _, _ = discriminate(weights, x_prior, spectral=spectral)
-    d_real, d_recon, d_prior = sigmoid(real), sigmoid(recon), sigmoid(prior)
+    drawn, _, _ = discriminate(weights, x_prior, spectral=spectral)
+    real, recon, drawn = log_shares(real), log_shares(recon), log_shares(drawn)
+    # Beside the class of fakes there are those of the labels, or the one of real images.
+    truth = np.ones((len(x), 1)) if num_classes is None else one_hot(labels, num_classes)
 
     features = np.sum((real_features - recon_features) ** 2, axis=1) / 2
-    fooling = -np.log(d_recon) - np.log(d_prior)
-    truth = 1.0 - label_smoothing
-    judging = -truth * np.log(d_real) - (1.0 - truth) * np.log(1.0 - d_real)
-    judging = judging - np.log(1.0 - d_recon) - np.log(1.0 - d_prior)
+    fooling = -np.sum(truth * (recon[:, :-1] + drawn[:, :-1]), axis=1)
+    judging = -(1.0 - label_smoothing) * np.sum(truth * real[:, :-1], axis=1)
+    judging = judging - label_smoothing * real[:, -1] - recon[:, -1] - drawn[:, -1]
     penalty = np.sum(gradient**2, axis=1) / 2
     if three_players:
         players = {
@@ -145,8 +241,8 @@ def game(
     return players | {
         "discriminator": judging + r1 * penalty,
         "feature_matching": features,
-        "d_real": d_real,
-        "d_fake": (d_recon + d_prior) / 2,
+        "d_real": 1.0 - np.exp(real[:, -1]),
+        "d_fake": 1.0 - (np.exp(recon[:, -1]) + np.exp(drawn[:, -1])) / 2,
     }
 
 
@@ -156,18 +252,18 @@ def game(
 def owned(weights, player, three_players=False, **_):
     """The paths of the variables that a player owns."""
     networks = {
-        "generator": ("decoder",) if three_players else ("encoder", "decoder"),
-        "encoder": ("encoder",),
+        "generator": ("decoder",) if three_players else ("encoder", "prior", "decoder"),
+        "encoder": ("encoder", "prior"),
         "discriminator": ("discriminator",),
     }[player]
     return [path for path in weights if path.startswith(networks)]
 
 
-def gradient(weights, player, x, noise, example_weight=1.0, step=1e-5, **arguments):
+def gradient(weights, player, x, noise, labels=None, example_weight=1.0, step=1e-5, **arguments):
     """The player's gradient with respect to its own variables, `{path: array}`, by central differences."""
 
     def objective():
-        return np.mean(example_weight * losses(weights, x, noise, **arguments)[player])
+        return np.mean(example_weight * losses(weights, x, noise, labels, **arguments)[player])
 
     result = {}
     for path in owned(weights, player, **arguments):

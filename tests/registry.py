@@ -10,18 +10,23 @@ from keras_vaegan.networks import dcgan, mlp
 IMAGE_SHAPE = (2, 3, 1)
 LATENT_DIM = 2
 BATCH = 4
+NUM_CLASSES = 3
 
 
-def smooth_networks(image_shape, adversarial, spectral=False):
+def smooth_networks(image_shape, adversarial, spectral=False, num_classes=None, given=False):
     """Fully connected networks that are smooth functions of their weights."""
-    arguments = {"units": (5,), "activation": "tanh"}
+    arguments = {"units": (5,), "activation": "tanh", "num_classes": num_classes, "given": given}
     networks = [
         mlp.encoder(image_shape, LATENT_DIM, **arguments),
         mlp.decoder(image_shape, LATENT_DIM, **arguments),
     ]
     if adversarial:
         judge = mlp.discriminator(
-            image_shape, units=(6, 4), activation="softplus", spectral_normalization=spectral
+            image_shape,
+            units=(6, 4),
+            num_outputs=1 if num_classes is None else num_classes + 1,
+            activation="softplus",
+            spectral_normalization=spectral,
         )
         networks.append(judge)
     return networks
@@ -48,6 +53,26 @@ def convolutional_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
     )
 
 
+def learned_prior(image_shape, **condition):
+    """A fully connected p(z|condition)."""
+    return mlp.prior(image_shape, LATENT_DIM, units=(4,), activation="tanh", **condition)
+
+
+def cvae(image_shape=IMAGE_SHAPE, num_classes=None, given=False, prior=False, **arguments):
+    """A fully connected CVAE; `prior` says whether it has a learned one."""
+    condition = {"num_classes": num_classes, "given": given}
+    networks = smooth_networks(image_shape, adversarial=False, **condition)
+    network = learned_prior(image_shape, **condition) if prior else None
+    return kvg.CVAE(*networks, prior=network, **arguments)
+
+
+def cvae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, spectral=False, **arguments):
+    """A fully connected CVAE/GAN."""
+    networks = smooth_networks(image_shape, True, spectral, num_classes)
+    network = learned_prior(image_shape, num_classes=num_classes) if prior else None
+    return kvg.CVAEGAN(*networks, prior=network, **arguments)
+
+
 # Name -> builder and its arguments, without the image shape.
 ARGUMENTS = {
     "vae": (vae, {}),
@@ -56,22 +81,57 @@ ARGUMENTS = {
     "vae_gan_three_players": (vae_gan, {"three_players": True, "beta": 0.5, "label_smoothing": 0.1}),
     "vae_gan_r1_spectral": (vae_gan, {"r1": 2.0, "spectral": True}),
     "vae_gan_convolutional": (convolutional_vae_gan, {}),
+    "cvae": (cvae, {"num_classes": NUM_CLASSES}),
+    "cvae_completion": (cvae, {"given": True, "prior": True, "masks": ("quadrants:3",)}),
+    "cvae_both": (cvae, {"num_classes": NUM_CLASSES, "given": True, "prior": True}),
+    "cvae_gan": (cvae_gan, {"num_classes": NUM_CLASSES, "gamma": 0.7, "pixel_weight": 0.2}),
+    "cvae_gan_three_players": (
+        cvae_gan,
+        {
+            "num_classes": NUM_CLASSES,
+            "prior": True,
+            "three_players": True,
+            "label_smoothing": 0.1,
+            "r1": 0.5,
+        },
+    ),
 }
 
 # Name -> function that builds the model, for an image shape.
 MODELS = {name: functools.partial(build, **kwargs) for name, (build, kwargs) in ARGUMENTS.items()}
 
-ADVERSARIAL = [name for name in MODELS if name.startswith("vae_gan")]
+ADVERSARIAL = [name for name in MODELS if "gan" in name]
+CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 
-# The models that `reference.losses` transcribes, with its arguments.
+# The models that `reference.losses` transcribes, with its arguments: those of fully connected
+# networks that draw nothing but the codes, and so no masks.
 TRANSCRIBED = {
-    name: kwargs for name, (build, kwargs) in ARGUMENTS.items() if build is not convolutional_vae_gan
+    name: kwargs
+    for name, (_, kwargs) in ARGUMENTS.items()
+    if name not in ("vae_gan_convolutional", "cvae_both")
 }
 
 
 def images(count=BATCH, image_shape=IMAGE_SHAPE, seed=0):
     """Random images `(count, H, W, C)` float32 in [0, 1]."""
     return np.random.default_rng(seed).random((count, *image_shape), dtype="float32")
+
+
+def labels(count=BATCH):
+    """Classes `(count,)`, which all occur from `NUM_CLASSES` on."""
+    return (2 * np.arange(count) + 1) % NUM_CLASSES
+
+
+def data(model, count=BATCH, seed=0):
+    """What a model is fitted to: images alone, or with labels, as a tuple."""
+    x = images(count, model.image_shape, seed)
+    return (x,) if model.num_classes is None else (x, labels(count))
+
+
+def condition(model, count=BATCH):
+    """The arguments by which `count` images are conditioned in the verbs: none, `labels`, `mask`."""
+    labelled = {} if model.num_classes is None else {"labels": model.labels_of(labels(count))}
+    return labelled | ({"mask": model.masks[0]} if model.completes else {})
 
 
 def noise(count=BATCH, seed=1):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import registry
-from golden.make import FOLDER, SHAPE, outputs
+from golden.make import FOLDER, outputs
 
 FILES = sorted(FOLDER.glob("*.keras"))
 
@@ -30,5 +30,5 @@ def test_a_golden_file_gives_its_outputs_and_goes_on(path):
         assert float(optimizer.learning_rate) == pytest.approx(1e-3 * 0.9 ** (2 / 10), rel=1e-5)
         moments = [v for v in optimizer.variables if "momentum" in v.path or "velocity" in v.path]
         assert moments and any(np.any(keras.ops.convert_to_numpy(v) != 0) for v in moments)
-    logs = model.fit(registry.images(8, SHAPE), batch_size=4, verbose=0).history
+    logs = model.fit(*registry.data(model, 8), batch_size=4, verbose=0).history
     assert all(np.isfinite(values).all() for values in logs.values())

@@ -30,15 +30,26 @@ GAMES = {
 }
 
 
+# Of the game of K + 1 classes; the last has a learned prior, which belongs to who encodes.
+CLASS_GAMES = {
+    "classes": {"gamma": 0.7, "beta": 0.4, "pixel_weight": 0.3, "label_smoothing": 0.1},
+    "classes_r1_spectral": {"gamma": 0.5, "r1": 2.0, "spectral": True},
+    "classes_three_players": {"gamma": 0.3, "beta": 2.0, "three_players": True, "prior": True, "r1": 0.5},
+}
+CLASS_GAMES = {name: game | {"num_classes": registry.NUM_CLASSES} for name, game in CLASS_GAMES.items()}
+ALL_GAMES = GAMES | CLASS_GAMES
+
+
 def build(**arguments):
-    return registry.set_weights(registry.vae_gan(**arguments))
+    make = registry.cvae_gan if "num_classes" in arguments else registry.vae_gan
+    return registry.set_weights(make(**arguments))
 
 
 def updates(model, rates, **fit_arguments):
     """What one step of SGD with these rates takes from each variable, `{path: array}`."""
     model.compile({player: keras.optimizers.SGD(rate) for player, rate in rates.items()})
     before = reference.weights_of(model)
-    model.train_on_batch(registry.images(), **fit_arguments)
+    model.train_on_batch(*registry.data(model), **fit_arguments)
     return {path: before[path] - after for path, after in reference.weights_of(model).items()}
 
 
@@ -55,15 +66,16 @@ def assert_same_direction_and_length(applied, expected):
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("game", ALL_GAMES)
 def test_each_player_descends_its_own_loss(game, inject_noise):
-    arguments, noise = GAMES[game], registry.noise()
+    arguments, noise = ALL_GAMES[game], registry.noise()
     inject_noise(*noise)
     model = build(**arguments)
     weights = reference.weights_of(model)
     applied = updates(model, dict.fromkeys(model.players, 1.0))
     for player in model.players:
-        expected = reference.gradient(weights, player, registry.images(), noise, **arguments)
+        labels = {"labels": registry.labels()}
+        expected = reference.gradient(weights, player, registry.images(), noise, **labels, **arguments)
         assert_same_direction_and_length(applied, expected)
 
 
@@ -74,14 +86,14 @@ def test_free_bits_hold_in_one_dimension_and_not_in_the_other():
     assert np.sum(kl > GAMES["gaussian_free_bits"]["free_bits"]) == 1
 
 
-@pytest.mark.parametrize("name", ["vae", "vae_gaussian"])
+@pytest.mark.parametrize("name", ["vae", "vae_gaussian", "cvae", "cvae_completion"])
 def test_a_vae_descends_its_bound(name, inject_noise):
     noise = registry.noise()
     inject_noise(noise[0])
     model = registry.set_weights(registry.MODELS[name]())
     weights = reference.weights_of(model)
     applied = updates(model, {"generator": 1.0})
-    arguments = registry.TRANSCRIBED[name]
+    arguments = registry.TRANSCRIBED[name] | {"labels": registry.labels()}
     expected = reference.gradient(weights, "generator", registry.images(), noise, **arguments)
     assert set(expected) == set(applied)
     assert_same_direction_and_length(applied, expected)
@@ -98,60 +110,116 @@ def test_examples_count_by_their_sample_weight(inject_noise):
         assert_same_direction_and_length(applied, expected)
 
 
-@pytest.mark.parametrize("game", ["two_players", "three_players"])
+@pytest.mark.parametrize("game", ["two_players", "three_players", "classes_three_players"])
 def test_only_the_player_with_a_learning_rate_moves(game, inject_noise):
     inject_noise(*registry.noise())
-    for mover in build(**GAMES[game]).players:
-        model = build(**GAMES[game])
+    for mover in build(**ALL_GAMES[game]).players:
+        model = build(**ALL_GAMES[game])
         applied = updates(model, {player: float(player == mover) for player in model.players})
         moved = {path for path, update in applied.items() if np.any(update != 0)}
         assert moved == {variable.path for variable in model.player_variables()[mover]}
 
 
-@pytest.mark.parametrize("game", ["two_players", "three_players"])
+@pytest.mark.parametrize("game", ["two_players", "three_players", "classes_three_players"])
 def test_players_own_all_variables_and_share_none(game):
-    model = build(**GAMES[game])
+    model = build(**ALL_GAMES[game])
     owned = [variable.path for own in model.player_variables().values() for variable in own]
     assert len(owned) == len(set(owned))
     assert set(owned) == {variable.path for variable in model.trainable_variables}
 
 
+def test_the_encoder_of_three_players_owns_the_learned_prior():
+    model = build(**GAMES["classes_three_players"])
+    owned = {
+        player: {variable.path.split("_")[0] for variable in own}
+        for player, own in model.player_variables().items()
+    }
+    assert owned == {
+        "encoder": {"encoder", "prior"},
+        "generator": {"decoder"},
+        "discriminator": {"discriminator"},
+    }
+
+
 PURE_GAME = {"gamma": 0.0, "beta": 0.0, "pixel_weight": 0.0, "three_players": True}
+PURE_GAMES = {
+    "two outcomes": PURE_GAME,
+    "classes": PURE_GAME | CLASSES,
+    "classes, prior": PURE_GAME | CLASSES | {"prior": True},
+}
 
 
-def verdicts_after_a_small_step_of(player):
-    """Mean log D on reconstructions and on prior samples, before and after."""
-    noise = np.float64(registry.noise())
-    model = build(**PURE_GAME)
+def verdicts(model, label=None):
+    """Mean log-probability that D gives to a class on reconstructions and on prior samples.
 
-    def log_d():
-        weights = reference.weights_of(model)
-        mean, log_variance = reference.encode(weights, np.float64(registry.images()))
-        codes = mean + np.exp(log_variance / 2) * noise[0], noise[1]
-        logits = [reference.discriminate(weights, reference.decode(weights, z))[0] for z in codes]
-        return np.array([np.log(reference.sigmoid(logit)).mean() for logit in logits])
+    Args:
+        label: classes `(B,)`; None for that of fakes.
+    """
+    noise, x, weights = (
+        np.float64(registry.noise()),
+        np.float64(registry.images()),
+        reference.weights_of(model),
+    )
+    parts, _ = reference.condition(x, LABELS, model.num_classes)
+    codes = []
+    for z, (mean, log_variance) in zip(
+        noise,
+        (reference.encode(weights, x, parts), reference.prior(weights, parts, noise[0].shape)),
+        strict=True,
+    ):
+        codes.append(mean + np.exp(log_variance / 2) * z)
+    shares = [
+        reference.log_shares(reference.discriminate(weights, reference.decode(weights, z, parts))[0])
+        for z in codes
+    ]
+    at = np.full(len(x), -1) if label is None else label
+    return np.array([share[np.arange(len(x)), at].mean() for share in shares])
 
-    before = log_d()
+
+def small_step_of(player, model):
     updates(model, {name: 0.05 * (name == player) for name in model.players})
-    return before, log_d()
 
 
-def test_the_decoder_steps_towards_being_taken_for_real(inject_noise):
+@pytest.mark.parametrize("game", PURE_GAMES)
+def test_the_decoder_steps_towards_being_taken_for_what_was_asked(game, inject_noise):
     inject_noise(*registry.noise())
-    before, after = verdicts_after_a_small_step_of("generator")
-    assert np.all(after > before + 1e-4)
+    model = build(**PURE_GAMES[game])
+    asked = 0 * LABELS if model.num_classes is None else LABELS
+    before = verdicts(model, asked)
+    small_step_of("generator", model)
+    assert np.all(verdicts(model, asked) > before + 1e-4)
 
 
-def test_the_discriminator_steps_towards_exposing_the_decoder(inject_noise):
+@pytest.mark.parametrize("game", PURE_GAMES)
+def test_the_discriminator_steps_towards_exposing_the_decoder(game, inject_noise):
     inject_noise(*registry.noise())
-    before, after = verdicts_after_a_small_step_of("discriminator")
-    assert np.all(after < before - 1e-4)
+    model = build(**PURE_GAMES[game])
+    before = verdicts(model)
+    small_step_of("discriminator", model)
+    assert np.all(verdicts(model) > before + 1e-4)
 
 
-def test_the_encoder_takes_no_part_in_the_game_of_three_players(inject_noise):
+def test_the_discriminator_learns_the_classes_of_real_images(inject_noise):
     inject_noise(*registry.noise())
-    model = build(**PURE_GAME)
+    model, x = build(**PURE_GAMES["classes"]), np.float64(registry.images())
+
+    def own_class():
+        shares = reference.log_shares(reference.discriminate(reference.weights_of(model), x)[0])
+        # Among the classes alone: not how real the images seem.
+        return (shares[np.arange(len(x)), LABELS] - np.log(1.0 - np.exp(shares[:, -1]))).mean()
+
+    before = own_class()
+    small_step_of("discriminator", model)
+    assert own_class() > before + 1e-4
+
+
+@pytest.mark.parametrize("game", PURE_GAMES)
+def test_the_encoder_takes_no_part_in_the_game_of_three_players(game, inject_noise):
+    inject_noise(*registry.noise())
+    model, arguments = build(**PURE_GAMES[game]), PURE_GAMES[game]
     weights = reference.weights_of(model)
     applied = updates(model, {"encoder": 1.0, "generator": 0.0, "discriminator": 0.0})
-    expected = reference.gradient(weights, "encoder", registry.images(), registry.noise(), **PURE_GAME)
+    batch = registry.images(), registry.noise(), LABELS
+    expected = reference.gradient(weights, "encoder", *batch, **arguments)
     assert_same_direction_and_length(applied, expected)  # feature matching alone
+    assert all(not np.any(applied[path]) for path in applied if path.startswith("prior"))  # no KL: beta is 0

@@ -72,12 +72,12 @@ def compiled(name):
 def fit(name, folder, kill=None, epochs=EPOCHS, every=2, compile_settings=None):
     """Train from the newest checkpoint in the folder; return the model and the rows of its history."""
     model = compiled(name)
-    batches = Batches(registry.images(18, SHAPE), batch_size=4, seed=5)
+    batches = Batches(*registry.data(model, 18), batch_size=4, seed=5)
     checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=every)
     history = callbacks.HistoryFile(folder / "history.csv")
     used = [history, checkpoints, *([KillAt(*kill)] if kill else [])]
     first = checkpoints.resume(model, batches)
-    validation = (registry.images(6, SHAPE, seed=9),)
+    validation = registry.data(model, 6, seed=9)
     model.fit(
         batches, epochs=epochs, initial_epoch=first, validation_data=validation, callbacks=used, verbose=0
     )

@@ -21,6 +21,11 @@ LOGS = {
     "vae_gan_three_players": [*VAE_LOGS, "encoder", *GAME_LOGS],
     "vae_gan_r1_spectral": VAE_LOGS + GAME_LOGS,
     "vae_gan_convolutional": VAE_LOGS + GAME_LOGS,
+    "cvae": VAE_LOGS,
+    "cvae_completion": VAE_LOGS,
+    "cvae_both": VAE_LOGS,
+    "cvae_gan": VAE_LOGS + GAME_LOGS,
+    "cvae_gan_three_players": [*VAE_LOGS, "encoder", *GAME_LOGS],
 }
 QUIET = {"verbose": 0, "shuffle": False, "batch_size": registry.BATCH}
 
@@ -60,9 +65,8 @@ def weights(model, player):
 def test_fit_reports_the_log_names_and_counts_the_steps(name, inject_noise):
     inject_noise()
     model = build(name)
-    history = model.fit(
-        registry.images(6), epochs=2, validation_data=(registry.images(6, seed=5),), **QUIET
-    ).history
+    validation = registry.data(model, 6, seed=5)
+    history = model.fit(*registry.data(model, 6), epochs=2, validation_data=validation, **QUIET).history
     assert list(model.log_names) == LOGS[name]
     assert sorted(history) == sorted(LOGS[name] + [f"val_{log}" for log in LOGS[name]])
     assert all(np.all(np.isfinite(values)) for values in history.values())
@@ -76,13 +80,14 @@ def test_fit_reports_the_log_names_and_counts_the_steps(name, inject_noise):
 def test_logs_are_means_over_the_examples_of_the_epoch(name, inject_noise):
     inject_noise()
     model = build(name, rate=0.0)
-    x, x_val = registry.images(6), registry.images(6, seed=5)
-    history = model.fit(x, validation_data=(x_val,), **QUIET).history
-    evaluated = model.evaluate(x_val, batch_size=registry.BATCH, verbose=0, return_dict=True)
+    data, data_val = registry.data(model, 6), registry.data(model, 6, seed=5)
+    history = model.fit(*data, validation_data=data_val, **QUIET).history
+    evaluated = model.evaluate(*data_val, batch_size=registry.BATCH, verbose=0, return_dict=True)
 
-    nothing, at_work = np.zeros((2, 6, registry.LATENT_DIM)), reference.weights_of(model)
-    expected = reference.losses(at_work, x, nothing, **TRANSCRIBED[name])
-    validated = reference.losses(at_work, x_val, nothing, **TRANSCRIBED[name] | {"r1": 0.0})
+    fixed = {"noise": np.zeros((2, 6, registry.LATENT_DIM)), "labels": registry.labels(6)}
+    at_work, arguments = reference.weights_of(model), fixed | TRANSCRIBED[name]
+    expected = reference.losses(at_work, data[0], **arguments)
+    validated = reference.losses(at_work, data_val[0], **arguments | {"r1": 0.0})
     for log in LOGS[name]:
         assert history[log] == [pytest.approx(expected[log].mean(), rel=1e-4)], log
         assert history[f"val_{log}"] == [pytest.approx(validated[log].mean(), rel=1e-4)], log
@@ -170,6 +175,60 @@ STEPS = {
             "d_fake": 0.538789,
         },
     ),
+    "cvae": (
+        {"loss": 7.76608, "kl": 2.80093, "reconstruction": 4.96515},
+        {"loss": 5.55171, "kl": 0.876006, "reconstruction": 4.6757},
+    ),
+    "cvae_completion": (
+        {"loss": 19.9975, "kl": 18.343, "reconstruction": 1.65458},
+        {"loss": 5.00816, "kl": 3.41522, "reconstruction": 1.59294},
+    ),
+    "cvae_gan": (
+        {
+            "loss": 7.32859,
+            "kl": 2.655,
+            "reconstruction": 4.67359,
+            "generator": 6.44817,
+            "discriminator": 4.30732,
+            "feature_matching": 0.071737,
+            "d_real": 0.781035,
+            "d_fake": 0.776022,
+        },
+        {
+            "loss": 6.60151,
+            "kl": 1.88494,
+            "reconstruction": 4.71657,
+            "generator": 6.11018,
+            "discriminator": 3.36846,
+            "feature_matching": 0.0731788,
+            "d_real": 0.616784,
+            "d_fake": 0.60329,
+        },
+    ),
+    "cvae_gan_three_players": (
+        {
+            "loss": 13.0596,
+            "kl": 8.38604,
+            "reconstruction": 4.67359,
+            "encoder": 8.45778,
+            "generator": 2.85659,
+            "discriminator": 4.37208,
+            "feature_matching": 0.071737,
+            "d_real": 0.781035,
+            "d_fake": 0.779658,
+        },
+        {
+            "loss": 5.74532,
+            "kl": 0.983912,
+            "reconstruction": 4.76141,
+            "encoder": 1.04809,
+            "generator": 3.27477,
+            "discriminator": 3.38153,
+            "feature_matching": 0.0641727,
+            "d_real": 0.609136,
+            "d_fake": 0.607948,
+        },
+    ),
 }
 
 
@@ -177,6 +236,7 @@ def transcribed_steps(name):
     """The batch means of three steps, in NumPy."""
     arguments, model = TRANSCRIBED[name], registry.set_weights(MODELS[name]())
     state, batch = reference.weights_of(model), (registry.images(), registry.noise())
+    arguments = arguments | {"labels": registry.labels()}
     steps = [reference.descend(state, model.players, RATE, *batch, **arguments) for _ in range(3)]
     return [{log: step[log] for log in LOGS[name]} for step in steps]
 
@@ -193,7 +253,7 @@ def test_training_steps_give_the_stored_numbers(name, inject_noise):
     model = build(name, rate=RATE)
     for expected in (STEPS[name][0], None, STEPS[name][1]):
         model.reset_metrics()
-        logs = model.train_on_batch(registry.images(), return_dict=True)
+        logs = model.train_on_batch(*registry.data(model), return_dict=True)
         if expected:
             assert {log: float(value) for log, value in logs.items()} == pytest.approx(expected, rel=1e-3)
 
@@ -428,18 +488,21 @@ def test_an_interrupted_training_is_resumed(inject_noise, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_saved_model_goes_on_where_it_was(name, inject_noise, tmp_path):
     inject_noise(*registry.noise())
-    x, model = registry.images(), build(name)
-    model.train_on_batch(x)
+    model = build(name)
+    data, condition = registry.data(model), registry.condition(model)
+    model.train_on_batch(*data)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)
     assert loaded.players == model.players
-    np.testing.assert_allclose(loaded.reconstruct(x), model.reconstruct(x), rtol=1e-5)
+    reconstructed = model.reconstruct(data[0], **condition)
+    np.testing.assert_allclose(loaded.reconstruct(data[0], **condition), reconstructed, rtol=1e-5)
+    np.testing.assert_allclose(loaded.generate(3, seed=1), model.generate(3, seed=1), rtol=1e-5)
     for player in model.players:
         assert type(loaded.player_optimizer(player)) is type(model.player_optimizer(player))
         assert same(slots(loaded, player), slots(model, player))
-    model.train_on_batch(x)
-    loaded.train_on_batch(x)
+    model.train_on_batch(*data)
+    loaded.train_on_batch(*data)
     assert_close(arrays(loaded.weights), arrays(model.weights))
     assert not same(weights(loaded, "generator"), weights(build(name), "generator"))
 
@@ -462,7 +525,9 @@ def test_a_model_is_its_configuration_and_its_weights():
         assert {k: v for k, v in copy.get_config().items() if not isinstance(v, dict)} == {
             k: v for k, v in model.get_config().items() if not isinstance(v, dict)
         }
-        np.testing.assert_allclose(copy.reconstruct(registry.images()), model.reconstruct(registry.images()))
+        x, condition = registry.images(), registry.condition(model)
+        np.testing.assert_allclose(copy.reconstruct(x, **condition), model.reconstruct(x, **condition))
+        np.testing.assert_allclose(copy.generate(3, seed=1), model.generate(3, seed=1))
 
 
 def test_the_same_seed_gives_the_same_training_and_another_one_does_not():
@@ -593,8 +658,15 @@ def test_bad_data_is_refused_in_one_line_that_names_it(place, case):
 # ---- precision ----
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("name", ["vae", "vae_gan", "vae_gan_r1_spectral"])
+PRECISIONS = [
+    (name, policy)
+    for name in ("vae", "vae_gan", "vae_gan_r1_spectral", "cvae_gan")
+    for policy in ("mixed_bfloat16", "mixed_float16")
+]
+PRECISIONS.append(("cvae_completion", "mixed_bfloat16"))  # its first gradients overflow in float16
+
+
+@pytest.mark.parametrize("name, policy", PRECISIONS)
 def test_mixed_precision_descends_the_same_losses(name, policy, dtype_policy, inject_noise):
     dtype_policy(policy)
     noise = registry.noise()
@@ -602,14 +674,17 @@ def test_mixed_precision_descends_the_same_losses(name, policy, dtype_policy, in
     model = registry.set_weights(MODELS[name]())
     assert model.encoder.get_layer("encoder_dense_0").compute_dtype == policy.removeprefix("mixed_")
     model.compile({player: keras.optimizers.SGD(1.0) for player in model.players})
+    if policy == "mixed_float16":  # a smaller scale, at which no gradient overflows in the first step
+        model.optimizer.dynamic_scale.assign(256.0)
     before = reference.weights_of(model)
-    logs = model.train_on_batch(registry.images(), return_dict=True)
+    logs = model.train_on_batch(*registry.data(model), return_dict=True)
     after = reference.weights_of(model)
-    expected = reference.losses(before, registry.images(), noise, **TRANSCRIBED[name])
+    arguments = TRANSCRIBED[name] | {"labels": registry.labels()}
+    expected = reference.losses(before, registry.images(), noise, **arguments)
     for log in LOGS[name]:
         assert float(logs[log]) == pytest.approx(expected[log].mean(), rel=0.03), log
     for player in model.players:
-        step = reference.gradient(before, player, registry.images(), noise, **TRANSCRIBED[name])
+        step = reference.gradient(before, player, registry.images(), noise, **arguments)
         applied = np.concatenate([np.ravel(before[path] - after[path]) for path in step])
         step = np.concatenate([np.ravel(value) for value in step.values()])
         lengths = np.linalg.norm(applied), np.linalg.norm(step)

@@ -59,10 +59,14 @@ def test_generated_images_are_decoded_standard_normals(vae):
 
 
 def test_reconstruct_is_predict_and_decode_of_encode(model):
-    reconstructed = model.reconstruct(X)
-    np.testing.assert_allclose(reconstructed, model.predict(X, verbose=0), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(reconstructed, model.decode(model.encode(X)), **CLOSE)
-    np.testing.assert_allclose(reconstructed, model.reconstruct(X, batch_size=4), **CLOSE)
+    given = registry.condition(model, len(X))
+    images = {"images": X} if "mask" in given else {}
+    reconstructed = model.reconstruct(X, **given)
+    np.testing.assert_allclose(reconstructed, model.predict(X, verbose=0, **given), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        reconstructed, model.decode(model.encode(X, **given), **given, **images), **CLOSE
+    )
+    np.testing.assert_allclose(reconstructed, model.reconstruct(X, batch_size=4, **given), **CLOSE)
     assert reconstructed.shape == X.shape
     assert reconstructed.dtype == np.float32
 
@@ -118,10 +122,13 @@ PATHS = {"linear": lambda a, b, t: (1 - t) * a + t * b, "spherical": slerp}
 
 @pytest.mark.parametrize("path", PATHS)
 def test_the_ends_of_an_interpolation_are_reconstructions(model, path):
-    ways = model.interpolate(X[:3], X[3:], steps=5, path=path)
+    labels = model.labels_of(registry.labels(6))
+    ends = (None, None) if labels is None else (labels[:3], labels[3:])
+    pair = None if labels is None else ends
+    ways = model.interpolate(X[:3], X[3:], steps=5, path=path, labels=pair)
     assert ways.shape == (3, 5, *registry.IMAGE_SHAPE)
-    np.testing.assert_allclose(ways[:, 0], model.reconstruct(X[:3]), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(ways[:, -1], model.reconstruct(X[3:]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ways[:, 0], model.reconstruct(X[:3], ends[0]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ways[:, -1], model.reconstruct(X[3:], ends[1]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -157,6 +164,9 @@ BAD = {
     "steps": lambda model: model.interpolate(X[0], X[1], steps=1),
     "path": lambda model: model.interpolate(X[0], X[1], path="sferical"),
     "a and b": lambda model: model.interpolate(X[:2], X[2:5]),
+    "labels": lambda model: model.generate(2, labels=[1]),
+    "labels of an image": lambda model: model.encode(X, labels=np.zeros(6, int)),
+    "mask": lambda model: model.reconstruct(X, mask="left"),
 }
 
 

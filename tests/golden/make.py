@@ -21,12 +21,12 @@ SHAPE = (4, 3, 1)
 
 def outputs(model):
     """What a model gives for fixed inputs."""
-    x = registry.images(3, SHAPE, seed=11)
+    x, given = registry.images(3, SHAPE, seed=11), registry.condition(model, 3)
     return {
-        "mean": model.encode(x),
-        "reconstruction": model.reconstruct(x),
+        "mean": model.encode(x, **given),
+        "reconstruction": model.reconstruct(x, **given),
         "generated": model.generate(3, seed=4),
-        "log_likelihood": model.log_likelihood(x, num_samples=5, seed=6),
+        "log_likelihood": model.log_likelihood(x, num_samples=5, seed=6, **given),
     }
 
 
@@ -40,7 +40,7 @@ def main():
         model = registry.set_weights(build(image_shape=SHAPE, seed=3))
         rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.9)
         model.compile({player: keras.optimizers.Adam(rate, use_ema=True) for player in model.players})
-        model.fit(registry.images(8, SHAPE), batch_size=4, shuffle=False, verbose=0)
+        model.fit(*registry.data(model, 8), batch_size=4, shuffle=False, verbose=0)
         model.save(path)
         np.savez_compressed(path.with_suffix(".npz"), **outputs(model))
         print(path)
