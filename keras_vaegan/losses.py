@@ -38,7 +38,8 @@ def binary_cross_entropy(logits: Tensor, target: float) -> Tensor:
 
 def class_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy between D's verdict and shares of classes: both `(B, K + 1)` -> `(B,)`."""
-    return -ops.sum(target * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+    log_shares = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    return -ops.sum(ops.cast(target, "float32") * log_shares, axis=-1)
 
 
 def judged_real(logits: Tensor, target: float = 1.0, labels: Tensor | None = None) -> Tensor:

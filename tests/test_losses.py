@@ -23,7 +23,25 @@ LOGITS = draw(4, 1)
 FEATURES, TARGET = draw(4, 2, 3, 2), draw(4, 2, 3, 2, seed=1)
 D = special.expit(np.float64(LOGITS[:, 0]))
 
+CLASSES, LABELS = draw(4, 4, seed=2), np.array([0, 2, 1, 2])  # of K = 3 classes, and of fakes
+SHARES = special.softmax(np.float64(CLASSES), axis=1)
+OWN, FAKE = SHARES[np.arange(4), LABELS], SHARES[:, 3]
+ONE_HOT = np.eye(3, dtype="float32")[LABELS]
+
 FORMULAS = {
+    "judged_real by class": (losses.judged_real(CLASSES, labels=ONE_HOT), -np.log(OWN)),
+    "judged_real by class, smoothed": (
+        losses.judged_real(CLASSES, 0.9, ONE_HOT),
+        -0.9 * np.log(OWN) - 0.1 * np.log(FAKE),
+    ),
+    "judged_fake by class": (losses.judged_fake(CLASSES), -np.log(FAKE)),
+    "class cross entropy": (
+        losses.class_cross_entropy(CLASSES, SHARES[::-1].astype("float32")),
+        -(SHARES[::-1] * np.log(SHARES)).sum(axis=1),
+    ),
+    "log_odds_real by class": (losses.log_odds_real(CLASSES), special.logit(1.0 - FAKE)),
+    "probability_real by class": (losses.probability_real(CLASSES), 1.0 - FAKE),
+    "log_odds_real": (losses.log_odds_real(LOGITS), LOGITS[:, 0]),
     "judged_real": (losses.judged_real(LOGITS), -np.log(D)),
     "judged_real smoothed": (losses.judged_real(LOGITS, 0.9), -0.9 * np.log(D) - 0.1 * np.log(1 - D)),
     "judged_fake": (losses.judged_fake(LOGITS), -np.log(1 - D)),
@@ -49,6 +67,27 @@ def test_cross_entropies_are_finite_at_extreme_logits(logit):
     logits = np.full((2, 1), logit, "float32")
     np.testing.assert_allclose(array(losses.judged_real(logits)), max(-logit, 0.0), **CLOSE)
     np.testing.assert_allclose(array(losses.judged_fake(logits)), max(logit, 0.0), **CLOSE)
+
+
+@pytest.mark.parametrize("logit", [-200.0, 200.0])
+def test_the_game_of_classes_is_finite_at_extreme_logits(logit):
+    logits, one_hot = np.array([[logit, 0.0, 0.0]], "float32"), np.array([[1.0, 0.0]], "float32")
+    expected = special.logsumexp([logit, 0.0, 0.0])
+    np.testing.assert_allclose(array(losses.judged_real(logits, labels=one_hot)), expected - logit, **CLOSE)
+    np.testing.assert_allclose(array(losses.judged_fake(logits)), expected, **CLOSE)
+    odds = special.logsumexp([logit, 0.0])
+    np.testing.assert_allclose(array(losses.log_odds_real(logits)), odds, **CLOSE)
+
+
+def test_with_one_class_the_game_of_classes_is_that_of_real_and_fake():
+    logits, all_real = np.concatenate([LOGITS, np.zeros_like(LOGITS)], axis=1), np.ones((4, 1), "float32")
+    pairs = [
+        (losses.judged_real(logits, 0.8, all_real), losses.judged_real(LOGITS, 0.8)),
+        (losses.judged_fake(logits), losses.judged_fake(LOGITS)),
+        (losses.probability_real(logits), losses.probability_real(LOGITS)),
+    ]
+    for of_classes, of_two in pairs:
+        np.testing.assert_allclose(array(of_classes), array(of_two), **CLOSE)
 
 
 KL = np.array([[0.1, 2.0, 0.4], [0.3, 1.0, 0.8]], "float32")  # batch means 0.2, 1.5, 0.6

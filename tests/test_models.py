@@ -44,6 +44,51 @@ def test_the_nearest_likelihood_is_suggested():
 SHAPE, SMALL = (2, 3, 1), {"units": (3,)}
 
 
+CLASSES = {"num_classes": 3}
+
+
+def conditional(**changed):
+    """Networks of a CVAEGAN that fit each other, but for those given."""
+    fitting = {
+        "encoder": mlp.encoder(SHAPE, 2, **SMALL, **CLASSES),
+        "decoder": mlp.decoder(SHAPE, 2, **SMALL, **CLASSES),
+        "discriminator": mlp.discriminator(SHAPE, num_outputs=4, **SMALL),
+    }
+    return fitting | changed
+
+
+CONDITIONAL_MISFITS = {
+    "prior must be of codes": lambda: {"prior": mlp.prior(SHAPE, 3, **SMALL, **CLASSES)},
+    "prior must be conditioned on what the decoder is": lambda: {
+        "prior": mlp.prior(SHAPE, 2, **SMALL, given=True)
+    },
+    "encoder must be conditioned on what the decoder is": lambda: {
+        "encoder": mlp.encoder(SHAPE, 2, **SMALL, num_classes=4)
+    },
+    "4 logits, of the classes and of fakes": lambda: {"discriminator": mlp.discriminator(SHAPE, **SMALL)},
+    "`labels`, and nothing else, in a CVAEGAN": lambda: {
+        "decoder": mlp.decoder(SHAPE, 2, **SMALL, **CLASSES, given=True)
+    },
+    "received codes alone": lambda: {"decoder": mlp.decoder(SHAPE, 2, **SMALL)},
+    "masks must be one of left": lambda: {"masks": ["middle"]},
+    "masks must name at least one": lambda: {"masks": []},
+}
+
+
+@pytest.mark.parametrize("said", CONDITIONAL_MISFITS)
+def test_conditional_networks_that_do_not_fit_are_refused(said):
+    with pytest.raises(kvg.InputError, match=said) as error:
+        kvg.CVAEGAN(**conditional(**CONDITIONAL_MISFITS[said]()))
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_may_leave_out_part_of_the_condition():
+    model = kvg.CVAE(mlp.encoder(SHAPE, 2, **SMALL), conditional()["decoder"])
+    assert model.num_classes == 3 and not model.completes
+    x = registry.images()
+    assert (model.encode(x, [0, 1, 2, 0]) == model.encode(x, [2, 1, 0, 1])).all()
+
+
 def networks(**changed):
     """Encoder, decoder and discriminator that fit each other, but for those given."""
     fitting = {
@@ -98,9 +143,19 @@ def test_every_argument_is_in_the_configuration():
     config = type(model).from_config(model.get_config()).get_config()
     assert {name: config[name] for name in OTHER_THAN_DEFAULT} == OTHER_THAN_DEFAULT
     arguments = set()
-    for cls in (kvg.VAE, kvg.VAEGAN):
-        arguments |= set(inspect.signature(cls.__init__).parameters)
-    assert arguments - {"self", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT)
+    for cls in (*kvg.VAEGAN.__mro__, *kvg.CVAEGAN.__mro__):
+        if cls.__module__.startswith("keras_vaegan.models.") and "__init__" in vars(cls):
+            arguments |= set(inspect.signature(cls.__init__).parameters)
+    conditional_alone = {"prior", "masks"}
+    assert arguments - {"self", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT) | conditional_alone
+
+
+def test_the_condition_is_in_the_configuration():
+    model = registry.cvae(given=True, prior=True, masks=("top", "blocks"))
+    again = type(model).from_config(model.get_config())
+    assert again.masks == ("top", "blocks") and again.prior_network.count_params() > 0
+    assert [v.path for v in again.trainable_variables] == [v.path for v in model.trainable_variables]
+    assert registry.cvae(num_classes=3).get_config()["prior"] is None
 
 
 def test_a_player_that_is_frozen_is_refused_at_compile():

@@ -99,6 +99,71 @@ def test_features_are_taken_where_the_argument_says_before_the_activation():
     np.testing.assert_allclose(array(discriminator(x)["features"]), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_features_of_a_convolutional_discriminator_may_be_those_of_a_dense_layer():
+    x = np.random.default_rng(0).random((2, 6, 5, 1), "float32")
+    settings = {"filters": (3, 4), "units": (5, 7)}
+    shapes = {
+        index: dcgan.discriminator((6, 5, 1), feature_layer=index, **settings) for index in (0, 2, -1, None)
+    }
+    found = {index: tuple(network(x)["features"].shape[1:]) for index, network in shapes.items()}
+    assert found == {0: (3, 3, 3), 2: (5,), -1: (7,), None: (2, 2, 4)}
+    network = shapes[-1]
+    first, second = (network.get_layer(f"discriminator_dense_{i}") for i in (0, 1))
+    flat = keras.Model(network.inputs, network.get_layer("discriminator_flatten").output)(x)
+    h = array(flat) @ array(first.kernel) + array(first.bias)
+    expected = np.where(h > 0, h, 0.2 * h) @ array(second.kernel) + array(second.bias)
+    np.testing.assert_allclose(array(network(x)["features"]), expected, rtol=1e-4, atol=1e-5)
+
+
+# ---- conditional networks ----
+
+CONDITIONS = [{"num_classes": 3}, {"given": True}, {"num_classes": 3, "given": True}]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: " ".join(condition))
+@pytest.mark.parametrize("shape", [(5, 7, 1), (8, 6, 4)], ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_conditional_networks_take_their_parts_and_every_part_counts(family, shape, condition):
+    module, draw = FAMILIES[family], np.random.default_rng(0).random
+    arguments = SMALL[family] | condition | {"activation": "tanh"}  # which no unit is dead in
+    parts = {"labels": np.eye(3, dtype="float32")[[0, 2]]} if "num_classes" in condition else {}
+    if "given" in condition:
+        parts["given"] = draw((2, *shape[:2], shape[2] + 1), "float32")
+    own = {
+        "encoder": {"images": draw((2, *shape), "float32")},
+        "decoder": {"codes": draw((2, 2), "float32")},
+        "prior": {},
+    }
+    for name, inputs in own.items():
+        network = getattr(module, name)(shape, 2, **arguments)
+        inputs = inputs | parts
+        assert set(network.input) == set(inputs)
+        outputs = network(inputs)
+        outputs = {"logits": outputs} if name == "decoder" else outputs
+        for key, value in outputs.items():
+            assert tuple(value.shape) == ((2, *shape) if key == "logits" else (2, 2))
+        for part in inputs:
+            changed = network(inputs | {part: inputs[part][::-1].copy()})
+            changed = {"logits": changed} if name == "decoder" else changed
+            assert any(np.abs(array(changed[key]) - array(outputs[key])).max() > 1e-6 for key in outputs), (
+                part
+            )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prior_needs_a_condition(family):
+    with pytest.raises(kvg.InputError, match="num_classes or given must be set"):
+        FAMILIES[family].prior((8, 8, 1), 2)
+
+
+def test_a_full_size_map_comes_before_the_last_convolution():
+    network = dcgan.decoder((6, 5, 1), 2, filters=(4, 3), full_size_filters=2)
+    assert tuple(network.get_layer("decoder_deconv_1_activation").output.shape[1:]) == (6, 5, 2)
+    assert tuple(network.get_layer("decoder_logits").kernel.shape) == (4, 4, 2, 1)
+    with pytest.raises(kvg.InputError, match="full_size_filters"):
+        dcgan.decoder((6, 5, 1), 2, full_size_filters=0)
+
+
 # ---- bad arguments ----
 
 BAD = [
