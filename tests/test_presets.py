@@ -26,7 +26,13 @@ def small(name):
     return recipe
 
 
-@pytest.mark.parametrize("name", presets.RECIPES)
+EVERY_RECIPE = [
+    pytest.param(name, marks=() if name.endswith("_digits") or name == "vae_gan_mnist" else pytest.mark.slow)
+    for name in presets.RECIPES
+]
+
+
+@pytest.mark.parametrize("name", EVERY_RECIPE)
 def test_every_recipe_builds_and_trains_a_step(name):
     recipe = small(name)
     model = presets.build(recipe, SHAPE, seed=0, num_classes=3)

@@ -98,7 +98,15 @@ def assert_same(model, other):
         np.testing.assert_array_equal(value, expected, err_msg=path)
 
 
-@pytest.mark.parametrize("name", [*registry.MODELS, "noisy"])
+# The models that differ in what there is to go on with: players, moving averages, masks, nested noise.
+REPRESENTATIVES = ("vae", "vae_gan_three_players", "vae_gan_convolutional", "cvae_both", "noisy")
+EVERY_MODEL = [
+    pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.slow)
+    for name in (*registry.MODELS, "noisy")
+]
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_every_model_goes_on_within_an_epoch_as_if_never_stopped(name, tmp_path):
     whole, rows = fit(name, tmp_path / "whole")
     for kill in [(0, 3), (1, 1), (2, 4)]:
