@@ -225,7 +225,7 @@ def models():
     """List the models and the names of their presets."""
     for key, summary in MODEL_KEYS.items():
         names = [name for name, recipe in RECIPES.items() if recipe["model"]["key"] == key]
-        click.echo(f"{key:10} {summary}\n{'':10} presets: {', '.join(names)}")
+        click.echo(f"{key:16} {summary}\n{'':16} presets: {', '.join(names)}")
 
 
 def _recipe(
