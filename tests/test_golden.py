@@ -1,5 +1,8 @@
 """Files that an earlier version or another backend wrote load, go on training, and give the same."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +17,13 @@ def test_there_is_a_file_of_every_model_from_every_backend():
         f"{name}.{backend}.keras" for name in registry.MODELS for backend in ("tensorflow", "jax", "torch")
     }
     assert {path.name for path in FILES} == expected
+
+
+def test_importing_the_package_is_enough_to_load_layers_of_its_own():
+    path = FOLDER / "vae_gan_r1_spectral.jax.keras"
+    code = f"import keras, keras_vaegan; print(type(keras.saving.load_model({str(path)!r})).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "VAEGAN", done.stderr
 
 
 # Of each model, the file of the next backend goes on in the core suite; the others take long.

@@ -1,5 +1,6 @@
 """The models: one short file each."""
 
+import keras_vaegan.networks  # noqa: F401 - Keras finds the layers of a saved model by their registration
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.latent import LatentVariableModel
