@@ -100,6 +100,22 @@ def test_normal_kl_defaults_to_the_standard_normal():
     np.testing.assert_allclose(array(standard.kl()), np.zeros(B), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(B, 2, 3, 2), (B, 2, 3, 1)], ids=["of each", "of all channels"])
+def test_log_probs_are_weighted_sums_over_the_elements(shape):
+    weights = (np.random.default_rng(5).random(shape) < 0.5).astype("float32")
+    assert 0 < weights.sum() < weights.size
+    logits, x = draw(B, 2, 3, 2), np.random.default_rng(1).random((B, 2, 3, 2), "float32")
+    p = special.expit(np.float64(logits))
+    expected = (weights * (special.xlogy(x, p) + special.xlogy(1 - x, 1 - p))).sum((1, 2, 3))
+    np.testing.assert_allclose(
+        array(Bernoulli(logits).log_prob(x, ops.convert_to_tensor(weights))), expected, **CLOSE
+    )
+    log_variance = draw(B, 2, 3, 2, seed=3)
+    expected = (weights * stats.norm(logits, np.exp(log_variance / 2)).logpdf(x)).sum((1, 2, 3))
+    found = DiagonalNormal(logits, log_variance).log_prob(x, ops.convert_to_tensor(weights))
+    np.testing.assert_allclose(array(found), expected, **CLOSE)
+
+
 def test_categorical_is_scipys():
     logits, other, index = draw(B, 4), draw(B, 4, seed=1), np.array([0, 3, 1])
     p, q = softmax(logits), softmax(other)
@@ -117,11 +133,15 @@ def test_categorical_is_scipys():
 # ---- Monte Carlo ----
 
 
-def test_normal_kl_is_the_mean_log_ratio_of_draws():
+@pytest.mark.parametrize("to_standard", [True, False])
+def test_normal_kl_is_the_mean_log_ratio_of_draws(to_standard):
     mean, log_variance = draw(B, 2), draw(B, 2, seed=1)
+    other_mean, other_log_variance = np.zeros((2, B, 2)) if to_standard else draw(2, B, 2, seed=2)
     z = np.random.default_rng(3).normal(mean, np.exp(log_variance / 2), (40_000, B, 2))
-    ratio = (stats.norm.logpdf(z, mean, np.exp(log_variance / 2)) - stats.norm.logpdf(z)).sum(-1)
-    kl = array(DiagonalNormal(mean, log_variance).kl())
+    other = stats.norm(other_mean, np.exp(other_log_variance / 2))
+    ratio = (stats.norm.logpdf(z, mean, np.exp(log_variance / 2)) - other.logpdf(z)).sum(-1)
+    prior = None if to_standard else DiagonalNormal(other_mean, other_log_variance)
+    kl = array(DiagonalNormal(mean, log_variance).kl(prior))
     assert np.all(np.abs(kl - ratio.mean(0)) < five_standard_errors(ratio))
 
 

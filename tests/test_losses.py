@@ -110,7 +110,14 @@ def test_free_bits_give_no_gradient_below_the_minimum():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_losses_are_float32_from_half_precision(dtype):
     logits, features = ops.cast(LOGITS, dtype), ops.cast(FEATURES, dtype)
+    of_classes, one_hot = ops.cast(CLASSES, dtype), ops.cast(ONE_HOT, dtype)
     values = [
+        losses.judged_real(of_classes, 0.9, one_hot),
+        losses.judged_fake(of_classes),
+        losses.log_odds_real(of_classes),
+        losses.probability_real(of_classes),
+        losses.class_cross_entropy(of_classes, of_classes),
+        losses.log_odds_real(logits),
         losses.judged_real(logits),
         losses.judged_fake(logits),
         losses.probability_real(logits),

@@ -99,24 +99,9 @@ def test_features_are_taken_where_the_argument_says_before_the_activation():
     np.testing.assert_allclose(array(discriminator(x)["features"]), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_features_of_a_convolutional_discriminator_may_be_those_of_a_dense_layer():
-    x = np.random.default_rng(0).random((2, 6, 5, 1), "float32")
-    settings = {"filters": (3, 4), "units": (5, 7)}
-    shapes = {
-        index: dcgan.discriminator((6, 5, 1), feature_layer=index, **settings) for index in (0, 2, -1, None)
-    }
-    found = {index: tuple(network(x)["features"].shape[1:]) for index, network in shapes.items()}
-    assert found == {0: (3, 3, 3), 2: (5,), -1: (7,), None: (2, 2, 4)}
-    network = shapes[-1]
-    first, second = (network.get_layer(f"discriminator_dense_{i}") for i in (0, 1))
-    flat = keras.Model(network.inputs, network.get_layer("discriminator_flatten").output)(x)
-    h = array(flat) @ array(first.kernel) + array(first.bias)
-    expected = np.where(h > 0, h, 0.2 * h) @ array(second.kernel) + array(second.bias)
-    np.testing.assert_allclose(array(network(x)["features"]), expected, rtol=1e-4, atol=1e-5)
-
-
 # ---- conditional networks ----
 
+OWN = ("encoder", "decoder", "prior")
 CONDITIONS = [{"num_classes": 3}, {"given": True}, {"num_classes": 3, "given": True}]
 
 
@@ -264,15 +249,17 @@ def padding_before(size, kernel_size):
     return total // 2
 
 
-def convolve(x, kernel, bias):
-    """Convolution strided by 2, `same`: images `(B, H, W, C)`, kernel `(k, k, C, F)`."""
+def convolve(x, kernel, bias, strides=2):
+    """Convolution, `same`: images `(B, H, W, C)`, kernel `(k, k, C, F)`."""
     batch, height, width, _ = x.shape
     k = len(kernel)
     top, left = padding_before(height, k), padding_before(width, k)
-    out = np.zeros((batch, math.ceil(height / 2), math.ceil(width / 2), kernel.shape[3]))
+    if strides == 1:
+        top = left = (k - 1) // 2
+    out = np.zeros((batch, math.ceil(height / strides), math.ceil(width / strides), kernel.shape[3]))
     for i, j in np.ndindex(out.shape[1:3]):
         for p, q in np.ndindex(k, k):
-            row, column = 2 * i + p - top, 2 * j + q - left
+            row, column = strides * i + p - top, strides * j + q - left
             if 0 <= row < height and 0 <= column < width:
                 out[:, i, j] += x[:, row, column] @ kernel[p, q]
     return out + bias
@@ -340,3 +327,145 @@ def test_the_convolutional_networks_are_the_loops(kernel_size):
     verdict = discriminator(x)
     np.testing.assert_allclose(array(verdict["features"]), features, **close)
     np.testing.assert_allclose(array(verdict["logits"]), logits, **close)
+
+
+def joined(*arrays):
+    """Side by side along the last axis; all are flattened where one is flat."""
+    flat = min(array.ndim for array in arrays) == 2
+    return np.concatenate([a.reshape(len(a), -1) if flat else a for a in arrays], axis=-1)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: " ".join(condition))
+def test_the_conditional_convolutional_networks_are_the_loops(condition):
+    """The given part stands beside the images, and on the decoder's way up; labels beside flat maps."""
+    shape, arguments = (9, 7, 2), SMALL["dcgan"] | {"units": (5,)} | condition
+    x, z = np.random.default_rng(0).random((2, *shape), "float32"), draw(2, Z, seed=1)
+    parts = {"labels": np.eye(3, dtype="float32")[[0, 2]], "given": draw(2, 9, 7, 3, seed=2)}
+    parts = {
+        name: part for name, part in parts.items() if name == "labels" and "num_classes" in condition
+    } | {name: part for name, part in parts.items() if name == "given" and "given" in condition}
+    labels, given = ([parts[name]] if name in parts else [] for name in ("labels", "given"))
+    close = {"rtol": 1e-4, "atol": 1e-4}
+
+    def down(weights, image, prefix="conv", activate=leaky):
+        maps = []
+        for i in range(2):
+            image = activate(convolve(image, *weights(f"{prefix}_{i}")))
+            maps.append(image)
+        return maps
+
+    def assert_head(network, inputs, maps):
+        h = leaky(dense(joined(*maps, *labels), *weights("dense_0")))
+        for part in ("mean", "log_variance"):
+            np.testing.assert_allclose(array(network(inputs)[part]), dense(h, *weights(part)), **close)
+
+    encoder = dcgan.encoder(shape, Z, **arguments)
+    weights = randomize(encoder)
+    flat = [map_.reshape(2, -1) for map_ in down(weights, joined(x, *given))[-1:]]
+    assert_head(encoder, {"images": x, **parts}, flat)
+
+    prior = dcgan.prior(shape, Z, **arguments)
+    weights = randomize(prior)
+    flat = [down(weights, part)[-1].reshape(2, -1) for part in given]
+    assert_head(prior, parts, flat)
+
+    decoder = dcgan.decoder(shape, Z, **arguments)
+    weights, relu = randomize(decoder), lambda h: np.maximum(h, 0)
+    seen = [[], []]  # beside the smallest map and the one above it
+    if given:
+        larger, smallest = down(weights, given[0], "given_conv", relu)
+        seen = [[smallest], [larger]]
+    flat = joined(z, *(map_.reshape(2, -1) for map_ in seen[0]), *labels)
+    h = relu(dense(flat, *weights("dense_0")))
+    h = relu(dense(h, *weights("project")).reshape(2, 3, 2, 2))
+    h = relu(deconvolve(joined(h, *seen[0]), *weights("deconv_0"))[:, :5, :4])
+    if given:  # one more map, in full size, from which a convolution makes the image
+        h = relu(deconvolve(joined(h, *seen[1]), *weights("deconv_1"))[:, :9, :7])
+        h = convolve(joined(h, *given), *weights("logits"), strides=1)
+    else:
+        h = deconvolve(h, *weights("logits"))[:, :9, :7]
+    np.testing.assert_allclose(array(decoder({"codes": z, **parts})), h, **close)
+
+
+@pytest.mark.parametrize("spectral", [False, True], ids=["plain", "spectral"])
+def test_every_layer_of_a_convolutional_discriminator_may_give_the_features(spectral):
+    arguments = {"filters": (2, 3), "units": (5, 4), "num_outputs": 4, "spectral_normalization": spectral}
+    x, outputs = np.random.default_rng(0).random((2, 9, 7, 2), "float32"), None
+    for index in (0, 1, 2, 3, -1, -4, None):
+        network = dcgan.discriminator((9, 7, 2), feature_layer=index, **arguments)
+        weights = randomize(network)
+
+        def weight(name):
+            kernel, bias = weights(name)  # noqa: B023
+            return (unit(kernel) if spectral else kernel), bias
+
+        h, outputs = x, []
+        for i in range(2):
+            outputs.append(convolve(h, *weight(f"conv_{i}")))
+            h = leaky(outputs[-1])
+        h = h.reshape(2, -1)
+        for i in range(2):
+            outputs.append(dense(h, *weight(f"dense_{i}")))
+            h = leaky(outputs[-1])
+        verdict = network(x)
+        expected = outputs[1 if index is None else index]
+        np.testing.assert_allclose(array(verdict["features"]), expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            array(verdict["logits"]), dense(h, *weight("logits")), rtol=1e-3, atol=1e-3
+        )
+    for index in (4, -5):
+        with pytest.raises(kvg.InputError, match="feature_layer must be from -4 to 3"):
+            dcgan.discriminator((9, 7, 2), feature_layer=index, **arguments)
+
+
+@pytest.mark.parametrize(
+    "family, image_shape",
+    [("mlp", SHAPES[2]), ("dcgan", SHAPES[0]), ("dcgan", SHAPES[1]), ("dcgan", SHAPES[3])],
+    ids=str,
+)
+def test_conditional_models_of_any_image_shape_train_a_step(family, image_shape):
+    module, labels = FAMILIES[family], {"num_classes": 3}
+    arguments, x = SMALL[family], np.random.default_rng(0).random((2, *image_shape), "float32")
+
+    def networks(names, **condition):
+        return [getattr(module, name)(image_shape, Z, **arguments, **condition) for name in names]
+
+    judge = module.discriminator(image_shape, num_outputs=4, **arguments)
+    *pair, prior = networks(("encoder", "decoder", "prior"), given=True, **labels)
+    models = [
+        kvg.CVAEGAN(*networks(("encoder", "decoder"), **labels), judge),
+        kvg.CVAE(*pair, prior=prior, masks=("blocks", "left")),
+    ]
+    for model in models:
+        model.compile()
+        before = [array(variable).copy() for variable in model.trainable_variables]
+        logs = model.train_on_batch(x, np.array([0, 2]), return_dict=True)
+        assert all(np.isfinite(value) for value in logs.values())
+        after = [array(variable) for variable in model.trainable_variables]
+        assert all(np.all(np.isfinite(value)) for value in after)
+        moved = [np.any(a != b) for a, b in zip(after, before, strict=True)]
+        assert np.mean(moved) > 0.8
+    completed = models[1].complete(x, "quadrants:2", 2, labels=[0, 2], seed=1)
+    assert completed.shape == (2, 2, *image_shape)
+    np.testing.assert_array_equal(completed[:, 0, :, : image_shape[1] // 2], x[:, :, : image_shape[1] // 2])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_path_is_shared_by_conditional_networks(family):
+    module, condition = FAMILIES[family], {"num_classes": 3, "given": True}
+    networks = [getattr(module, name)((9, 7, 2), Z, **SMALL[family], **condition) for name in OWN]
+    networks.append(module.discriminator((9, 7, 2), num_outputs=4, **SMALL[family]))
+    paths = [variable.path for network in networks for variable in network.variables]
+    assert len(paths) == len(set(paths))
+    for network in networks:
+        for variable in network.variables:
+            assert variable.path.startswith(f"{network.name}_")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_a_number_of_classes_that_is_none_is_refused(family, name, value):
+    with pytest.raises(kvg.InputError, match="num_classes must be positive integers") as error:
+        getattr(FAMILIES[family], name)((8, 8, 1), Z, **SMALL[family], num_classes=value)
+    assert "\n" not in str(error.value)
