@@ -12,9 +12,9 @@ import argparse
 import datetime
 import json
 import pathlib
-import subprocess
 
 import numpy as np
+from command import add_data_options, command, data_arguments
 
 from keras_vaegan.files import atomic_path, read_json
 
@@ -33,15 +33,10 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--manual-dir")
-    parser.add_argument("--data-dir")
+    add_data_options(parser)
     options = parser.parse_args()
 
-    where = [
-        f"--{name.replace('_', '-')}={path}"
-        for name in ("manual_dir", "data_dir")
-        if (path := getattr(options, name))
-    ]
+    where = data_arguments(options)
     found = {}
     for row, mask in ROWS.items():
         for seed in options.seeds if row == SEVERAL else options.seeds[:1]:
@@ -60,13 +55,13 @@ def main():
 def nats(folder, seed, settings, split, where):
     """Train a run and score it: `{quadrants given: (nats, standard error)}`."""
     if not (folder / "samples.png").is_file():
-        train = ["keras-vaegan", "train", "--preset", PRESET, *settings, "--seed", str(seed), "--overwrite"]
-        subprocess.run([*train, "--output", str(folder), *where], check=True)
+        train = ["train", "--preset", PRESET, *settings, "--seed", seed, "--overwrite"]
+        command(*train, "--output", folder, *where)
     path = folder / f"completion_{split}.json"
     if not path.is_file():
-        evaluate = ["keras-vaegan", "evaluate", str(folder), "--metrics", "completion", "--split", split]
-        evaluate += ["--likelihood-images", "10000", "--likelihood-samples", "100", "--batch-size", "500"]
-        subprocess.run([*evaluate, "--output", str(path), *where], check=True)
+        evaluate = ["evaluate", folder, "--metrics", "completion", "--split", split, "--output", path]
+        evaluate += ["--likelihood-images", 10000, "--likelihood-samples", 100, "--batch-size", 500]
+        command(*evaluate, *where)
     scores = {one["name"]: (one["value"], one["error"]) for one in read_json(path)["scores"]}
     return {row: scores[f"completion_{mask.replace(':', '_')}"] for row, mask in ROWS.items()}
 

@@ -10,13 +10,12 @@ is what the others are compared with.
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import shlex
-import subprocess
 import sys
 
 import numpy as np
+from command import add_data_options, command, data_arguments
 
 from keras_vaegan.files import atomic_path, read_json
 
@@ -45,15 +44,10 @@ def main():
     parser.add_argument("models", nargs="+", metavar="NAME=RUN,RUN")
     parser.add_argument("--title", required=True)
     parser.add_argument("--output", type=pathlib.Path, required=True)
-    parser.add_argument("--manual-dir")
-    parser.add_argument("--data-dir")
+    add_data_options(parser)
     options = parser.parse_args()
 
-    where = [
-        f"--{name.replace('_', '-')}={path}"
-        for name in ("manual_dir", "data_dir")
-        if (path := getattr(options, name))
-    ]
+    where = data_arguments(options)
     models = {}
     for given in options.models:
         name, _, folders = given.partition("=")
@@ -70,9 +64,7 @@ def scored(folder, where):
         groups = GROUPS
         if "labels" in metadata["recipe"]["networks"].get("condition", ()):
             groups += CONDITIONAL
-        subprocess.run(
-            ["keras-vaegan", "evaluate", str(folder), "--metrics", groups, *where], check=True, env=os.environ
-        )
+        command("evaluate", folder, "--metrics", groups, *where)
     return metadata, read_json(path)
 
 

@@ -14,8 +14,9 @@ import itertools
 import json
 import os
 import pathlib
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
+
+from command import add_data_options, command, data_arguments
 
 from keras_vaegan.files import atomic_path
 from keras_vaegan.presets.recipes import RECIPES
@@ -31,21 +32,16 @@ def main():
     parser.add_argument("classifier", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
-    parser.add_argument("--manual-dir")
-    parser.add_argument("--data-dir")
+    add_data_options(parser)
     options = parser.parse_args()
 
-    where = [
-        f"--{name.replace('_', '-')}={path}"
-        for name in ("manual_dir", "data_dir")
-        if (path := getattr(options, name))
-    ]
+    where = data_arguments(options)
 
     def scored(settings):
         beta, rate = settings
         folder = options.output / f"vae_beta_{beta:g}_rate_{rate:g}"
         if not (folder / "samples.png").is_file():
-            command(
+            on_one_core(
                 "train",
                 "--model",
                 "vae",
@@ -61,7 +57,7 @@ def main():
                 *where,
             )
         if not (folder / "validation.json").is_file():
-            command(
+            on_one_core(
                 "evaluate",
                 folder,
                 "--split",
@@ -85,10 +81,10 @@ def main():
     write(rows)
 
 
-def command(*arguments):
+def on_one_core(*arguments):
     """Run a command of keras-vaegan on one core."""
-    environment = os.environ | {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    subprocess.run(["keras-vaegan", *map(str, arguments)], check=True, env=environment)
+    threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    command(*arguments, env=os.environ | threads)
 
 
 def write(rows):

@@ -1,0 +1,20 @@
+"""What the scripts beside this one share: the options that say where MNIST is, and calls of the command."""
+
+import subprocess
+
+
+def add_data_options(parser):
+    """Add `--manual-dir` and `--data-dir`, as the command line has them."""
+    parser.add_argument("--manual-dir")
+    parser.add_argument("--data-dir")
+
+
+def data_arguments(options):
+    """The same options for a call of the command."""
+    given = {"--manual-dir": options.manual_dir, "--data-dir": options.data_dir}
+    return [f"{name}={path}" for name, path in given.items() if path]
+
+
+def command(*arguments, **settings):
+    """Run `keras-vaegan` with these arguments; it must succeed."""
+    subprocess.run(["keras-vaegan", *map(str, arguments)], check=True, **settings)
