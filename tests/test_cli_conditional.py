@@ -138,6 +138,7 @@ def test_a_conditional_model_of_a_folder_knows_the_names_of_its_classes(pets, tm
     assert "must be one of cat, dog; received 'cow'" in refused(capsys, *reconstruct, pets)
 
 
+@pytest.mark.slow
 def test_faces_of_64_pixels_are_a_recipe(tmp_path):
     generator = np.random.default_rng(0)
     (tmp_path / "faces").mkdir()
@@ -155,11 +156,11 @@ def test_faces_of_64_pixels_are_a_recipe(tmp_path):
 
 
 def test_a_conditional_model_is_scored_by_its_classes(cvae_run):
-    arguments = ["--metrics", "labels,synthetic,latent", "--features", "mnist_plain", "--no-cache"]
+    arguments = ["--metrics", "labels,latent", "--features", "mnist_plain", "--no-cache"]
     assert run("evaluate", cvae_run, *arguments) == 0
     scores = {one["name"]: one for one in json.loads((cvae_run / "evaluate.json").read_text())["scores"]}
     assert set(scores["label_agreement"]["details"]) == {str(k) for k in range(10)}
-    assert {"spread_within_classes", "coverage_within_classes", "accuracy_on_real", "kl"} < set(scores)
+    assert {"spread_within_classes", "coverage_within_classes", "kl"} < set(scores)
 
 
 def test_a_model_that_completes_is_scored_by_what_is_hidden(completion_run):
