@@ -607,3 +607,35 @@ def test_a_model_without_classes_says_which_has_them(verb):
         "classify": lambda model: model.classify(X),
     }
     assert_refused(lambda: call[verb](made("given, prior")), "", "knows no classes")
+
+
+LATE = {
+    "images must be 4, as many as the codes; received 3": lambda both: both.decode(
+        np.zeros((4, LATENT_DIM)), LABELS[:4], images=X[:3], mask="left"
+    ),
+    "labels must be a pair": lambda both: both.interpolate(X[0], X[1], labels=3),
+    "labels must hold at least one class": lambda both: both.transfer_style(X, [], LABELS),
+    "x must": lambda both: both.predict([[1, 2], [3]], labels=LABELS),
+    "masks must be one of": lambda both: registry.cvae(given=True, masks="middle"),
+}
+
+
+@pytest.mark.parametrize("said", LATE)
+def test_what_does_not_fit_together_is_named(said, both):
+    with pytest.raises(kvg.InputError, match=said):
+        LATE[said](both)
+
+
+def test_one_mask_may_be_a_name_alone_and_a_prior_must_be_conditioned():
+    assert registry.cvae(given=True, masks="left").masks == ("left",)
+    images = keras.Input((3,))
+    parts = {part: keras.layers.Dense(LATENT_DIM)(images) for part in ("mean", "log_variance")}
+    networks = registry.smooth_networks(IMAGE_SHAPE, False, num_classes=3)
+    with pytest.raises(kvg.InputError, match="prior must take a dictionary"):
+        kvg.CVAE(*networks, prior=keras.Model(images, parts))
+
+
+def test_lists_are_reconstructed_as_arrays_are(cvae):
+    np.testing.assert_array_equal(
+        cvae.predict(X.tolist(), labels=LABELS, verbose=0), cvae.predict(X, labels=LABELS, verbose=0)
+    )

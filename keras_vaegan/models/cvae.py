@@ -59,6 +59,7 @@ class CVAE(VAE):
     ) -> None:
         super().__init__(encoder, decoder, **kwargs)
         self.prior_network = prior
+        masks = [masks] if isinstance(masks, str) else masks
         self.masks = tuple(choose("masks", name, TRAINING_MASKS) for name in masks)
         if not self.masks:
             raise InputError(f"masks must name at least one of {', '.join(TRAINING_MASKS)}.")
@@ -179,6 +180,10 @@ class CVAE(VAE):
             if mask is not None:
                 if images is None:
                     raise InputError("images must be given with a mask: it says which part of them is seen.")
+                if len(np.asarray(images)) != count:
+                    raise InputError(
+                        f"images must be {count}, as many as the codes; received {len(np.asarray(images))}."
+                    )
                 visible = check_mask(mask, count, self.image_shape)[..., None]
                 given[..., :-1], given[..., -1:] = np.asarray(images) * visible, visible
             condition["given"] = given
@@ -252,6 +257,8 @@ class CVAE(VAE):
         self._must_have_labels()
         images = self._array(images)
         labels = np.atleast_1d(np.asarray(labels))
+        if not len(labels):
+            raise InputError("labels must hold at least one class; received none.")
         labels = check_labels(labels, len(labels), self.num_classes, "labels", unlabelled=False)
         if source_labels is None:
             source_labels = self.classify(images, batch_size).argmax(axis=1)
@@ -337,6 +344,8 @@ class CVAE(VAE):
                 f"received {self._condition_inputs['given'].shape[1:]}."
             )
         if self.prior_network is not None:
+            if not isinstance(self.prior_network.input, dict):
+                raise InputError("prior must take a dictionary of `labels`, `given` or both.")
             shape = self.prior_network.output["mean"].shape[1:]
             if shape != (self.latent_dim,):
                 raise InputError(f"prior must be of codes {(self.latent_dim,)}; received {tuple(shape)}.")

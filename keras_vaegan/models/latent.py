@@ -260,8 +260,8 @@ class LatentVariableModel(MultiPlayerModel):
         **kwargs: Any,
     ) -> np.ndarray:
         """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1]."""
-        if isinstance(x, np.ndarray):
-            check_images(x, self.image_shape, "x")
+        if labels is not None or mask is not None or isinstance(x, np.ndarray):
+            x = check_images(x, self.image_shape, "x")
             condition = self.condition(len(x), labels, None if mask is None else self._array(x), mask)
             x = {"images": x, **condition} if condition else x
         return super().predict(x, *args, **kwargs)
@@ -462,6 +462,8 @@ class LatentVariableModel(MultiPlayerModel):
         ends = [np.asarray(x)[None] if single else np.asarray(x) for x in (a, b)]
         if len(ends[0]) != len(ends[1]):
             raise InputError(f"a and b must be as many images; received {len(ends[0])} and {len(ends[1])}.")
+        if labels is not None and (not isinstance(labels, (tuple, list)) or len(labels) != 2):
+            raise InputError(f"labels must be a pair, the classes of a and of b; received {labels!r}.")
         classes = [None, None] if labels is None else [np.atleast_1d(np.asarray(y)) for y in labels]
         codes = [self.encode(x, y)[:, None] for x, y in zip(ends, classes, strict=True)]
         conditions = [self.condition(len(ends[0]), y) for y in classes]
