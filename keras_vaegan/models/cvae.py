@@ -4,6 +4,7 @@ Sohn et al. 2015, "Learning structured output representation using deep conditio
 models", and Chen, Fang and Ju 2016, sections on image completion and style transfer.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.masks import NAMED, check_mask, named_mask
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose, whole_number
-from keras_vaegan.models.latent import as_seed, feed, prior_noise
+from keras_vaegan.models.latent import as_seed, feed, prior_noise, some_classes
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
@@ -93,7 +94,7 @@ class CVAE(VAE):
         """p(z|c), a `DiagonalNormal` `(B, Z)`, or None for N(0, I)."""
         if self.prior_network is None:
             return None
-        parameters = self.prior_network(feed(self.prior_network, "", None, condition), training=training)
+        parameters = self.prior_network(self._prior_inputs(condition), training=training)
         return DiagonalNormal(parameters["mean"], parameters["log_variance"])
 
     def prior_parameters(
@@ -102,7 +103,12 @@ class CVAE(VAE):
         """Mean and log-variance of p(z|c), `{"mean", "log_variance"}`, each `(count, Z)` float32."""
         if self.prior_network is None:
             return super().prior_parameters(condition, count, batch_size)
-        return self._in_batches(self.prior_network, feed(self.prior_network, "", None, condition), batch_size)
+        return self._in_batches(self.prior_network, self._prior_inputs(condition), batch_size)
+
+    def _prior_inputs(self, condition: Condition) -> dict[str, Tensor]:
+        """What the network of p(z|c) takes of the condition."""
+        inputs = {} if self.prior_network is None else self.prior_network.input
+        return {name: condition[name] for name in inputs}
 
     def log_prob(self, p: Any, x: Tensor, condition: Condition) -> Tensor:
         """log p(x|z, c) in nats, `(B,)`, of the pixels that are not given."""
@@ -132,12 +138,18 @@ class CVAE(VAE):
             condition["given"] = ops.concatenate([x * mask, mask], axis=-1)
         return condition
 
-    def _draw_masks(self, batch_size: int) -> Tensor:
-        """A mask for each image of a batch, `(B, H, W, 1)` float32, each of the kinds equally likely."""
+    @functools.cached_property
+    def _fixed_masks(self) -> np.ndarray:
+        """The masks that training draws from, `(kinds, H, W, 1)` float32; zeros for `none` and `blocks`."""
         fixed = np.zeros((len(self.masks), *self.image_shape[:2], 1), "float32")
         for i, name in enumerate(self.masks):
             if name in NAMED:
                 fixed[i, ..., 0] = named_mask(name, self.image_shape)
+        return fixed
+
+    def _draw_masks(self, batch_size: int) -> Tensor:
+        """A mask for each image of a batch, `(B, H, W, 1)` float32, each of the kinds equally likely."""
+        fixed = self._fixed_masks
         if len(self.masks) == 1 and self.masks[0] != "blocks":
             return ops.tile(ops.convert_to_tensor(fixed), (batch_size, 1, 1, 1))
 
@@ -180,12 +192,11 @@ class CVAE(VAE):
             if mask is not None:
                 if images is None:
                     raise InputError("images must be given with a mask: it says which part of them is seen.")
-                if len(np.asarray(images)) != count:
-                    raise InputError(
-                        f"images must be {count}, as many as the codes; received {len(np.asarray(images))}."
-                    )
+                images = np.asarray(images)
+                if len(images) != count:
+                    raise InputError(f"images must be {count}, as many as the codes; received {len(images)}.")
                 visible = check_mask(mask, count, self.image_shape)[..., None]
-                given[..., :-1], given[..., -1:] = np.asarray(images) * visible, visible
+                given[..., :-1], given[..., -1:] = images * visible, visible
             condition["given"] = given
         return condition
 
@@ -256,9 +267,7 @@ class CVAE(VAE):
         """
         self._must_have_labels()
         images = self._array(images)
-        labels = np.atleast_1d(np.asarray(labels))
-        if not len(labels):
-            raise InputError("labels must hold at least one class; received none.")
+        labels = some_classes(labels)
         labels = check_labels(labels, len(labels), self.num_classes, "labels", unlabelled=False)
         if source_labels is None:
             source_labels = self.classify(images, batch_size).argmax(axis=1)

@@ -48,6 +48,14 @@ def input_of(network: keras.Model, own: str) -> Tensor:
     return network.input[own] if isinstance(network.input, dict) else network.input
 
 
+def some_classes(labels: ArrayLike) -> np.ndarray:
+    """One class or several as an array, or raise where there is none; they are not checked further."""
+    labels = np.atleast_1d(np.asarray(labels))
+    if not len(labels):
+        raise InputError("labels must hold at least one class; received none.")
+    return labels
+
+
 def is_seed(variable: keras.Variable, own: keras.Variable) -> bool:
     """Whether a variable is the state of a seed generator other than `own`."""
     return variable is not own and variable.path.endswith("seed_generator_state")
@@ -431,9 +439,7 @@ class LatentVariableModel(MultiPlayerModel):
             if self.num_classes is None:
                 return None
             labels = np.arange(self.num_classes)
-        labels = np.atleast_1d(np.asarray(labels))
-        if not len(labels):
-            raise InputError("labels must hold at least one class; received none.")
+        labels = some_classes(labels)
         return labels[(start + np.arange(num_images)) % len(labels)]
 
     def interpolate(
