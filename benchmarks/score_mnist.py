@@ -20,7 +20,7 @@ from command import add_data_options, command, data_arguments
 from keras_vaegan.files import atomic_path, read_json
 
 GROUPS = "frechet,kernel,neighbours,diversity,sharpness,reconstruction,latent,likelihood"
-CONDITIONAL = ",labels,synthetic"
+CONDITIONAL = ",labels,synthetic,style"
 NEAR = ("sharpness",)  # shown as a ratio to the real images
 COLUMNS = {
     "frechet_distance": "Fréchet distance",
@@ -34,8 +34,18 @@ COLUMNS = {
     "spread_within_classes": "spread within classes",
     "coverage_within_classes": "coverage within classes",
     "accuracy_on_real": "accuracy on real images of a classifier of the samples",
+    "style_agreement": "style transfer: label agreement",
+    "style_slant_kept": "style transfer: correlation of slants",
+    "style_stroke_width_kept": "style transfer: correlation of stroke widths",
 }
-BY_CLASS = ("label_agreement", "spread_within_classes", "coverage_within_classes")
+BY_CLASS = (
+    "label_agreement",
+    "spread_within_classes",
+    "coverage_within_classes",
+    "style_agreement",
+    "style_slant_kept",
+    "style_stroke_width_kept",
+)
 
 
 def main():

@@ -1,9 +1,11 @@
-"""A small MNIST classifier to choose recipes by, so that the shipped ones stay out of every choice.
+"""MNIST classifiers to choose recipes by, so that the shipped ones stay out of every choice.
 
     python benchmarks/selection_classifier.py runs/selection.keras
+    python benchmarks/selection_classifier.py runs/selection_plain.keras --architecture mnist_plain
 
-Architecture, seed and training differ from those of the shipped classifiers; the 5,000 validation
-images, on which recipes are compared, are not trained on. Used as `--features runs/selection.keras`.
+A small network of its own, or an architecture of the shipped ones; seed and training differ from theirs,
+and the 5,000 validation images, on which recipes are compared, are not trained on. Used as
+`--features runs/selection.keras`.
 """
 
 import argparse
@@ -14,9 +16,10 @@ from keras import layers
 
 from keras_vaegan.data import load
 from keras_vaegan.files import atomic_path
+from keras_vaegan.metrics.classifiers import ARCHITECTURES
 
 
-def network():
+def small():
     """Two strided convolutions; 64 features; images `(B, 28, 28, 1)` in [0, 1]."""
     images = keras.Input((28, 28, 1))
     x = layers.Conv2D(16, 5, strides=2, activation="relu", padding="same")(images)
@@ -25,22 +28,27 @@ def network():
     return keras.Model(images, {"features": features, "logits": layers.Dense(10)(features)}, name="selection")
 
 
+NETWORKS = {"small": small, **ARCHITECTURES}
+
+
 def main():
     """Train it for three epochs and save it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("output", type=pathlib.Path)
+    parser.add_argument("--architecture", choices=NETWORKS, default="small")
     parser.add_argument("--manual-dir")
     parser.add_argument("--data-dir")
     options = parser.parse_args()
 
     data = load("mnist", data_dir=options.data_dir, manual_dir=options.manual_dir)
     keras.utils.set_random_seed(123)
-    model = network()
+    model = NETWORKS[options.architecture]()
     classifier = keras.Model(model.inputs, model.output["logits"])
     classifier.compile(
         "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
     classifier.fit(*data.train, batch_size=128, epochs=3, verbose=2, validation_data=data.validation)
+    model.name = options.output.stem
     with atomic_path(options.output) as temporary:
         model.save(temporary)
 

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 from test_cli import TINY, TINY_NETWORKS, refused, run
 
+from keras_vaegan import metrics
 from keras_vaegan.data import load
 from keras_vaegan.plots import HIDDEN, PADDING
 
@@ -156,11 +158,26 @@ def test_faces_of_64_pixels_are_a_recipe(tmp_path):
 
 
 def test_a_conditional_model_is_scored_by_its_classes(cvae_run):
-    arguments = ["--metrics", "labels,latent", "--features", "mnist_plain", "--no-cache"]
+    arguments = ["--metrics", "labels,latent,style", "--features", "mnist_plain", "--no-cache"]
     assert run("evaluate", cvae_run, *arguments) == 0
     scores = {one["name"]: one for one in json.loads((cvae_run / "evaluate.json").read_text())["scores"]}
     assert set(scores["label_agreement"]["details"]) == {str(k) for k in range(10)}
     assert {"spread_within_classes", "coverage_within_classes", "kl"} < set(scores)
+
+    # Every image as another class: what `transfer_style` makes of it, seen by the same classifier.
+    model = keras.saving.load_model(cvae_run / "model.keras")
+    images, labels = load("digits", 8).test
+    asked = (labels + np.random.default_rng(0).integers(1, 10, len(labels))) % 10
+    styled = np.zeros_like(images)
+    for k in range(10):
+        styled[asked == k] = model.transfer_style(images[asked == k], k, labels[asked == k])[:, 0]
+    seen = metrics.extractor("mnist_plain").extract(styled).probabilities.argmax(axis=1)
+    assert scores["style_agreement"]["value"] == pytest.approx(np.mean(seen == asked), abs=0.011)
+    slants = [metrics.slant(pictures) for pictures in (images, styled)]
+    for k in range(10):
+        of_class = stats.pearsonr(*(slant[asked == k] for slant in slants)).statistic
+        assert scores["style_slant_kept"]["details"][str(k)] == pytest.approx(of_class, abs=1e-3)
+    assert -1 <= scores["style_stroke_width_kept"]["value"] <= 1
 
 
 def test_a_model_that_completes_is_scored_by_what_is_hidden(completion_run):

@@ -22,7 +22,10 @@ from keras_vaegan.metrics import (
     modes_covered,
     peak_signal_to_noise_ratio,
     precision_recall_density_coverage,
+    slant,
+    stroke_width,
     structural_similarity,
+    style_kept,
 )
 
 
@@ -311,3 +314,77 @@ def test_classes_that_cannot_be_are_refused():
         modes_covered(np.zeros((4, 2), int))
     with pytest.raises(InputError, match="class 1 has 2"):
         diversity_within_classes(np.eye(12), [0] * 10 + [1] * 2, np.zeros((3, 12)), [0, 0, 1])
+
+
+# ---- strokes ----
+
+
+def bar(angle, width, size=28, length=16, scale=16):
+    """A straight stroke, leaning `angle` degrees to the right of upright, anti-aliased."""
+    y, x = (np.indices((size * scale, size * scale)) + 0.5) / scale - size / 2
+    angle = np.radians(angle)
+    across, along = x * np.cos(angle) + y * np.sin(angle), x * np.sin(angle) - y * np.cos(angle)
+    inside = (np.abs(across) <= width / 2) & (np.abs(along) <= length / 2)
+    return inside.reshape(size, scale, size, scale).mean(axis=(1, 3))[..., None]
+
+
+@pytest.mark.parametrize("angle", [-30, -10, 0, 20, 40])
+def test_slant_is_the_tangent_of_the_angle_of_a_stroke(angle):
+    assert slant(bar(angle, 2)[None])[0] == pytest.approx(np.tan(np.radians(angle)), abs=0.03)
+
+
+def test_slant_is_undone_by_the_shear_it_names():
+    digits = np.float64(load("digits").test[0][:50])
+    for image, lean in zip(digits, slant(digits), strict=True):
+        y = np.arange(28) - ndimage.center_of_mass(image[..., 0])[0]
+        upright = np.stack(
+            [ndimage.shift(row, lean * d, order=1) for row, d in zip(image[..., 0], y, strict=True)]
+        )
+        assert abs(slant(upright[None, ..., None])[0]) < 0.05
+
+
+@pytest.mark.parametrize("width", [2, 3, 5])
+@pytest.mark.parametrize("angle", [0, 25, 45])
+def test_stroke_width_is_that_of_a_drawn_stroke(width, angle):
+    of_a_bar = 2 * width * 16 / (2 * (width + 16))  # with its ends
+    assert stroke_width(bar(angle, width)[None])[0] == pytest.approx(of_a_bar, rel=0.08)
+
+
+def test_style_is_kept_by_the_same_strokes_and_not_by_others():
+    rng = np.random.default_rng(0)
+    strokes = [(rng.uniform(-30, 30), rng.uniform(2, 5)) for _ in range(40)]
+    images = np.stack([bar(*stroke, scale=4) for stroke in strokes])
+    longer = np.stack([bar(*stroke, scale=4, length=20) for stroke in strokes])
+    labels = np.arange(40) % 2
+    for values in style_kept(images, longer, labels).values():
+        assert set(values) == {0, 1} and min(values.values()) > 0.97
+    for values in style_kept(images, longer[rng.permutation(40)], labels).values():
+        assert max(values.values()) < 0.5
+
+
+def test_style_of_a_class_is_not_that_of_the_others():
+    # The classes differ in width, and within each the results have nothing of the sources.
+    widths = np.array([2.0, 2.4, 2.8, 4.0, 4.4, 4.8])
+    sources = np.stack([bar(0, width, scale=10) for width in widths])
+    results = np.stack([bar(0, width, scale=10) for width in widths[[1, 2, 0, 4, 5, 3]]])
+    of_all = stats.pearsonr(stroke_width(sources), stroke_width(results)).statistic
+    within = style_kept(sources, results, [0, 0, 0, 1, 1, 1])["stroke_width"]
+    assert of_all > 0.8 and max(within.values()) < 0
+
+
+def test_strokes_that_are_not_there_have_no_number():
+    black = np.zeros((3, 8, 8, 1))
+    assert np.isnan(slant(black)).all() and np.isnan(stroke_width(black)).all()
+    kept = style_kept(black, black, [0, 0, 0])
+    assert np.isnan(kept["slant"][0]) and np.isnan(kept["stroke_width"][0])
+
+
+@pytest.mark.parametrize("measure", [slant, stroke_width])
+def test_strokes_are_measured_in_grey_images(measure):
+    with pytest.raises(InputError, match=r"images must be \(N, H, W, 1\), grey"):
+        measure(np.zeros((2, 8, 8, 3)))
+
+
+def test_pairs_of_styles_must_be_as_many():
+    with pytest.raises(InputError, match="must be as many; received 2, 3 and 3"):
+        style_kept(np.ones((2, 8, 8, 1)), np.ones((3, 8, 8, 1)), [0, 0, 1])

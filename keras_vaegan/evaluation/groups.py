@@ -104,6 +104,35 @@ def _synthetic(of: Evaluation) -> Iterator[Score]:
     yield Score("accuracy_on_real", accuracies[0], reference=accuracies[1], better="higher")
 
 
+def _style(of: Evaluation) -> Iterator[Score]:
+    model = of.with_model()
+    classes = model.num_classes or 0
+    if classes < 2:
+        raise NotApplicable("the model is not conditioned on classes, of which there must be two")
+    if of.image_shape[-1] != 1:
+        raise NotApplicable("slant and stroke width are measured in grey images")
+    images, labels = of.real_of_model(of.num_images)
+    if labels is None:
+        raise NotApplicable("the data have no labels")
+    # Each image as one other class, drawn.
+    others = np.random.default_rng(of.seed).integers(1, classes, len(images))
+    asked = (labels + others) % classes
+    codes = model.encode(images, labels, batch_size=of.batch_size)
+    styled = model.decode(codes, asked, batch_size=of.batch_size)
+    for extractor in of.extractors:
+        probabilities = extractor.extract(styled, of.batch_size).probabilities
+        if probabilities is not None:
+            found = metrics.label_agreement(probabilities, asked)
+            details = _by_class(of, found["per_class"])
+            yield Score(
+                "style_agreement", found["agreement"], None, 1.0, None, "higher", extractor.name, details
+            )
+    for measure, values in metrics.style_kept(images, styled, asked).items():
+        details = {_class_name(of, k): value for k, value in values.items()}
+        mean = float(np.mean(list(values.values())))
+        yield Score(f"style_{measure}_kept", mean, None, 1.0, better="higher", details=details)
+
+
 def _modes(of: Evaluation) -> Iterator[Score]:
     if of.data.name != "stacked_mnist":
         raise NotApplicable("the data are not stacked_mnist")
@@ -170,6 +199,7 @@ GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
     "modes": _modes,
     "labels": _labels,
     "synthetic": _synthetic,
+    "style": _style,
     "sharpness": _sharpness,
     "reconstruction": _reconstruction,
     "latent": _latent,

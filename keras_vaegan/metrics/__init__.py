@@ -23,6 +23,7 @@ from keras_vaegan.metrics.reconstruction import (
 from keras_vaegan.metrics.sharpness import laplacian_variance
 from keras_vaegan.metrics.statistics import Statistics, chunked, gather, reference_statistics
 from keras_vaegan.metrics.streaming import FrechetDistance, KernelDistance
+from keras_vaegan.metrics.strokes import slant, stroke_width, style_kept
 from keras_vaegan.metrics.synthetic import accuracy_of_classifier_trained_on
 
 __all__ = [
@@ -51,5 +52,8 @@ __all__ = [
     "peak_signal_to_noise_ratio",
     "precision_recall_density_coverage",
     "reference_statistics",
+    "slant",
+    "stroke_width",
     "structural_similarity",
+    "style_kept",
 ]

@@ -246,8 +246,17 @@ RECIPES: dict[str, dict[str, Any]] = {
             "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
         "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": 1e-3, "beta_1": 0.5, **AVERAGED_WITH_STATISTICS},
-            "discriminator": {"class": "Adam", "learning_rate": 1e-3, "beta_1": 0.5},
+            "generator": {
+                "class": "Adam",
+                "learning_rate": cosine(1e-3, MNIST_STEPS),
+                "beta_1": 0.5,
+                **AVERAGED_WITH_STATISTICS,
+            },
+            "discriminator": {
+                "class": "Adam",
+                "learning_rate": cosine(2e-3, MNIST_STEPS),
+                "beta_1": 0.5,
+            },
         },
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
