@@ -57,6 +57,17 @@ def judged_real(logits: Tensor, target: float = 1.0, labels: Tensor | None = Non
     return class_cross_entropy(logits, ops.concatenate([target * labels, fake], axis=-1))
 
 
+def wrong_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """Low when D sees the class: -log P(y|real), the part of `judged_real` that is about the class alone.
+
+    Args:
+        logits: `(B, K + 1)`.
+        labels: one-hot `(B, K)`.
+    """
+    log_shares = ops.log_softmax(ops.cast(logits, "float32")[:, :-1], axis=-1)
+    return -ops.sum(ops.cast(labels, "float32") * log_shares, axis=-1)
+
+
 def judged_fake(logits: Tensor) -> Tensor:
     """Low when D takes the images for fakes: -log(1 - D), or the cross-entropy to the last class."""
     if logits.shape[-1] == 1:

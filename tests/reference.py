@@ -214,6 +214,7 @@ def game(
     pixel_weight=0.0,
     three_players=False,
     label_smoothing=0.0,
+    label_weight=1.0,
     r1=0.0,
     spectral=False,
     **_,
@@ -227,7 +228,11 @@ def game(
     truth = np.ones((len(x), 1)) if num_classes is None else one_hot(labels, num_classes)
 
     features = np.sum((real_features - recon_features) ** 2, axis=1) / 2
-    fooling = -np.sum(truth * (recon[:, :-1] + drawn[:, :-1]), axis=1)
+    fooling = 0.0
+    for shares in (recon, drawn):
+        real_at_all = np.log1p(-np.exp(shares[:, -1]))  # log P(real), the rest is log P(y|real)
+        of_class = np.sum(truth * shares[:, :-1], axis=1) - real_at_all
+        fooling = fooling - real_at_all - label_weight * of_class
     judging = -(1.0 - label_smoothing) * np.sum(truth * real[:, :-1], axis=1)
     judging = judging - label_smoothing * real[:, -1] - recon[:, -1] - drawn[:, -1]
     penalty = np.sum(gradient**2, axis=1) / 2

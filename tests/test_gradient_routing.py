@@ -35,6 +35,7 @@ GAMES |= {
     "classes": CLASSES | GAMES["two_players"] | {"r1": 1.5},
     "classes_prior": CLASSES | GAMES["two_players"] | {"prior": True, "free_bits": 4.0},
     "classes_three_players": CLASSES | GAMES["three_players"] | {"prior": True, "r1": 0.5},
+    "classes_label_weight": CLASSES | {"gamma": 0.5, "label_weight": 0.2},
     "classes_r1_spectral": CLASSES | {"gamma": 0.5, "r1": 2.0, "spectral": True, "label_smoothing": 0.1},
 }
 LABELS = registry.labels()

@@ -34,6 +34,7 @@ FORMULAS = {
         losses.judged_real(CLASSES, 0.9, ONE_HOT),
         -0.9 * np.log(OWN) - 0.1 * np.log(FAKE),
     ),
+    "wrong_class": (losses.wrong_class(CLASSES, ONE_HOT), -np.log(OWN / (1.0 - FAKE))),
     "judged_fake by class": (losses.judged_fake(CLASSES), -np.log(FAKE)),
     "class cross entropy": (
         losses.class_cross_entropy(CLASSES, SHARES[::-1].astype("float32")),

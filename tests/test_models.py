@@ -146,8 +146,8 @@ def test_every_argument_is_in_the_configuration():
     for cls in (*kvg.VAEGAN.__mro__, *kvg.CVAEGAN.__mro__):
         if cls.__module__.startswith("keras_vaegan.models.") and "__init__" in vars(cls):
             arguments |= set(inspect.signature(cls.__init__).parameters)
-    conditional_alone = {"prior", "masks"}
-    assert arguments - {"self", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT) | conditional_alone
+    conditional_alone = {"prior", "masks", "label_weight"}
+    assert arguments - {"self", "args", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT) | conditional_alone
 
 
 def test_the_condition_is_in_the_configuration():
@@ -156,6 +156,10 @@ def test_the_condition_is_in_the_configuration():
     assert again.masks == ("top", "blocks") and again.prior_network.count_params() > 0
     assert [v.path for v in again.trainable_variables] == [v.path for v in model.trainable_variables]
     assert registry.cvae(num_classes=3).get_config()["prior"] is None
+    game = registry.cvae_gan(label_weight=0.3)
+    assert type(game).from_config(game.get_config()).label_weight == 0.3
+    with pytest.raises(kvg.InputError, match="label_weight must be"):
+        registry.cvae_gan(label_weight=-1.0)
 
 
 def test_a_player_that_is_frozen_is_refused_at_compile():

@@ -108,7 +108,7 @@ class Adversarial(VAE):
         drawn = self.discriminator(x_prior, training=training)
 
         features = losses.feature_matching(recon["features"], real["features"])
-        fooling = sum(losses.judged_real(judged["logits"], labels=labels) for judged in (recon, drawn))
+        fooling = sum(self.fooling(judged["logits"], labels) for judged in (recon, drawn))
         real_cost = losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels)
         prior_cost = losses.judged_fake(drawn["logits"])
         logs = self.bound(x, q, prior, p, condition)
@@ -132,6 +132,10 @@ class Adversarial(VAE):
             "d_fake": 0.5 * (d_recon + d_prior),
         }
         return Losses(players, logs, self._active(real_cost, prior_cost) if training else {})
+
+    def fooling(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        """The generator's cost of D's verdict on its images: `(B, outputs)` logits -> `(B,)` nats."""
+        return losses.judged_real(logits, labels=labels)
 
     def _judge_real(self, x: Tensor, training: bool) -> tuple[dict[str, Tensor], Tensor]:
         """D's verdict on real images, and the R1 penalty `(B,)` (0 where it is off)."""
