@@ -83,7 +83,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "blurred digits of the classes asked for",
     },
     "cvae_mnist": {
-        "model": {"key": "cvae"},
+        "model": {"key": "cvae", "beta": 2.0},
         "networks": {
             "family": "dcgan",
             "latent_dim": 16,
@@ -91,7 +91,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "encoder": {"filters": [32, 64], "units": [256]},
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED_WITH_STATISTICS}},
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": 2e-3, **AVERAGED_WITH_STATISTICS}},
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE, with smaller networks",
         "expect": "blurred digits of the classes asked for",
@@ -236,7 +236,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of the classes asked for, as sharp as the scaled images are",
     },
     "cvae_gan_mnist": {
-        "model": {"key": "cvae_gan", "gamma": 0.1, "beta": 0.5},
+        "model": {"key": "cvae_gan", "gamma": 0.1, "beta": 0.5, "label_weight": 0.1},
         "networks": {
             "family": "dcgan",
             "latent_dim": 16,
