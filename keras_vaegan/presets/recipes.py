@@ -41,6 +41,16 @@ def cosine(rate: float, steps: int) -> dict[str, Any]:
 AVERAGED = {"use_ema": True, "ema_momentum": 0.995}
 AVERAGED_WITH_STATISTICS = {"use_ema": True, "ema_momentum": 0.99}
 
+MNIST_PLAYERS = {
+    "generator": {
+        "class": "Adam",
+        "learning_rate": cosine(1e-3, MNIST_STEPS),
+        "beta_1": 0.5,
+        **AVERAGED_WITH_STATISTICS,
+    },
+    "discriminator": {"class": "Adam", "learning_rate": cosine(2e-3, MNIST_STEPS), "beta_1": 0.5},
+}
+
 RECIPES: dict[str, dict[str, Any]] = {
     "vae_digits": {
         "model": {"key": "vae"},
@@ -166,19 +176,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
             "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
-        "optimizer": {
-            "generator": {
-                "class": "Adam",
-                "learning_rate": cosine(1e-3, MNIST_STEPS),
-                "beta_1": 0.5,
-                **AVERAGED_WITH_STATISTICS,
-            },
-            "discriminator": {
-                "class": "Adam",
-                "learning_rate": cosine(2e-3, MNIST_STEPS),
-                "beta_1": 0.5,
-            },
-        },
+        "optimizer": MNIST_PLAYERS,
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
         "expect": "digits of all ten classes, as sharp as the real images",
@@ -245,19 +243,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
             "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
-        "optimizer": {
-            "generator": {
-                "class": "Adam",
-                "learning_rate": cosine(1e-3, MNIST_STEPS),
-                "beta_1": 0.5,
-                **AVERAGED_WITH_STATISTICS,
-            },
-            "discriminator": {
-                "class": "Adam",
-                "learning_rate": cosine(2e-3, MNIST_STEPS),
-                "beta_1": 0.5,
-            },
-        },
+        "optimizer": MNIST_PLAYERS,
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
         "expect": "digits of the classes asked for, as sharp as the real images",
