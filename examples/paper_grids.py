@@ -5,7 +5,7 @@
     python examples/paper_grids.py --output grids/ --quick
 
 draws them with the trained presets; with models of your own (run folders, presets or .keras files); or with
-small models that it trains on the embedded digits, in about a minute.
+small models that it trains on the embedded digits, in a minute or two.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from keras_vaegan.files import atomic_path
 
 ROWS, COMPLETED = 10, 8
 GAP, SCALE = 12, 1.5
-QUICK_EPOCHS = 25
+QUICK_EPOCHS = 10
 
 
 def main():
