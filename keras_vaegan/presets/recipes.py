@@ -29,6 +29,7 @@ DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 8, "batch_size": 128}
 
 MNIST_STEPS = 8 * 430  # in the epochs above
+COMPLETION_STEPS = 12 * 430
 
 
 def cosine(rate: float, steps: int) -> dict[str, Any]:
@@ -138,15 +139,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "completion_cvae_mnist": {
         "model": {"key": "completion_cvae"},
         "networks": {
-            "family": "mlp",
-            "latent_dim": 50,
+            "family": "dcgan",
+            "latent_dim": 32,
             "condition": ["image"],
-            "encoder": {"units": [500, 500]},
-            "decoder": {"units": [500, 500]},
-            "prior": {"units": [500, 500]},
+            "encoder": {"filters": [32, 64, 96], "units": [256]},
+            "decoder": {"filters": [96, 64, 32], "units": [256], "full_size_filters": 16},
+            "prior": {"filters": [32, 64, 96], "units": [256]},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
-        "training": {"dataset": "mnist", "epochs": 30, "batch_size": 128},
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": cosine(2e-3, COMPLETION_STEPS), **AVERAGED}
+        },
+        "training": {"dataset": "mnist", "epochs": 12, "batch_size": 128},
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
         "expect": "the hidden part of a digit completed in several ways",
     },
