@@ -63,7 +63,8 @@ def nats(folder, seed, settings, split, where):
         evaluate += ["--likelihood-images", 10000, "--likelihood-samples", 100, "--batch-size", 500]
         command(*evaluate, *where)
     scores = {one["name"]: (one["value"], one["error"]) for one in read_json(path)["scores"]}
-    return {row: scores[f"completion_{mask.replace(':', '_')}"] for row, mask in ROWS.items()}
+    names = {row: f"completion_{mask.replace(':', '_')}" for row, mask in ROWS.items()}
+    return {row: scores[name] for row, name in names.items() if name in scores}
 
 
 def table(found, shipped, metadata, options):

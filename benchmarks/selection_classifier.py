@@ -2,10 +2,11 @@
 
     python benchmarks/selection_classifier.py runs/selection.keras
     python benchmarks/selection_classifier.py runs/selection_plain.keras --architecture mnist_plain
+    python benchmarks/selection_classifier.py runs/trained_alike.keras --architecture mnist_plain --alike
 
-A small network of its own, or an architecture of the shipped ones; seed and training differ from theirs,
-and the 5,000 validation images, on which recipes are compared, are not trained on. Used as
-`--features runs/selection.keras`.
+A small network of its own, or an architecture of the shipped ones; the seed differs from theirs, the training
+too unless it is to be alike, and the 5,000 validation images, on which recipes are compared, are not
+trained on. Used as `--features runs/selection.keras`.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import pathlib
 
 import keras
 from keras import layers
+from train_classifiers import fit
 
 from keras_vaegan.data import load
 from keras_vaegan.files import atomic_path
@@ -32,10 +34,12 @@ NETWORKS = {"small": small, **ARCHITECTURES}
 
 
 def main():
-    """Train it for three epochs and save it."""
+    """Train it and save it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--architecture", choices=NETWORKS, default="small")
+    alike = "change the images and go on for as many epochs as the shipped ones; else three epochs"
+    parser.add_argument("--alike", action="store_true", help=alike)
     parser.add_argument("--manual-dir")
     parser.add_argument("--data-dir")
     options = parser.parse_args()
@@ -43,11 +47,13 @@ def main():
     data = load("mnist", data_dir=options.data_dir, manual_dir=options.manual_dir)
     keras.utils.set_random_seed(123)
     model = NETWORKS[options.architecture]()
-    classifier = keras.Model(model.inputs, model.output["logits"])
-    classifier.compile(
-        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-    classifier.fit(*data.train, batch_size=128, epochs=3, verbose=2, validation_data=data.validation)
+    if options.alike:
+        fit(model, data, options.output.with_suffix(".backup"))
+    else:
+        classifier = keras.Model(model.inputs, model.output["logits"])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        classifier.compile("adam", loss, metrics=["accuracy"])
+        classifier.fit(*data.train, batch_size=128, epochs=3, verbose=2, validation_data=data.validation)
     model.name = options.output.stem
     with atomic_path(options.output) as temporary:
         model.save(temporary)

@@ -1,8 +1,10 @@
 """Put the weights of a run into the package, in half precision, as the preset of its recipe.
 
     python benchmarks/ship_preset.py runs/vae_gan_mnist_0 vae_gan_mnist
+    python benchmarks/ship_preset.py runs/colour cvae_gan_cifar10 --images "10,000 of its images, as JPEG"
 
-The run must be of the recipe as it stands now. Its scores (`keras-vaegan evaluate RUN`) go along.
+The run must be of the recipe as it stands now, but for where its images were read from; what they were is
+said with `--images`. Its scores (`keras-vaegan evaluate RUN`) go along.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from keras_vaegan.presets import RECIPES, load_folder
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "keras_vaegan" / "presets" / "weights"
 MOST_BYTES = 6_000_000
-KEPT = ("dataset", "image_shape", "num_classes", "class_names", "seed", "backend", "epochs_done")
+KEPT = ("image_shape", "num_classes", "class_names", "augment", "seed", "backend", "epochs_done")
 
 
 def main():
@@ -22,21 +24,32 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("name", choices=RECIPES)
+    parser.add_argument("--images", help="what the training images were, if not all of the recipe's data set")
     options = parser.parse_args()
 
     model, metadata = load_folder(options.run)
-    recipe = RECIPES[options.name]
-    assert json.loads(json.dumps(recipe)) == metadata["recipe"], "the run is of another recipe"
+    recipe = json.loads(json.dumps(RECIPES[options.name]))
+    dataset, trained = recipe["training"]["dataset"], metadata["recipe"]
+    if options.images:
+        trained["training"]["dataset"] = dataset
+    assert recipe == trained, "the run is of another recipe"
     scores = read_json(options.run / "evaluate.json")
     results = {
         one["name"] + (f" ({one['features']})" if one["features"] else ""): one["value"]
         for one in scores["scores"]
     }
     about = {name: metadata[name] for name in KEPT if metadata.get(name) is not None}
+    if options.images:
+        about["images"] = options.images
     about |= {
+        "dataset": dataset,
         "recipe": recipe,
         "licence": "Apache-2.0",
-        "measured": {"data": scores["data"], "samples": scores["samples"], "date": scores["date"]},
+        "measured": {
+            "data": scores["data"] | {"dataset": dataset},
+            "samples": scores["samples"],
+            "date": scores["date"],
+        },
         "results": results,
     }
     model.save_to_preset(WEIGHTS / options.name, about, half=True)

@@ -31,10 +31,26 @@ def main():
     options = parser.parse_args()
 
     keras.utils.set_random_seed(SEED)
-    (x, y), (x_val, y_val), (x_test, y_test) = load(
-        "mnist", data_dir=options.data_dir, manual_dir=options.manual_dir
-    )
+    data = load("mnist", data_dir=options.data_dir, manual_dir=options.manual_dir)
+    _, (x_val, y_val), (x_test, y_test) = data
     classifier = ARCHITECTURES[options.name]()
+    fit(classifier, data, options.output / f"{options.name}_backup")
+    classifier.set_weights([np.float32(np.float16(weights)) for weights in classifier.get_weights()])
+
+    def accuracy(images, labels):
+        return float(np.mean(classifier.predict(images, verbose=0)["logits"].argmax(-1) == labels))
+
+    scores = {"validation_accuracy": accuracy(x_val, y_val), "test_accuracy": accuracy(x_test, y_test)}
+    with atomic_path(options.output / f"{options.name}.npz") as temporary:
+        halves = {weights.path: np.float16(weights.numpy()) for weights in classifier.weights}
+        np.savez_compressed(temporary, **halves)
+    write_json(options.output / f"{options.name}.json", scores | {"epochs": EPOCHS, "seed": SEED})
+    print(json.dumps(scores))
+
+
+def fit(classifier, data, backup):
+    """Train on images that are changed at random; what an interrupted run had done is kept in `backup`."""
+    (x, y), validation, _ = data
     changed = keras.Sequential(
         [
             keras.Input(x.shape[1:]),
@@ -50,21 +66,10 @@ def main():
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    backup = keras.callbacks.BackupAndRestore(options.output / f"{options.name}_backup")
+    backup = keras.callbacks.BackupAndRestore(backup)
     model.fit(
-        x, y, batch_size=BATCH, epochs=EPOCHS, validation_data=(x_val, y_val), verbose=2, callbacks=[backup]
+        x, y, batch_size=BATCH, epochs=EPOCHS, validation_data=validation, verbose=2, callbacks=[backup]
     )
-    classifier.set_weights([np.float32(np.float16(weights)) for weights in classifier.get_weights()])
-
-    def accuracy(images, labels):
-        return float(np.mean(classifier.predict(images, verbose=0)["logits"].argmax(-1) == labels))
-
-    scores = {"validation_accuracy": accuracy(x_val, y_val), "test_accuracy": accuracy(x_test, y_test)}
-    with atomic_path(options.output / f"{options.name}.npz") as temporary:
-        halves = {weights.path: np.float16(weights.numpy()) for weights in classifier.weights}
-        np.savez_compressed(temporary, **halves)
-    write_json(options.output / f"{options.name}.json", scores | {"epochs": EPOCHS, "seed": SEED})
-    print(json.dumps(scores))
 
 
 if __name__ == "__main__":

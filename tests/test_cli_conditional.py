@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import stats
 from test_cli import TINY, TINY_NETWORKS, refused, run
 
-from keras_vaegan import metrics
+from keras_vaegan import evaluation, metrics
 from keras_vaegan.data import load
 from keras_vaegan.plots import HIDDEN, PADDING
 
@@ -126,8 +126,10 @@ def test_a_conditional_model_of_a_folder_knows_the_names_of_its_classes(pets, tm
     folder = tmp_path / "run"
     networks = [f"--set=networks.{part}.filters=[3]" for part in ("encoder", "decoder", "discriminator")]
     arguments = ["--dataset", pets, "--image-size", "8x6", "--latent-dim", 2, "--batch-size", 16, *networks]
-    assert run("train", "--model", "cvae_gan", *arguments, "--epochs", 1, "--output", folder) == 0
+    train = ["train", "--preset", "cvae_gan_cifar10", *arguments, "--epochs", 1, "--output", folder]
+    assert run(*train) == 0
     metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["augment"] == "flip"  # the recipe's
     assert metadata["class_names"] == ["cat", "dog"] and metadata["image_shape"] == [8, 6, 3]
     generate = ["generate", folder, "--num-images", 3, "--output", tmp_path / "g.npz", "--labels"]
     assert run(*generate, "dog,cat") == 0
@@ -191,6 +193,11 @@ def test_a_model_that_completes_is_scored_by_what_is_hidden(completion_run):
     expected = -model.log_likelihood(images, mask="left", num_samples=5, seed=0).mean()
     assert scores["completion_quadrants_2"] == pytest.approx(expected, rel=1e-4)
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    model.masks = ("left", "quadrants:3")  # of the three those that it was trained on
+    only = evaluation.score(
+        model, load("digits", 8), ["completion"], likelihood_images=5, likelihood_samples=2
+    )
+    assert [one["name"] for one in only["scores"]] == ["completion_quadrants_3"]
 
 
 BAD = {

@@ -74,8 +74,9 @@ def evaluate(
     Groups of scores: frechet, kernel, neighbours (precision, recall, density, coverage), diversity,
     sharpness, reconstruction, latent, likelihood; for models that are conditioned on classes, and for
     images with those that were asked for (an .npz file with `images` and `labels`), also labels and
-    synthetic; completion (negative log-likelihood of what is hidden) for models that complete images;
-    modes for stacked_mnist.
+    synthetic; completion (negative log-likelihood of what is hidden when 1, 2 or 3 quadrants are
+    given, of these the ones that the model was trained on if there are any) for models that complete
+    images; modes for stacked_mnist.
 
     The reference in the table is the floor, real training images against the real images, or the
     value of the real images.

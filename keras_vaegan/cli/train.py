@@ -156,7 +156,7 @@ def train(
         "seed": seed,
         "backend": keras.backend.backend(),
         "mixed_precision": mixed_precision,
-        "augment": augment,
+        "augment": augment or training.get("augment"),
         "checkpoint_every": checkpoint_every,
         "recipe": recipe,
     }

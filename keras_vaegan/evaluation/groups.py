@@ -179,12 +179,15 @@ def _likelihood(of: Evaluation) -> Iterator[Score]:
     yield Score("bits_per_dimension", float(bits), unit="bits", better="lower")
 
 
+QUADRANTS = ("quadrants:1", "quadrants:2", "quadrants:3")  # the rows of Sohn et al. 2015
+
+
 def _completion(of: Evaluation) -> Iterator[Score]:
     model = of.with_model()
     if not model.completes:
         raise NotApplicable("the model does not complete images")
     images, labels = of.real_of_model(of.likelihood_images)
-    for mask in ("quadrants:1", "quadrants:2", "quadrants:3"):
+    for mask in [mask for mask in QUADRANTS if mask in model.masks] or QUADRANTS:
         nats = -model.log_likelihood(images, labels, mask, of.likelihood_samples, of.seed, of.batch_size)
         error = float(nats.std(ddof=1) / np.sqrt(len(nats))) if len(nats) > 1 else None
         name = f"completion_{mask.replace(':', '_')}"

@@ -22,7 +22,7 @@ SCHEDULES = {
     for name in ("CosineDecay", "ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay")
 }
 NETWORKS = ("encoder", "decoder", "prior", "discriminator")
-TRAINING = ("dataset", "image_size", "epochs", "batch_size")
+TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size")
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
 WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "networks.latent_dim"}
 NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}

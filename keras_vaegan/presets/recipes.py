@@ -29,7 +29,8 @@ DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 8, "batch_size": 128}
 
 MNIST_STEPS = 8 * 430  # in the epochs above
-COMPLETION_STEPS = 12 * 430
+COMPLETION_STEPS = 16 * 430
+CIFAR_STEPS = 50 * 157  # of 10,000 images
 
 
 def cosine(rate: float, steps: int) -> dict[str, Any]:
@@ -149,7 +150,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimizer": {
             "generator": {"class": "Adam", "learning_rate": cosine(2e-3, COMPLETION_STEPS), **AVERAGED}
         },
-        "training": {"dataset": "mnist", "epochs": 12, "batch_size": 128},
+        "training": {"dataset": "mnist", "epochs": 16, "batch_size": 128},
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
         "expect": "the hidden part of a digit completed in several ways",
     },
@@ -250,6 +251,29 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
         "expect": "digits of the classes asked for, as sharp as the real images",
+    },
+    "cvae_gan_cifar10": {
+        "model": {"key": "cvae_gan", "gamma": 0.1, "beta": 0.5, "label_weight": 0.3},
+        "networks": {
+            "family": "dcgan",
+            "latent_dim": 64,
+            "condition": ["labels"],
+            "encoder": {"filters": [32, 64, 128], "units": [256]},
+            "decoder": {"filters": [192, 96, 48], "normalization": "batch"},
+            "discriminator": {"filters": [64, 128, 192], "spectral_normalization": True},
+        },
+        "optimizer": {
+            "generator": {
+                "class": "Adam",
+                "learning_rate": cosine(5e-4, CIFAR_STEPS),
+                "beta_1": 0.5,
+                **AVERAGED_WITH_STATISTICS,
+            },
+            "discriminator": {"class": "Adam", "learning_rate": cosine(1e-3, CIFAR_STEPS), "beta_1": 0.5},
+        },
+        "training": {"dataset": "cifar10", "augment": "flip", "epochs": 50, "batch_size": 64},
+        "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes; networks after DCGAN",
+        "expect": "colours and outlines of the classes asked for",
     },
     "paper_cvae_gan_mnist": {
         "model": {"key": "cvae_gan"},
