@@ -110,12 +110,17 @@ class Evaluation:
         return images, self.with_model().reconstruct(images, labels, batch_size=self.batch_size)
 
     def real_of_model(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The first real images, and their classes where the model is conditioned on them."""
+        """Real images, drawn without repeats, and their classes where the model is conditioned on them.
+
+        The first ones would not do: folders are read class by class, and the first half of MNIST's test
+        images is the easier one.
+        """
         model = self.with_model()
         if model.num_classes is not None and self.real_labels is None:
             raise NotApplicable("the data have no labels")
-        labels = None if self.real_labels is None else self.real_labels[:count]
-        return self.real[:count], model.labels_of(labels)
+        rows = np.sort(np.random.default_rng(self.seed).permutation(len(self.real))[:count])
+        labels = None if self.real_labels is None else self.real_labels[rows]
+        return self.real[rows], model.labels_of(labels)
 
     def with_model(self) -> LatentVariableModel:
         """The model, or the reason why there is none."""
