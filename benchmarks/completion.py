@@ -33,17 +33,20 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--num-images", type=int, default=10_000, help="test images, drawn from all")
     add_data_options(parser)
     options = parser.parse_args()
 
-    where = data_arguments(options)
+    def scores(folder, seed, settings=()):
+        return nats(folder, seed, settings, options.split, options.num_images, data_arguments(options))
+
     found = {}
     for row, mask in ROWS.items():
         for seed in options.seeds if row == SEVERAL else options.seeds[:1]:
             settings = [f"--set=masks={json.dumps([mask])}"]
             folder = options.output / f"{mask.replace(':', '_')}_{seed}"
-            found[row, seed] = nats(folder, seed, settings, options.split, where)[row]
-    shipped = nats(options.output / "all_masks", options.seeds[0], [], options.split, where)
+            found[row, seed] = scores(folder, seed, settings)[row]
+    shipped = scores(options.output / "all_masks", options.seeds[0])
     metadata = read_json(options.output / "all_masks" / "metadata.json")
     text = "\n".join(table(found, shipped, metadata, options)) + "\n"
     if options.split == "test":
@@ -52,15 +55,15 @@ def main():
     print(text)
 
 
-def nats(folder, seed, settings, split, where):
+def nats(folder, seed, settings, split, num_images, where):
     """Train a run and score it: `{quadrants given: (nats, standard error)}`."""
     if not (folder / "samples.png").is_file():
         train = ["train", "--preset", PRESET, *settings, "--seed", seed, "--overwrite"]
         command(*train, "--output", folder, *where)
-    path = folder / f"completion_{split}.json"
+    path = folder / ("evaluate.json" if split == "test" else f"{split}.json")
     if not path.is_file():
-        evaluate = ["evaluate", folder, "--metrics", "completion", "--split", split, "--output", path]
-        evaluate += ["--likelihood-images", 10000, "--likelihood-samples", 100, "--batch-size", 500]
+        evaluate = ["evaluate", folder, "--metrics", "sharpness,diversity,completion", "--split", split]
+        evaluate += ["--likelihood-images", num_images, "--likelihood-samples", 100, "--output", path]
         command(*evaluate, *where)
     scores = {one["name"]: (one["value"], one["error"]) for one in read_json(path)["scores"]}
     names = {row: f"completion_{mask.replace(':', '_')}" for row, mask in ROWS.items()}
@@ -74,11 +77,13 @@ def table(found, shipped, metadata, options):
         "# Image completion on MNIST",
         "",
         f"Negative conditional log-likelihood in nats (grey targets under Bernoulli cross-entropy, hidden "
-        f"pixels alone), all {options.split} images, 100 importance samples; on {metadata['backend']}, 2 "
+        f"pixels alone), {options.num_images:,} {options.split} images, 100 importance samples; standard "
+        f"error in brackets; on {metadata['backend']}, 2 "
         f"cores, {datetime.date.today()}. {training['epochs']} epochs, batch {training['batch_size']}, no "
         f"early stopping. {metadata['seconds']:.0f} s for the shipped model.",
         "",
-        "    python benchmarks/completion.py --output runs/completion --seeds 0 1 2",
+        f"    python benchmarks/completion.py --output runs/completion --num-images {options.num_images} "
+        f"--seeds {' '.join(map(str, options.seeds))}",
         "",
         f"Recipe `{PRESET}`: {json.dumps(metadata['recipe']['networks'])}",
         "",
@@ -86,16 +91,21 @@ def table(found, shipped, metadata, options):
         "|---|---|---|---|",
     )
     for seed in options.seeds:
-        cells = [f"{found[row, seed][0]:.2f}" if (row, seed) in found else "" for row in ROWS]
+        cells = [shown(found[row, seed]) if (row, seed) in found else "" for row in ROWS]
         yield f"| one model for each row, seed {seed} | {' | '.join(cells)} |"
     values = [found[SEVERAL, seed][0] for seed in options.seeds]
     if len(values) > 1:
         yield f"| mean ± sd over seeds | | {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} | |"
-    cells = [f"{shipped[row][0]:.2f}" for row in ROWS]
+    cells = [shown(shipped[row]) for row in ROWS]
     yield f"| the shipped model, trained on all masks | {' | '.join(cells)} |"
     yield f"| asked for, at most | {' | '.join(f'{GOALS[row]:.1f}' for row in ROWS)} |"
     for name, values in PUBLISHED.items():
         yield f"| {name} | {' | '.join(map(str, values))} |"
+
+
+def shown(score):
+    """Value and standard error."""
+    return f"{score[0]:.2f} ({score[1]:.2f})"
 
 
 if __name__ == "__main__":
