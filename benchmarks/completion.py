@@ -33,20 +33,19 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--num-images", type=int, default=10_000, help="test images, drawn from all")
+    parser.add_argument(
+        "--num-images", type=int, default=10_000, help="images that are scored, drawn from all"
+    )
     add_data_options(parser)
     options = parser.parse_args()
-
-    def scores(folder, seed, settings=()):
-        return nats(folder, seed, settings, options.split, options.num_images, data_arguments(options))
 
     found = {}
     for row, mask in ROWS.items():
         for seed in options.seeds if row == SEVERAL else options.seeds[:1]:
             settings = [f"--set=masks={json.dumps([mask])}"]
             folder = options.output / f"{mask.replace(':', '_')}_{seed}"
-            found[row, seed] = scores(folder, seed, settings)[row]
-    shipped = scores(options.output / "all_masks", options.seeds[0])
+            found[row, seed] = nats(folder, seed, settings, options)[row]
+    shipped = nats(options.output / "all_masks", options.seeds[0], [], options)
     metadata = read_json(options.output / "all_masks" / "metadata.json")
     text = "\n".join(table(found, shipped, metadata, options)) + "\n"
     if options.split == "test":
@@ -55,15 +54,16 @@ def main():
     print(text)
 
 
-def nats(folder, seed, settings, split, num_images, where):
+def nats(folder, seed, settings, options):
     """Train a run and score it: `{quadrants given: (nats, standard error)}`."""
+    split, where = options.split, data_arguments(options)
     if not (folder / "samples.png").is_file():
         train = ["train", "--preset", PRESET, *settings, "--seed", seed, "--overwrite"]
         command(*train, "--output", folder, *where)
     path = folder / ("evaluate.json" if split == "test" else f"{split}.json")
     if not path.is_file():
         evaluate = ["evaluate", folder, "--metrics", "sharpness,diversity,completion", "--split", split]
-        evaluate += ["--likelihood-images", num_images, "--likelihood-samples", 100, "--output", path]
+        evaluate += ["--likelihood-images", options.num_images, "--likelihood-samples", 100, "--output", path]
         command(*evaluate, *where)
     scores = {one["name"]: (one["value"], one["error"]) for one in read_json(path)["scores"]}
     names = {row: f"completion_{mask.replace(':', '_')}" for row, mask in ROWS.items()}

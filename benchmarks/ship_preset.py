@@ -1,7 +1,7 @@
 """Put the weights of a run into the package, in half precision, as the preset of its recipe.
 
     python benchmarks/ship_preset.py runs/vae_gan_mnist_0 vae_gan_mnist
-    python benchmarks/ship_preset.py runs/colour cvae_gan_cifar10 --images "10,000 of its images, as JPEG"
+    python benchmarks/ship_preset.py runs/colour cvae_gan_cifar10 --images "9,000 of its images, as JPEG"
 
 The run must be of the recipe as it stands now, but for where its images were read from; what they were is
 said with `--images`. Its scores (`keras-vaegan evaluate RUN`) go along.

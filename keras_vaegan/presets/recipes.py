@@ -6,6 +6,7 @@ stands, else N(0, I)), `optimizer` (by player), `training` (data set,
 epochs, batch), and in words its `source` and what to `expect`.
 """
 
+import math
 from typing import Any
 
 # Model keys, as the command line and the presets' names have them.
@@ -27,15 +28,20 @@ DATA_SETS: dict[str, tuple[tuple[int, int, int], int | None]] = {
 
 DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 8, "batch_size": 128}
+LONGER_TRAINING = {**MNIST_TRAINING, "epochs": 12}
+COMPLETION_TRAINING = {**MNIST_TRAINING, "epochs": 16}
+CIFAR_TRAINING = {"dataset": "cifar10", "augment": "flip", "epochs": 70, "batch_size": 64}
 
-LONGER_TRAINING = {"dataset": "mnist", "epochs": 12, "batch_size": 128}
-
-STEPS = 430  # in an epoch of MNIST
-CIFAR_STEPS = 70 * 141  # of 9,000 images, what is left of 10,000 when some are held out
+# What was trained on, with the images held out left out: of cifar10 10,000 were at hand.
+TRAINING_IMAGES = {"mnist": 55_000, "cifar10": 9_000}
 
 
-def cosine(rate: float, steps: int) -> dict[str, Any]:
-    """A learning rate that falls to a fiftieth along half a cosine (Loshchilov and Hutter 2017)."""
+def cosine(rate: float, training: dict[str, Any]) -> dict[str, Any]:
+    """A learning rate that falls to a fiftieth along half a cosine (Loshchilov and Hutter 2017).
+
+    Its end is that of the training; Keras wants it in steps.
+    """
+    steps = training["epochs"] * math.ceil(TRAINING_IMAGES[training["dataset"]] / training["batch_size"])
     return {"class": "CosineDecay", "initial_learning_rate": rate, "decay_steps": steps, "alpha": 0.02}
 
 
@@ -45,16 +51,16 @@ AVERAGED = {"use_ema": True, "ema_momentum": 0.995}
 AVERAGED_WITH_STATISTICS = {"use_ema": True, "ema_momentum": 0.99}
 
 
-def players(generator: float, discriminator: float, steps: int) -> dict[str, Any]:
-    """Adam for both players of a hybrid, with rates that fall along so many steps."""
+def players(generator: float, discriminator: float, training: dict[str, Any]) -> dict[str, Any]:
+    """Adam for both players of a hybrid, with rates that fall along the training."""
     return {
         "generator": {
             "class": "Adam",
-            "learning_rate": cosine(generator, steps),
+            "learning_rate": cosine(generator, training),
             "beta_1": 0.5,
             **AVERAGED_WITH_STATISTICS,
         },
-        "discriminator": {"class": "Adam", "learning_rate": cosine(discriminator, steps), "beta_1": 0.5},
+        "discriminator": {"class": "Adam", "learning_rate": cosine(discriminator, training), "beta_1": 0.5},
     }
 
 
@@ -152,8 +158,10 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [96, 64, 32], "units": [256], "full_size_filters": 16},
             "prior": {"filters": [32, 64, 96], "units": [256]},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": cosine(2e-3, 16 * STEPS), **AVERAGED}},
-        "training": {"dataset": "mnist", "epochs": 16, "batch_size": 128},
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": cosine(2e-3, COMPLETION_TRAINING), **AVERAGED}
+        },
+        "training": COMPLETION_TRAINING,
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
         "expect": "the hidden part of a digit completed in several ways",
     },
@@ -183,7 +191,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
             "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
-        "optimizer": players(1e-3, 2e-3, 8 * STEPS),
+        "optimizer": players(1e-3, 2e-3, MNIST_TRAINING),
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
         "expect": "digits of all ten classes, as sharp as the real images",
@@ -250,7 +258,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
             "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
-        "optimizer": players(1e-3, 2e-3, 12 * STEPS),
+        "optimizer": players(1e-3, 2e-3, LONGER_TRAINING),
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
         "expect": "digits of the classes asked for, as sharp as the real images",
@@ -265,8 +273,8 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [192, 96, 48], "normalization": "batch"},
             "discriminator": {"filters": [48, 96, 192], "normalization": "batch"},
         },
-        "optimizer": players(4e-4, 4e-4, CIFAR_STEPS),
-        "training": {"dataset": "cifar10", "augment": "flip", "epochs": 70, "batch_size": 64},
+        "optimizer": players(4e-4, 4e-4, CIFAR_TRAINING),
+        "training": CIFAR_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes; networks after DCGAN",
         "expect": "colours and outlines of the classes asked for",
     },
