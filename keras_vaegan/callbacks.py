@@ -43,7 +43,7 @@ class SampleGrids(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         images = self.model.generate(self.num_images, seed=self.seed)
-        columns = plots.class_columns(self.model.num_classes)
+        columns = plots.class_columns(self.model.num_classes, self.num_images)
         plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png", columns)
 
 

@@ -45,9 +45,15 @@ def grid(images: ArrayLike, columns: int | None = None) -> np.ndarray:
     return sheet.astype("float32")
 
 
-def class_columns(num_classes: int | None) -> int | None:
-    """Columns of a grid whose images are of all classes in turn: one each, where that is not too wide."""
-    return num_classes if num_classes is not None and 1 < num_classes <= MOST_COLUMNS else None
+def class_columns(num_classes: int | None, num_images: int = 0) -> int | None:
+    """Columns of a grid whose images are of all classes in turn, so that a column is of one class.
+
+    One for each class, or as many times that as make the grid of `num_images` about square; None where
+    that is too wide.
+    """
+    if num_classes is None or not 1 < num_classes <= MOST_COLUMNS:
+        return None
+    return num_classes * max(1, round(math.sqrt(num_images) / num_classes))
 
 
 def as_picture(image: ArrayLike) -> "PIL.Image.Image":

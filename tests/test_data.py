@@ -453,6 +453,8 @@ def test_tfds_splits_and_sizes(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     from keras_vaegan.data import tfds as module
 
+    raced = []
+
     class Shapes(tfds.core.GeneratorBasedBuilder):
         """Images of two sizes, with a train split only."""
 
@@ -466,6 +468,9 @@ def test_tfds_splits_and_sizes(tmp_path):
             return {"train": self._generate_examples()}
 
         def _generate_examples(self):
+            if not raced:  # another process prepares the same set, and is done first
+                raced.append(True)
+                tfds.builder("shapes", data_dir=tmp_path).download_and_prepare()
             for i in range(40):
                 level, shape = i % 2, (6, 9, 3) if i % 3 else (12, 4, 3)
                 yield i, {"image": np.full(shape, 100 * level, np.uint8), "label": level}

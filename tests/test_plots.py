@@ -17,6 +17,11 @@ def test_a_grid_has_each_image_in_its_place():
     assert np.all(sheet[12:15, 8:12] == 1.0)
 
 
+def test_a_column_is_of_one_class_and_the_grid_about_square():
+    assert [plots.class_columns(classes, 64) for classes in (2, 3, 10)] == [8, 9, 10]
+    assert [plots.class_columns(classes) for classes in (None, 1, 2, 10, 1000)] == [None, None, 2, 10, None]
+
+
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "RGB"), (3, "RGB"), (4, "RGBA")])
 def test_channels_become_colours(tmp_path, channels, mode):
     image = np.random.default_rng(0).random((60, 70, channels))

@@ -44,7 +44,7 @@ def generate(source, num_images, labels, seed, output, batch_size):
     columns = None
     if shown is not None:
         arrays["labels"] = shown
-        columns = plots.class_columns(model.num_classes if chosen is None else len(chosen))
+        columns = plots.class_columns(model.num_classes if chosen is None else len(chosen), num_images)
     _write(output, arrays, lambda path: plots.save_grid(arrays["images"], path, columns))
 
 

@@ -64,10 +64,18 @@ def _prepare(
     import requests
 
     config = tfds.download.DownloadConfig(manual_dir=_expand(manual_dir))
-    try:
+
+    def prepared() -> Any:
         builder = tfds.builder(name, data_dir=_expand(data_dir))
         with _few_retries():
             builder.download_and_prepare(download_config=config)
+        return builder
+
+    try:
+        try:
+            return prepared()
+        except FileExistsError:  # another process has just finished the same: what it wrote is there now
+            return prepared()
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout, urllib.error.URLError) as error:
         raise InputError(
             f"source {name!r} has to be downloaded and the network could not be reached "
@@ -80,7 +88,6 @@ def _prepare(
             f"source {name!r} could not be prepared by TFDS ({type(error).__name__}: {reason}). Files that "
             "it cannot download itself go into manual_dir (--manual-dir)."
         ) from error
-    return builder
 
 
 def _expand(folder: Any) -> Any:
