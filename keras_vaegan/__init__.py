@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         report,
     )
     from keras_vaegan.errors import InputError
-    from keras_vaegan.models import CVAE, CVAEGAN, VAE, VAEGAN
+    from keras_vaegan.models import CVAE, CVAEGAN, VAE, VAEGAN, SemiSupervisedVAE
 
 # Public name -> module that has it; None for the modules themselves.
 _PUBLIC: dict[str, str | None] = {
@@ -35,6 +35,7 @@ _PUBLIC: dict[str, str | None] = {
     "VAE": "models",
     "VAEGAN": "models",
     "InputError": "errors",
+    "SemiSupervisedVAE": "models",
     "callbacks": None,
     "data": None,
     "diagnosis": None,
@@ -54,6 +55,7 @@ __all__ = [
     "VAE",
     "VAEGAN",
     "InputError",
+    "SemiSupervisedVAE",
     "__version__",
     "callbacks",
     "data",

@@ -87,7 +87,10 @@ class DiagonalNormal(Distribution):
 
     def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A reparametrised draw (Kingma and Welling 2014, section 2.4), `(B, ...)`."""
-        noise = keras.random.normal(ops.shape(self.mean), dtype="float32", seed=seed)
+        return self.place(keras.random.normal(ops.shape(self.mean), dtype="float32", seed=seed))
+
+    def place(self, noise: Tensor) -> Tensor:
+        """Where standard normal noise `(B, ...)` comes to lie: a draw."""
         return self.mean + ops.exp(0.5 * self.log_variance) * noise
 
     def entropy(self) -> Tensor:

@@ -101,3 +101,14 @@ def feature_matching(features: Tensor, target: Tensor) -> Tensor:
 def gradient_penalty(gradient: Tensor) -> Tensor:
     """Half the squared norm of dD/dx `(B, ...)` -> `(B,)`: the R1 penalty (Mescheder et al. 2018, eq. 9)."""
     return 0.5 * sum_event(ops.square(ops.cast(gradient, "float32")))
+
+
+def of_length(direction: Tensor, length: float) -> Tensor:
+    """The same directions `(B, ...)`, each of Euclidean norm `length`; zero stays zero."""
+    shape = (-1,) + (1,) * (len(direction.shape) - 1)
+    # Scaled first: the square of a tiny gradient is nothing in float32.
+    direction = direction / (
+        ops.max(ops.abs(direction), axis=tuple(range(1, len(shape))), keepdims=True) + 1e-30
+    )
+    norm = ops.sqrt(sum_event(ops.square(direction)))
+    return length * direction / (ops.reshape(norm, shape) + 1e-12)

@@ -164,6 +164,8 @@ def losses(weights, x, noise, labels=None, **arguments):
         arguments: those of the model, with a single mask, and `spectral` for the discriminator,
             `num_classes` and `given` for the condition.
     """
+    if any(path.startswith("trunk") for path in weights):
+        return semi_supervised(weights, joined(np.float64(x)), np.float64(noise)[0], labels, **arguments)
     parts, hidden = condition(np.float64(x), labels, **arguments)
     x = joined(np.float64(x))
     noise = np.float64(noise)
@@ -198,6 +200,65 @@ def bound(x, x_tilde, kl, hidden, free_bits=0.0, **likelihood):
     total = kl.sum(axis=1)
     logs = {"loss": total + pixels, "kl": total, "reconstruction": pixels}
     return logs, np.where(above, kl, free_bits).sum(axis=1) if free_bits else total, pixels
+
+
+def features_of(weights, x, activation="tanh"):
+    """Features of the trunk, `(B, F)`."""
+    for kernel_and_bias in hidden_layers(weights, "trunk"):
+        x = ACTIVATIONS[activation](affine(x, kernel_and_bias))
+    return x
+
+
+def class_logits(weights, x, activation="tanh"):
+    """Logits of q(y|x), `(B, K)`."""
+    h = features_of(weights, x)
+    for kernel_and_bias in hidden_layers(weights, "classifier"):
+        h = ACTIVATIONS[activation](affine(h, kernel_and_bias))
+    return affine(h, layer(weights, "classifier_logits"))
+
+
+def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, **likelihood):
+    """M2, one image and one class at a time; NaN where a log is not of that image."""
+    shares = special.softmax(class_logits(weights, x), axis=1)
+    count, num_classes = shares.shape
+    everything = np.ones((1, x.shape[1]))
+    rows = []
+    for i, label in enumerate(labels):
+        parts = {"kl": [], "reconstruction": []}
+        for k in range(num_classes):
+            y = [one_hot([k], num_classes)]
+            q = normal(weights, "encoder", joined(features_of(weights, x[i : i + 1]), *y), "tanh")
+            p = prior(weights, y, q[0].shape)
+            x_tilde = decode(weights, q[0] + np.exp(q[1] / 2) * noise[i], y)
+            logs, _, _ = bound(x[i : i + 1], x_tilde, normal_kl(*q, *p), everything, **likelihood)
+            for name, values in parts.items():
+                values.append(logs[name][0])
+        kl, pixels = np.array(parts["kl"]), np.array(parts["reconstruction"])
+        each = kl + pixels + np.log(num_classes)
+        known, entropy = label >= 0, -np.sum(shares[i] * np.log(shares[i]))
+        weight = np.eye(num_classes)[label] if known else shares[i]
+        unlabelled = shares[i] @ each - entropy
+        rows.append(
+            {
+                "loss": each[label] if known else unlabelled,
+                "kl": weight @ kl,
+                "reconstruction": weight @ pixels,
+                "unlabelled": unlabelled,
+                "labelled": each[label] if known else np.nan,
+                "error": float(shares[i].argmax() != label) if known else np.nan,
+                "classification": -np.log(shares[i][label]) if known else np.nan,
+                "generator": weight @ (beta * kl + pixels)
+                + np.log(num_classes)
+                - (0.0 if known else entropy),
+            }
+        )
+    result = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    known = np.asarray(labels) >= 0
+    mean_of_known = result["classification"][known].mean() if known.any() else 0.0
+    result["generator"] = result["generator"] + alpha * mean_of_known * np.where(
+        known, count / max(known.sum(), 1), 0.0
+    )
+    return result
 
 
 def game(
@@ -254,10 +315,13 @@ def game(
 # ---- gradients ----
 
 
+OF_GENERATOR = ("trunk", "encoder", "classifier", "prior", "decoder")
+
+
 def owned(weights, player, three_players=False, **_):
     """The paths of the variables that a player owns."""
     networks = {
-        "generator": ("decoder",) if three_players else ("encoder", "prior", "decoder"),
+        "generator": ("decoder",) if three_players else OF_GENERATOR,
         "encoder": ("encoder", "prior"),
         "discriminator": ("discriminator",),
     }[player]
@@ -291,4 +355,4 @@ def descend(weights, players, rate, x, noise, **arguments):
     for player_gradient in gradients:
         for path, value in player_gradient.items():
             weights[path] = weights[path] - rate * value
-    return {name: float(value.mean()) for name, value in before.items()}
+    return {name: float(np.nanmean(value)) for name, value in before.items()}

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 import keras_vaegan as kvg
-from keras_vaegan.networks import dcgan, mlp
+from keras_vaegan.networks import dcgan, heads, mlp
 
 IMAGE_SHAPE = (2, 3, 1)
 LATENT_DIM = 2
@@ -73,6 +73,19 @@ def cvae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, spec
     return kvg.CVAEGAN(*networks, prior=network, **arguments)
 
 
+def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, dropout=0.0, prior=False, **arguments):
+    """A fully connected semi-supervised VAE."""
+    trunk = mlp.trunk(image_shape, units=(5,), activation="tanh", dropout=dropout)
+    return kvg.SemiSupervisedVAE(
+        trunk,
+        heads.encoder_head(5, LATENT_DIM, num_classes, units=(4,), activation="tanh"),
+        heads.classifier(5, num_classes, units=(3,), activation="tanh", dropout=dropout),
+        mlp.decoder(image_shape, LATENT_DIM, units=(5,), activation="tanh", num_classes=num_classes),
+        prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
+        **arguments,
+    )
+
+
 # Name -> builder and its arguments, without the image shape.
 ARGUMENTS = {
     "vae": (vae, {}),
@@ -84,6 +97,8 @@ ARGUMENTS = {
     "cvae": (cvae, {"num_classes": NUM_CLASSES}),
     "cvae_completion": (cvae, {"given": True, "prior": True, "masks": ("quadrants:3",)}),
     "cvae_both": (cvae, {"num_classes": NUM_CLASSES, "given": True, "prior": True}),
+    "ssl_vae": (ssl_vae, {"alpha": 0.5, "beta": 0.7, "prior": True}),
+    "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5, "dropout": 0.2}),
     "cvae_gan": (cvae_gan, {"num_classes": NUM_CLASSES, "gamma": 0.7, "pixel_weight": 0.2}),
     "cvae_gan_three_players": (
         cvae_gan,
@@ -104,11 +119,11 @@ ADVERSARIAL = [name for name in MODELS if "gan" in name]
 CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 
 # The models that `reference.losses` transcribes, with its arguments: those of fully connected
-# networks that draw nothing but the codes, and so no masks.
+# networks that draw nothing but the codes, and so no masks and no directions.
 TRANSCRIBED = {
     name: kwargs
     for name, (_, kwargs) in ARGUMENTS.items()
-    if name not in ("vae_gan_convolutional", "cvae_both")
+    if name not in ("vae_gan_convolutional", "cvae_both", "ssl_vae_consistent")
 }
 
 
@@ -122,10 +137,16 @@ def labels(count=BATCH):
     return (2 * np.arange(count) + 1) % NUM_CLASSES
 
 
+def targets(name, count=BATCH):
+    """The labels that a model is fitted to: of the first images alone, where the others may be hidden."""
+    return np.where(np.arange(count) < NUM_CLASSES, labels(count), -1) if "ssl" in name else labels(count)
+
+
 def data(model, count=BATCH, seed=0):
     """What a model is fitted to: images alone, or with labels, as a tuple."""
     x = images(count, model.image_shape, seed)
-    return (x,) if model.num_classes is None else (x, labels(count))
+    kind = "ssl" if isinstance(model, kvg.SemiSupervisedVAE) else ""
+    return (x,) if model.num_classes is None else (x, targets(kind, count))
 
 
 def condition(model, count=BATCH):

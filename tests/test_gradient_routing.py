@@ -97,6 +97,8 @@ BOUNDS = {
     "given": {"given": True, "masks": ("left",)},
     "given_prior": {"given": True, "prior": True, "masks": ("quadrants:3",), "likelihood": "gaussian"},
     "nothing_given": {"given": True, "prior": True, "masks": ("none",)},
+    "ssl": {"alpha": 0.8, "beta": 0.6},
+    "ssl_prior": {"alpha": 2.0, "prior": True, "likelihood": "gaussian", "noise_scale": 0.4},
     "both": CLASSES | {"given": True, "prior": True, "masks": ("quadrants:1",), "beta": 2.0},
 }
 
@@ -105,11 +107,11 @@ BOUNDS = {
 def test_a_vae_descends_its_bound(name, inject_noise):
     noise, arguments = registry.noise(), BOUNDS[name]
     inject_noise(noise[0])
-    make = registry.vae if name.startswith("vae") else registry.cvae
-    model = registry.set_weights(make(**arguments))
+    makers = {"vae": registry.vae, "ssl": registry.ssl_vae}
+    model = registry.set_weights(makers.get(name[:3], registry.cvae)(**arguments))
     weights = reference.weights_of(model)
     applied = updates(model, {"generator": 1.0})
-    batch = registry.images(), noise, LABELS
+    batch = registry.images(), noise, registry.targets(name)
     expected = reference.gradient(weights, "generator", *batch, **arguments)
     assert set(expected) == set(applied)
     assert_same_direction_and_length(applied, expected)

@@ -14,7 +14,7 @@ from keras_vaegan.cli.doctor import doctor
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.presets import presets
 from keras_vaegan.cli.report import report
-from keras_vaegan.cli.sample import complete, generate, interpolate, reconstruct, transfer_style
+from keras_vaegan.cli.sample import classify, complete, generate, interpolate, reconstruct, transfer_style
 from keras_vaegan.cli.train import models, train
 from keras_vaegan.errors import InputError, unknown_name
 
@@ -45,6 +45,7 @@ for command in (
     interpolate,
     complete,
     transfer_style,
+    classify,
     evaluate,
     report,
     doctor,

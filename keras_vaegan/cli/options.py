@@ -133,7 +133,9 @@ def load_keras() -> None:
         stack.callback(os.dup2, error_stream, 2)
         os.dup2(held.fileno(), 2)
         try:
-            importlib.import_module("keras")
+            keras = importlib.import_module("keras")
+            if keras.backend.backend() == "tensorflow":  # a warning for each network that predicts
+                importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
         except ValueError as error:
             raise InputError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}: {error}") from error
         except BaseException:

@@ -1,5 +1,7 @@
-"""What a trained model makes: `generate`, `reconstruct`, `interpolate`, `complete`, `transfer-style`."""
+"""What a trained model makes of codes and images: `generate`, `complete`, `classify` and their like."""
 
+import csv
+import io
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -66,7 +68,7 @@ def reconstruct(source, num_images, seed, output, batch_size, **where):
     from keras_vaegan import plots
 
     model, metadata = _load(source)
-    images, labels = _images(model, metadata, num_images, seed, **where)
+    images, labels, _ = _images(model, metadata, num_images, seed, **where)
     arrays = {"images": images, "reconstructions": model.reconstruct(images, labels, batch_size=batch_size)}
     _write(output, arrays, lambda path: plots.save_reconstructions(images, arrays["reconstructions"], path))
 
@@ -89,7 +91,7 @@ def interpolate(source, num_pairs, steps, path, seed, output, **where):
     from keras_vaegan import plots
 
     model, metadata = _load(source)
-    ends, labels = _images(model, metadata, 2 * num_pairs, seed, **where)
+    ends, labels, _ = _images(model, metadata, 2 * num_pairs, seed, **where)
     if len(ends) % 2:
         raise InputError(f"--images must hold pairs; received {len(ends)} pictures.")
     pairs = None if labels is None else (labels[::2], labels[1::2])
@@ -127,7 +129,7 @@ def complete(source, num_images, mask, num_samples, seed, output, batch_size, **
     model, metadata = _load(source)
     _able(model, "complete", "completes", "completion_cvae")
     visible = (named_mask if mask in NAMED else read_mask)(mask, model.image_shape)
-    images, labels = _images(model, metadata, num_images, seed, **where)
+    images, labels, _ = _images(model, metadata, num_images, seed, **where)
     completions = model.complete(images, visible, num_samples, labels, seed, batch_size)
     arrays = {"images": images, "mask": visible, "completions": completions}
     _write(output, arrays, lambda path: plots.save_completions(images, visible, completions, path))
@@ -155,12 +157,52 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
     _able(model, "transfer_style", "num_classes", "cvae")
     chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
     shown = np.arange(model.num_classes or 0) if chosen is None else np.asarray(chosen)
-    images, own = _images(model, metadata, num_images, seed, **where)
+    images, own, _ = _images(model, metadata, num_images, seed, **where)
     styled = model.transfer_style(images, shown, own, batch_size)
     arrays = {"images": images, "labels": shown, "styled": styled}
     rows = np.concatenate([images[:, None], styled], axis=1)
     flat = rows.reshape(-1, *rows.shape[2:])
     _write(output, arrays, lambda path: plots.save_grid(flat, path, columns=len(shown) + 1))
+
+
+@click.command(cls=GroupedCommand)
+@SOURCE
+@DATA_OPTIONS
+@options.images
+@option("--num-images", type=click.IntRange(1), default=8, help="How many images of the test split.")
+@options.seed
+@option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    default=None,
+    show_default="standard output",
+    help="CSV file to write.",
+)
+@options.batch_size
+@options.backend
+def classify(source, num_images, seed, output, batch_size, **where):
+    """Tell the classes of images by SOURCE, a run folder, a preset or a .keras file, as CSV.
+
+    A line for each image: its file's name or its number in the split, the likeliest class, and the
+    probability of each class. By q(y|x) of a semi-supervised model; by the bounds on p(x|y) of another one
+    that is conditioned on classes.
+    """
+    model, metadata = _load(source)
+    _able(model, "classify", "num_classes", "ssl_vae")
+    images, _, names = _images(model, metadata, num_images, seed, classes=False, **where)
+    probabilities = model.classify(images, batch_size=batch_size)
+    classes = metadata.get("class_names") or [str(k) for k in range(model.num_classes or 0)]
+    rows = [["image", "class", *classes]]
+    for name, row in zip(names, probabilities, strict=True):
+        rows.append([name, classes[int(row.argmax())], *(f"{value:.6f}" for value in row)])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    if output is None:
+        click.echo(text.getvalue(), nl=False)
+        return
+    with atomic_path(output) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+    click.echo(f"wrote {output}")
 
 
 def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
@@ -189,18 +231,22 @@ def _images(
     data_dir: str | None,
     manual_dir: str | None,
     image_size: tuple[int, int] | None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pictures of the user's own, or images of the test split, drawn by the seed; and their classes.
+    classes: bool = True,
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """Pictures of the user's own, or images of the test split, drawn by the seed; their classes; their names.
 
     Of the size and channels that the model takes. A model that is conditioned on classes tells them
-    itself where they are not known; another one gets none.
+    itself where they are not known; another one gets none, nor does one that is not asked for `classes`.
+    The names of test images are their numbers.
     """
     from keras_vaegan.data import load_pictures
 
     if images is not None:
         if dataset is not None:
             raise InputError("--images must not come with --dataset: the images are those of one of them.")
-        x, y = load_pictures(images, model.image_shape, metadata.get("class_names"))
+        x, y, names = load_pictures(
+            images, model.image_shape, metadata.get("class_names") if classes else None
+        )
     else:
         data = options.load_data_for(
             model.image_shape, metadata, dataset, image_size, data_dir=data_dir, manual_dir=manual_dir
@@ -209,10 +255,10 @@ def _images(
         if len(x) < count:
             raise InputError(f"{data.name} must have {count} test images for this; it has {len(x)}.")
         rows = np.random.default_rng(seed).permutation(len(x))[:count]
-        x, y = x[rows], None if y is None else y[rows]
-    if model.num_classes is None:
-        return x, None
-    return x, model.classify(x).argmax(axis=1) if y is None else y
+        x, y, names = x[rows], None if y is None else y[rows], [str(row) for row in rows]
+    if model.num_classes is None or not classes:
+        return x, None, names
+    return x, model.classify(x).argmax(axis=1) if y is None else y, names
 
 
 def _write(

@@ -51,6 +51,14 @@ def _resumed_run(context, parameter, value):
 @option("--model", "key", type=options.Name("--model", MODEL_KEYS), group=MODEL, help="Which model.")
 @option("--preset", default=None, group=MODEL, help="Repeat the recipe of a preset: a name or a folder.")
 @options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
+@option(
+    "--num-labels",
+    type=click.IntRange(1),
+    default=None,
+    show_default="the recipe's",
+    group=DATA,
+    help="Labels that a semi-supervised model keeps, as many of each class; the others are hidden.",
+)
 @option("--augment", default=None, group=DATA, help="Random changes, as translation,cutout.")
 @option("--latent-dim", type=click.IntRange(1), default=None, group=MODEL, help="Dimension of the code.")
 @option("--epochs", type=click.IntRange(1), default=None, group=TRAINING, help="Passes over the images.")
@@ -99,6 +107,7 @@ def train(
     data_dir,
     manual_dir,
     image_size,
+    num_labels,
     augment,
     latent_dim,
     epochs,
@@ -129,10 +138,15 @@ def train(
     recipe, changes = _recipe(key, preset, dataset, config)
     asked = {
         "networks.latent_dim": latent_dim,
+        "training.num_labels": num_labels,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         **{f"optimizer.{player}.learning_rate": learning_rate for player in recipe["optimizer"]},
     }
+    if num_labels is not None and "training.num_labels" not in presets.options(recipe):
+        raise InputError(
+            f"--num-labels must not be given: {recipe['model']['key']} is not semi-supervised; ssl_vae is."
+        )
     changes += [(name, value) for name, value in asked.items() if value is not None]
     changes += [_key_and_value(setting) for setting in settings]
     # These decide which other options there are.
@@ -210,14 +224,40 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
             f"{metadata['dataset']} has none."
         )
     model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    x, y = data.train
+    settings = recipe["training"]
+    if settings.get("num_labels") is not None:
+        x, y = _hide_labels(x, y, settings["num_labels"], seed, metadata["dataset"])
+    all_known = y is None or bool((y >= 0).all())
     batches = Batches(
-        *data.train, batch_size=recipe["training"]["batch_size"], seed=seed, augment=metadata["augment"]
+        x,
+        y,
+        batch_size=settings["batch_size"],
+        seed=seed,
+        augment=metadata["augment"],
+        labelled_share=None if all_known else settings.get("labelled_share"),
     )
     name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
+    labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
     click.echo(
-        f"{name}: {len(batches.x):,} images of {data.image_shape} on {metadata['backend']}, into {folder}"
+        f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
+        f"into {folder}"
     )
     _fit(model, batches, data, folder, metadata, new)
+
+
+def _hide_labels(
+    x: np.ndarray, y: np.ndarray | None, num_labels: int, seed: int, dataset: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images with the labels of `num_labels` of them, drawn by the run's seed."""
+    from keras_vaegan.data import semi_supervised_split
+
+    if y is None:
+        raise InputError(f"--dataset must have labels for --num-labels; {dataset} has none.")
+    try:
+        return semi_supervised_split(x, y, num_labels, seed)
+    except InputError as error:
+        raise InputError(str(error).replace("num_labels", "--num-labels")) from error
 
 
 @click.command(cls=GroupedCommand)
@@ -385,6 +425,9 @@ def _finish(
     from keras_vaegan import plots
     from keras_vaegan.presets import save_folder
 
+    x, y = data.validation
+    if hasattr(model, "calibrate") and y is not None and np.any(y >= 0):
+        model.calibrate(x[y >= 0], y[y >= 0])
     with atomic_path(folder / "model.keras") as temporary:
         model.save(temporary)
     save_folder(model, folder, metadata)

@@ -4,6 +4,7 @@ from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.masks import check_mask, named_mask, read_mask
 from keras_vaegan.data.sources import ImageData, load, load_pictures
+from keras_vaegan.data.splits import semi_supervised_split
 
 __all__ = [
     "Batches",
@@ -14,4 +15,5 @@ __all__ = [
     "load_pictures",
     "named_mask",
     "read_mask",
+    "semi_supervised_split",
 ]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
-from keras_vaegan.errors import choose, whole_number
+from keras_vaegan.errors import InputError, choose, whole_number
 
 
 class Batches(keras.utils.PyDataset):
@@ -35,6 +34,9 @@ class Batches(keras.utils.PyDataset):
         augment: names out of `translation`, `cutout`, `rotation`, `zoom`, `flip` and `brightness`, as a list
             or as one string with commas; applied in that order by KerasCV, which imports TensorFlow.
             None for none.
+        labelled_share: share of images with a label in every batch, of those that have one (y is not -1);
+            above 0 and below 1. They come first in a batch, each as often as the others, and an epoch is one
+            pass over the images without a label. None leaves it to chance.
 
     Attributes:
         epoch: int, the epoch whose batches come next.
@@ -51,6 +53,7 @@ class Batches(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int = 0,
         augment: str | Iterable[str] | None = None,
+        labelled_share: float | None = None,
     ) -> None:
         super().__init__()
         self.x = check_images(x)
@@ -59,20 +62,34 @@ class Batches(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.seed = whole_number("seed", seed, 0)
         self.augment = _parse_augment(augment)
+        self.labelled_share = labelled_share
+        self._labelled, self._rest = np.empty(0, int), np.arange(len(self.x))
+        if labelled_share is not None:
+            self._labelled, self._rest = self._separated(labelled_share)
+        self._orders: dict[tuple[int, ...], np.ndarray] = {}
         self.epoch = 0
-        self._order: tuple[int | None, Any] = (None, None)
         self._drawn = 0
         self._begun = False
 
+    @property
+    def num_labelled(self) -> int:
+        """Images with a label that are chosen for a batch; 0 where it is left to chance."""
+        if self.labelled_share is None:
+            return 0
+        return min(max(1, round(self.labelled_share * self.batch_size)), self.batch_size - 1)
+
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return math.ceil(len(self.x) / self.batch_size)
+        return math.ceil(len(self._rest) / (self.batch_size - self.num_labelled))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Return batch `index` of this epoch."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
-        chosen = self._epoch_order()[index * self.batch_size : (index + 1) * self.batch_size]
+        number = self.batch_size - self.num_labelled
+        chosen = self._in_order(self._rest, self.epoch)[index * number : (index + 1) * number]
+        if self.num_labelled:
+            chosen = np.concatenate([self._labelled_in_turn(index), chosen])
         x = as_float32(self.x[chosen])
         if self.augment:
             from keras_vaegan.data.augmentation import augment_images
@@ -97,14 +114,44 @@ class Batches(keras.utils.PyDataset):
             self._drawn = 0
         self._begun = False
 
-    def _epoch_order(self) -> np.ndarray:
-        epoch, order = self._order
-        if epoch != self.epoch:
-            epoch, order = self.epoch, np.arange(len(self.x))
-            if self.shuffle:
-                np.random.default_rng((self.seed, epoch)).shuffle(order)
-            self._order = (epoch, order)
-        return order
+    def _labelled_in_turn(self, index: int) -> np.ndarray:
+        """Indices of the labelled images of a batch, out of passes over all of them without an end."""
+        start = (self.epoch * len(self) + index) * self.num_labelled
+        places = start + np.arange(self.num_labelled)
+        passes, places = places // len(self._labelled), places % len(self._labelled)
+        turns = [
+            self._in_order(self._labelled, number, 1)[places[passes == number]]
+            for number in np.unique(passes)
+        ]
+        return np.concatenate(turns)
+
+    def _in_order(self, indices: np.ndarray, *key: int) -> np.ndarray:
+        """The indices in the order of a pass, which the key names beside the seed."""
+        if not self.shuffle:
+            return indices
+        if key not in self._orders:
+            if len(self._orders) > 3:  # of older passes
+                self._orders.clear()
+            order = indices.copy()
+            np.random.default_rng((self.seed, *map(int, key))).shuffle(order)
+            self._orders[key] = order
+        return self._orders[key]
+
+    def _separated(self, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the images with a label and of those without, or raise where there cannot be a share."""
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0.0 < share < 1.0:
+            raise InputError(f"labelled_share must be above 0 and below 1; received {share!r}.")
+        if self.batch_size < 2:
+            raise InputError(
+                f"batch_size must be at least 2 with labelled_share; received {self.batch_size}."
+            )
+        known = np.zeros(len(self.x), bool) if self.y is None else self.y >= 0
+        if known.all() or not known.any():
+            raise InputError(
+                "labelled_share must be None: of the images, "
+                f"{'all' if known.any() else 'none'} have a label."
+            )
+        return np.flatnonzero(known), np.flatnonzero(~known)
 
 
 def _parse_augment(augment: str | Iterable[str] | None) -> list[str]:

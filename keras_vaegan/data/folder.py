@@ -50,19 +50,22 @@ def read_folder(
 
 def read_pictures(
     path: str | os.PathLike[str], image_shape: Sequence[int]
-) -> tuple[np.ndarray, list[str] | None]:
+) -> tuple[np.ndarray, list[str] | None, list[str]]:
     """Every picture of a folder, or the one of a file, in the size and channels of `image_shape`.
 
     Returns:
-        `(images uint8 (N, H, W, C), their classes' names)`; no names without class folders.
+        `(images uint8 (N, H, W, C), their classes' names, their files' names)`, the files' within the
+        folder; no classes without class folders.
     """
     listed = _list_classes(path) if Path(path).is_dir() else [(Path(path), None)]
     height, width, channels = image_shape
     images, readable = _read_images([file for file, _ in listed], (height, width), channels)
     if not len(images):
         raise InputError(f"images must be pictures ({', '.join(sorted(EXTENSIONS))}); none in {path} is.")
-    names = [name for (_, name), is_readable in zip(listed, readable, strict=True) if is_readable and name]
-    return images, names or None
+    read = [entry for entry, is_readable in zip(listed, readable, strict=True) if is_readable]
+    folder = path if Path(path).is_dir() else Path(path).parent
+    files = [file.relative_to(folder).as_posix() for file, _ in read]
+    return images, [name for _, name in read if name] or None, files
 
 
 def _list_splits(folder: str | os.PathLike[str]) -> list[ImageFile]:

@@ -136,17 +136,18 @@ def load(
 
 def load_pictures(
     source: str | os.PathLike[str], image_shape: Sequence[int], class_names: Sequence[str] | None = None
-) -> Pair:
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """Pictures to use a trained model on, all of them, in the order of their names.
 
     Args:
         source: a picture, a folder of them (sub-folders are classes), or an `.npz` file with `x` or
             `images` (and `y` or `labels`).
         image_shape: `(H, W, C)` that the model takes; the pictures are cropped and resized to it.
-        class_names: of the model; sub-folders of other names are an error.
+        class_names: of the model; sub-folders of other names are an error. None looks at no classes.
 
     Returns:
-        `(x, y)`: float32 `(N, H, W, C)` in [0, 1]; labels int64 `(N,)`, or None where there are none.
+        `(x, y, names)`: float32 `(N, H, W, C)` in [0, 1]; labels int64 `(N,)`, or None where there are
+        none; the pictures' file names within the folder, or their numbers in the archive.
     """
     path = Path(source).expanduser()
     if not path.exists():
@@ -156,12 +157,12 @@ def load_pictures(
         found = labelled_images(read_arrays(path), size=(height, width), channels=channels)
         if found is None:
             raise InputError(f"images {source} must hold `x` or `images`.")
-        return as_float32(found[0]), found[1]
-    images, names = read_pictures(path, image_shape)
-    if names is None or class_names is None:
-        return as_float32(images), None
-    labels = [list(class_names).index(choose("images: class folder", name, class_names)) for name in names]
-    return as_float32(images), np.array(labels)
+        return as_float32(found[0]), found[1], [str(i) for i in range(len(found[0]))]
+    images, classes, names = read_pictures(path, image_shape)
+    if classes is None or class_names is None:
+        return as_float32(images), None, names
+    labels = [list(class_names).index(choose("images: class folder", name, class_names)) for name in classes]
+    return as_float32(images), np.array(labels), names
 
 
 def _read(

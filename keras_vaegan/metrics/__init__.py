@@ -1,5 +1,6 @@
 """Numbers that say how good pictures are: functions on arrays, and the features they compare."""
 
+from keras_vaegan.metrics.calibration import expected_calibration_error, fit_temperature
 from keras_vaegan.metrics.classes import (
     class_balance,
     diversity_within_classes,
@@ -39,7 +40,9 @@ __all__ = [
     "chunked",
     "class_balance",
     "diversity_within_classes",
+    "expected_calibration_error",
     "extractor",
+    "fit_temperature",
     "frechet_distance",
     "gather",
     "kernel_distance",

@@ -4,6 +4,7 @@ import keras_vaegan.networks  # noqa: F401 - Keras finds the layers of a saved m
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.models.vae_gan import VAEGAN
 
@@ -14,6 +15,7 @@ MODELS: dict[str, type[LatentVariableModel]] = {
     "completion_cvae": CVAE,
     "vae_gan": VAEGAN,
     "cvae_gan": CVAEGAN,
+    "ssl_vae": SemiSupervisedVAE,
 }
 
-__all__ = ["CVAE", "CVAEGAN", "MODELS", "VAE", "VAEGAN"]
+__all__ = ["CVAE", "CVAEGAN", "MODELS", "VAE", "VAEGAN", "SemiSupervisedVAE"]

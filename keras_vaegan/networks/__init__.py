@@ -1,8 +1,8 @@
 """Encoders, decoders and discriminators: functional Keras models built from an image shape."""
 
-from keras_vaegan.networks import dcgan, mlp
+from keras_vaegan.networks import dcgan, heads, lenet, mlp
 from keras_vaegan.networks.blocks import SpectralConv2D, SpectralDense
 
-FAMILIES = {"mlp": mlp, "dcgan": dcgan}
+FAMILIES = {"mlp": mlp, "dcgan": dcgan, "lenet": lenet}
 
-__all__ = ["FAMILIES", "SpectralConv2D", "SpectralDense", "dcgan", "mlp"]
+__all__ = ["FAMILIES", "SpectralConv2D", "SpectralDense", "dcgan", "heads", "lenet", "mlp"]

@@ -101,11 +101,46 @@ def joined(parts: Sequence[Tensor], name: str) -> Tensor:
     return layers.Concatenate(name=name)(list(parts)) if len(parts) > 1 else parts[0]
 
 
-def posterior_head(x: Tensor, latent_dim: int, name: str) -> dict[str, Tensor]:
-    """Parameters of q(z|x) from features `(B, F)`: `{"mean", "log_variance"}`, each `(B, Z)` float32."""
+def drop(x: Tensor, rate: float, name: str) -> Tensor:
+    """Leave out a share of the elements in training; none where the rate is 0."""
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0.0 <= rate < 1.0:
+        raise InputError(f"dropout must be a share of at least 0 and below 1; received {rate!r}.")
+    return layers.Dropout(rate, name=name)(x) if rate else x
+
+
+def dense_stack(
+    x: Tensor,
+    units: int | Sequence[int],
+    activation: str,
+    name: str,
+    dropout: float = 0.0,
+    dense: type[layers.Dense] = layers.Dense,
+    outputs: list[Tensor] | None = None,
+) -> Tensor:
+    """Dense layers of these widths, which may be none, each with its activation and dropout.
+
+    `outputs` gets what they give before the activation.
+    """
+    for i, width in enumerate(check_positive("units", units) if units else ()):
+        x = dense(width, name=f"{name}_dense_{i}")(x)
+        if outputs is not None:
+            outputs.append(x)
+        x = activate(x, activation, f"{name}_dense_{i}_activation")
+        x = drop(x, dropout, f"{name}_dense_{i}_dropout")
+    return x
+
+
+def posterior_head(
+    x: Tensor, latent_dim: int, name: str, variance_of: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Parameters of q(z|x) from features `(B, F)`: `{"mean", "log_variance"}`, each `(B, Z)` float32.
+
+    The variance is computed from features of its own where `variance_of` gives some.
+    """
+    sources = {"mean": x, "log_variance": x if variance_of is None else variance_of}
     return {
-        part: layers.Dense(latent_dim, dtype="float32", name=f"{name}_{part}")(x)
-        for part in ("mean", "log_variance")
+        part: layers.Dense(latent_dim, dtype="float32", name=f"{name}_{part}")(source)
+        for part, source in sources.items()
     }
 
 

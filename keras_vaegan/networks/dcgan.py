@@ -55,9 +55,32 @@ def encoder(
     )
     x = blocks.joined([images, *([condition["given"]] if given else [])], f"{name}_seen")
     x = _maps_down(x, filters, kernel_size, normalization, activation, name)[-1]
-    x = _dense_stack(_flat_with_labels([x], condition, name), units, activation, name)
+    x = blocks.dense_stack(_flat_with_labels([x], condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     return keras.Model(inputs, blocks.posterior_head(x, latent_dim, name), name=name)
+
+
+def trunk(
+    image_shape: Sequence[int],
+    filters: int | Sequence[int] = (32, 64),
+    kernel_size: int | Sequence[int] = 4,
+    units: int | Sequence[int] = (256,),
+    normalization: Normalization = "none",
+    activation: str = "leaky_relu",
+    dropout: float = 0.0,
+    name: str = "trunk",
+) -> keras.Model:
+    """What the heads of a model share: images `(B, H, W, C)` -> features `(B, F)`.
+
+    Args:
+        units: widths of the dense layers behind the convolutions; none for their flat maps.
+        dropout: share of each dense layer, and of what goes into the first, that is left out in training.
+        image_shape, filters, kernel_size, normalization, activation, name: as for `encoder`.
+    """
+    images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
+    x = _maps_down(images, filters, kernel_size, normalization, activation, name)[-1]
+    x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+    return keras.Model(images, blocks.dense_stack(x, units, activation, name, dropout), name=name)
 
 
 def prior(
@@ -85,7 +108,7 @@ def prior(
         if given
         else []
     )
-    x = _dense_stack(_flat_with_labels(maps, condition, name), units, activation, name)
+    x = blocks.dense_stack(_flat_with_labels(maps, condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     return keras.Model(condition, blocks.posterior_head(x, latent_dim, name), name=name)
 
@@ -119,7 +142,7 @@ def decoder(
     image_shape = blocks.check_image_shape(image_shape)
     filters = blocks.check_positive("filters", filters)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
-    sizes = _halved_sizes(image_shape, len(filters))
+    sizes = halved_sizes(image_shape, len(filters))
     inputs, codes, condition = blocks.conditional_inputs(
         "codes", (latent_dim,), image_shape, num_classes, given, name
     )
@@ -129,7 +152,7 @@ def decoder(
             condition["given"], filters[::-1], kernel_size, normalization, activation, f"{name}_given"
         )
         seen = [*down[::-1], condition["given"]]
-    x = _dense_stack(_flat_with_labels([codes, *seen[:1]], condition, name), units, activation, name)
+    x = blocks.dense_stack(_flat_with_labels([codes, *seen[:1]], condition, name), units, activation, name)
     x = layers.Dense(math.prod(sizes[-1]) * filters[0], name=f"{name}_project")(x)
     x = layers.Reshape((*sizes[-1], filters[0]), name=f"{name}_map")(x)
     x = blocks.normalize_and_activate(x, normalization, activation, f"{name}_project")
@@ -142,12 +165,12 @@ def decoder(
         block = f"{name}_deconv_{i}"
         x = blocks.joined([x, *seen[i : i + 1]], f"{block}_seen")
         x = layers.Conv2DTranspose(channels, kernel_size, strides=2, padding="same", name=block)(x)
-        x = _crop(x, sizes[-2 - i], f"{block}_crop")
+        x = crop(x, sizes[-2 - i], f"{block}_crop")
         x = blocks.normalize_and_activate(x, normalization, activation, block)
     x = blocks.joined([x, *seen[-1:]], f"{name}_logits_seen")
     last = layers.Conv2D if full_size is not None else functools.partial(layers.Conv2DTranspose, strides=2)
     logits = last(image_shape[2], kernel_size, padding="same", dtype="float32", name=f"{name}_logits")(x)
-    return keras.Model(inputs, _crop(logits, sizes[0], f"{name}_logits_crop"), name=name)
+    return keras.Model(inputs, crop(logits, sizes[0], f"{name}_logits_crop"), name=name)
 
 
 def discriminator(
@@ -178,14 +201,14 @@ def discriminator(
     x = _maps_down(images, filters, kernel_size, normalization, activation, name, convolution, outputs)[-1]
     last_convolution = len(outputs) - 1
     x = layers.Flatten(name=f"{name}_flatten")(x)
-    x = _dense_stack(x, units, activation, name, dense, outputs)
+    x = blocks.dense_stack(x, units, activation, name, dense=dense, outputs=outputs)
     logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
     chosen = last_convolution if feature_layer is None else feature_layer
     features = blocks.feature_output(outputs, chosen, name)
     return keras.Model(images, {"logits": logits, "features": features}, name=name)
 
 
-def _halved_sizes(image_shape: Sequence[int], times: int) -> list[tuple[int, ...]]:
+def halved_sizes(image_shape: Sequence[int], times: int) -> list[tuple[int, ...]]:
     """Heights and widths after 0, 1, ... `times` halvings, rounded up."""
     sizes = [tuple(image_shape[:2])]
     for _ in range(times):
@@ -193,7 +216,7 @@ def _halved_sizes(image_shape: Sequence[int], times: int) -> list[tuple[int, ...
     return sizes
 
 
-def _crop(x: Tensor, size: Sequence[int], name: str) -> Tensor:
+def crop(x: Tensor, size: Sequence[int], name: str) -> Tensor:
     """Drop the last row or column where doubling made one too many."""
     surplus = (x.shape[1] - size[0], x.shape[2] - size[1])
     if surplus == (0, 0):
@@ -233,19 +256,3 @@ def _flat_with_labels(parts: Sequence[Tensor], condition: dict[str, Tensor], nam
         for i, part in enumerate(parts)
     ]
     return blocks.joined([*flat, *([condition["labels"]] if "labels" in condition else [])], f"{name}_joined")
-
-
-def _dense_stack(
-    x: Tensor,
-    units: int | Sequence[int],
-    activation: str,
-    name: str,
-    dense: type[layers.Dense] = layers.Dense,
-    outputs: list[Tensor] | None = None,
-) -> Tensor:
-    for i, width in enumerate(blocks.check_positive("units", units) if units else ()):
-        x = dense(width, name=f"{name}_dense_{i}")(x)
-        if outputs is not None:
-            outputs.append(x)
-        x = blocks.activate(x, activation, f"{name}_dense_{i}_activation")
-    return x

@@ -7,6 +7,7 @@ conditional network takes a dictionary: beside `images` or `codes` the one-hot `
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -44,6 +45,24 @@ def encoder(
     x = _hidden(_with_condition([x], condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     return keras.Model(inputs, blocks.posterior_head(x, latent_dim, name), name=name)
+
+
+def trunk(
+    image_shape: Sequence[int],
+    units: int | Sequence[int] = (512, 256),
+    activation: str = "relu",
+    dropout: float = 0.0,
+    name: str = "trunk",
+) -> keras.Model:
+    """What the heads of a model share: images `(B, H, W, C)` -> features `(B, F)`.
+
+    Args:
+        dropout: share of each layer that is left out in training.
+        image_shape, units, activation, name: as for `encoder`.
+    """
+    images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
+    x = layers.Flatten(name=f"{name}_flatten")(images)
+    return keras.Model(images, _hidden(x, units, activation, name, dropout=dropout), name=name)
 
 
 def prior(
@@ -108,11 +127,9 @@ def discriminator(
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = layers.Flatten(name=f"{name}_flatten")(images)
-    dense, outputs = blocks.dense(spectral_normalization), []
-    for i, width in enumerate(blocks.check_positive("units", units)):
-        x = dense(width, name=f"{name}_dense_{i}")(x)
-        outputs.append(x)
-        x = blocks.activate(x, activation, f"{name}_dense_{i}_activation")
+    dense = blocks.dense(spectral_normalization)
+    outputs: list[Tensor] = []
+    x = _hidden(x, units, activation, name, dense=dense, outputs=outputs)
     logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
     features = blocks.feature_output(outputs, feature_layer, name)
     return keras.Model(images, {"logits": logits, "features": features}, name=name)
@@ -127,8 +144,6 @@ def _with_condition(parts: list[Tensor], condition: dict[str, Tensor], name: str
     return blocks.joined(parts, f"{name}_joined")
 
 
-def _hidden(x: Tensor, units: int | Sequence[int], activation: str, name: str) -> Tensor:
-    for i, width in enumerate(blocks.check_positive("units", units)):
-        x = layers.Dense(width, name=f"{name}_dense_{i}")(x)
-        x = blocks.activate(x, activation, f"{name}_dense_{i}_activation")
-    return x
+def _hidden(x: Tensor, units: int | Sequence[int], activation: str, name: str, **settings: Any) -> Tensor:
+    """At least one dense layer; `settings` are those of `blocks.dense_stack`."""
+    return blocks.dense_stack(x, blocks.check_positive("units", units), activation, name, **settings)

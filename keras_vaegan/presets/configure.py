@@ -10,7 +10,7 @@ import keras
 from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
 from keras_vaegan.models import MODELS
 from keras_vaegan.models.latent import LatentVariableModel
-from keras_vaegan.networks import FAMILIES
+from keras_vaegan.networks import FAMILIES, heads
 from keras_vaegan.presets.recipes import RECIPES
 
 OPTIMIZERS = {
@@ -21,12 +21,13 @@ SCHEDULES = {
     name: getattr(keras.optimizers.schedules, name)
     for name in ("CosineDecay", "ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay")
 }
-NETWORKS = ("encoder", "decoder", "prior", "discriminator")
+NETWORKS = ("trunk", "encoder", "classifier", "decoder", "prior", "discriminator")  # heads after their trunk
 TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size")
+SEMI_SUPERVISED = ("num_labels", "labelled_share")  # of training, where some of the labels are hidden
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
-WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "networks.latent_dim"}
+WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "training.num_labels", "networks.latent_dim"}
 NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}
-SET_BY_BUILD = {"latent_dim", "num_outputs", "num_classes", "given"}
+SET_BY_BUILD = {"latent_dim", "num_outputs", "num_classes", "given", "features"}
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -51,19 +52,19 @@ def recipe_for(model: str, dataset: str | None = None) -> dict[str, Any]:
 def options(recipe: Mapping[str, Any]) -> list[str]:
     """Every option that may be set in a recipe, by its full name, `section.part.option`."""
     model = MODELS[recipe["model"]["key"]]
-    family = FAMILIES[recipe["networks"]["family"]]
     names = [f"model.{option}" for option in _parameters(*_constructors(model))]
     names += ["networks.family", "networks.latent_dim"]
     if "prior" in _networks_of(model):
         names.append("networks.condition")
     for network in _networks_of(model):
-        legal = _parameters(getattr(family, network)) - SET_BY_BUILD
-        names += [f"networks.{network}.{option}" for option in legal]
+        legal = _parameters(_function(recipe, network, model)) - SET_BY_BUILD
+        names += [f"networks.{network}.{option}" for option in (*legal, "family")]
     for player, settings in _player_settings(recipe).items():
         kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
         legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
-    return sorted([*names, *(f"training.{option}" for option in TRAINING)])
+    training = (*TRAINING, *(SEMI_SUPERVISED if "classifier" in _networks_of(model) else ()))
+    return sorted([*names, *(f"training.{option}" for option in training)])
 
 
 def override(recipe: dict[str, Any], key: str, value: Any) -> None:
@@ -93,8 +94,10 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     number = isinstance(value, (int, float, type(None)))
     if sections[0] == "optimizer" and option != "class" and not (number or schedule):
         raise InputError(f"option {name} must be a number; received {value!r}.")
-    if name == "networks.family" and choose(name, value, FAMILIES) != recipe["networks"]["family"]:
-        for network in NETWORKS:  # their settings were those of the other family
+    if name.endswith(".family"):  # the settings of networks were those of the other family
+        choose(name, value, FAMILIES)
+        changed = NETWORKS if name == "networks.family" else name.split(".")[1:2]
+        for network in changed if value != recipe["networks"]["family"] else ():
             recipe["networks"].pop(network, None)
     if name == "networks.condition":
         for part in value if isinstance(value, list) else [value]:
@@ -127,28 +130,29 @@ def build(
         seed: of the model's own randomness.
         num_classes: K, for a recipe whose networks are conditioned on labels; else it is not looked at.
     """
-    family = FAMILIES[choose("networks.family", recipe["networks"]["family"], FAMILIES)]
     arguments = dict(recipe["model"])
     model_class: Any = MODELS[choose("model", arguments.pop("key"), MODELS)]
-    latent_dim, networks = recipe["networks"]["latent_dim"], {}
+    latent_dim = recipe["networks"]["latent_dim"]
+    networks: dict[str, keras.Model] = {}
     condition = recipe["networks"].get("condition", ())
     if "labels" in condition and num_classes is None:
         raise InputError(f"num_classes must be given: the networks of {recipe['model']['key']} take labels.")
     for network in _networks_of(model_class):
         if network == "prior" and network not in recipe["networks"]:
             continue  # N(0, I)
-        own: dict[str, Any] = {}
-        if network != "discriminator":
-            own["latent_dim"] = latent_dim
-            if condition:
-                own["num_classes"] = num_classes if "labels" in condition else None
-                own["given"] = "image" in condition
-        elif "labels" in condition:
-            own["num_outputs"] = (num_classes or 0) + 1
+        function = _function(recipe, network, model_class)
+        known = inspect.signature(function).parameters
+        own: dict[str, Any] = {"image_shape": image_shape, "latent_dim": latent_dim}
+        if "labels" in condition:
+            own |= {"num_classes": num_classes, "num_outputs": (num_classes or 0) + 1}
+        if "image" in condition:
+            own["given"] = True
+        if "trunk" in networks:
+            own["features"] = networks["trunk"].output_shape[-1]
+        own = {name: value for name, value in own.items() if name in known}
         with _named(f"networks.{network}"):
-            networks[network] = getattr(family, network)(
-                image_shape, **own, **recipe["networks"].get(network, {})
-            )
+            settings = {k: v for k, v in recipe["networks"].get(network, {}).items() if k != "family"}
+            networks[network] = function(**own, **settings)
     with _named("model"):
         model = model_class(**networks, seed=seed, **arguments)
     compile_from(recipe, model)
@@ -190,6 +194,16 @@ def _networks_of(model: Any) -> list[str]:
     """Names of the networks that a model is built from, in the order of `NETWORKS`."""
     known = {name for function in _constructors(model) for name in inspect.signature(function).parameters}
     return [network for network in NETWORKS if network in known]
+
+
+def _function(recipe: Mapping[str, Any], network: str, model: Any) -> Callable[..., Any]:
+    """What builds a network: of its family or the recipe's, or of the heads that all families share."""
+    networks = recipe["networks"]
+    name = networks.get(network, {}).get("family", networks["family"])
+    family = FAMILIES[choose("networks.family", name, FAMILIES)]
+    if network == "encoder" and "trunk" in _networks_of(model):
+        network = "encoder_head"
+    return getattr(family if hasattr(family, network) else heads, network)
 
 
 def _parameters(*functions: Callable[..., Any]) -> set[str]:

@@ -20,11 +20,13 @@ class Losses(NamedTuple):
         logs: `{log name: (B,)}`, the values whose epoch means are reported.
         active: `{player: scalar}`, true where that player moves in this step; a player that is
             not named always moves.
+        weights: `{log name: (B,)}`, how much each example counts in that mean, where not all do alike.
     """
 
     players: dict[str, Tensor]
     logs: dict[str, Tensor]
     active: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
 
 
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
@@ -223,7 +225,7 @@ class MultiPlayerModel(Steps, keras.Model):
     def track(self, losses: Losses) -> None:
         """Add a batch's logs to the running means of the epoch."""
         for tracker in self._trackers:
-            tracker.update_state(losses.logs[tracker.name])
+            tracker.update_state(losses.logs[tracker.name], losses.weights.get(tracker.name))
 
     # ---- going on within an epoch ----
 

@@ -1,0 +1,319 @@
+"""The semi-supervised VAE, M2 (Kingma et al. 2014), with the networks of Chen, Fang and Ju 2016."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike
+
+from keras_vaegan import losses
+from keras_vaegan.data.batches import Batches
+from keras_vaegan.data.checks import check_labels
+from keras_vaegan.data.splits import check_every_class
+from keras_vaegan.distributions import Categorical, DiagonalNormal
+from keras_vaegan.errors import InputError
+from keras_vaegan.metrics.calibration import fit_temperature
+from keras_vaegan.models.cvae import CVAE
+from keras_vaegan.models.vae import at_least
+from keras_vaegan.training import input_gradient
+from keras_vaegan.training.multi_player import Losses
+from keras_vaegan.typing import Tensor
+
+PROBE = 1e-2  # length of the step at whose end the adversarial direction is taken, in the norm of an image
+
+
+class Terms(NamedTuple):
+    """What M2 computes of a batch, from which each of its objectives is made.
+
+    Attributes:
+        labels: one-hot `(B, K)`; zeros for an image without a label.
+        known: `(B,)`, 1 where the label is known.
+        shares: the label where it is known, q(y|x) where not, `(B, K)`.
+        class_posterior: q(y|x).
+        kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the bound and what is
+            descended in place of their sum, -log p(y) included.
+        logits: of the decoded codes, a tuple of K, `(B, H, W, C)` each.
+    """
+
+    labels: Tensor
+    known: Tensor
+    shares: Tensor
+    class_posterior: Categorical
+    kl: Tensor
+    reconstruction: Tensor
+    cost: Tensor
+    logits: tuple[Tensor, ...]
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class SemiSupervisedVAE(CVAE):
+    """M2: a CVAE on labels of which most are not known, and the classifier q(y|x) that stands in for them.
+
+        L(x, y) = KL(q(z|x, y) || p(z)) - log p(x|z, y) - log p(y),  z ~ q(z|x, y)
+        U(x)    = sum_y q(y|x) L(x, y) - H(q(y|x))
+        J       = mean of L where y is known and of U where not
+                  + alpha * mean of -log q(y|x) where y is known
+
+    (Kingma et al. 2014, eq. 6 to 9; their alpha of 0.1 N on a sum over N images is 0.1 here.) All classes
+    are equally likely before, p(y) = 1/K. The sum over classes runs the trunk once, and shares the noise.
+
+    With `consistency`, q(y|x) is asked not to change by a small step in the direction in which it changes
+    most (virtual adversarial training, Miyato et al. 2018, eq. 5 to 8), for labelled and unlabelled images.
+
+    Labels are whole numbers `(B,)`, -1 where unknown.
+
+    Args:
+        trunk: functional model, images `(B, H, W, C)` -> features `(B, F)`.
+        encoder: functional model, dictionary of `features` and `labels` -> `{"mean", "log_variance"}`
+            `(B, Z)` of q(z|x, y).
+        classifier: functional model, features `(B, F)` -> logits `(B, K)` of q(y|x).
+        decoder: functional model, dictionary of `codes` and `labels` -> logits `(B, H, W, C)`.
+        alpha: weight of the classification, in nats for each image of the training.
+        consistency: weight of the virtual adversarial loss; 0 is none.
+        radius: length of the step that it takes, in the Euclidean norm of an image in [0, 1].
+        temperature: divides the logits of q(y|x) in `classify`; `calibrate` fits it.
+        **kwargs: the other arguments of `CVAE`.
+
+    Logs: `loss`, L where y is known and U where not, and its parts `kl` and `reconstruction`, averaged over
+    q(y|x) where y is not known; `labelled`, the mean of L where y is known; `unlabelled`, of U for all
+    images; `error`, the share of labelled images to which q(y|x) gives another class; `classification`,
+    -log q(y|x); with `consistency`, `consistency`.
+    """
+
+    def __init__(
+        self,
+        trunk: keras.Model,
+        encoder: keras.Model,
+        classifier: keras.Model,
+        decoder: keras.Model,
+        alpha: float = 0.1,
+        consistency: float = 0.0,
+        radius: float = 2.0,
+        temperature: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        _check_parts(trunk, encoder, classifier, decoder)
+        super().__init__(_recognition(trunk, encoder), decoder, **kwargs)
+        self.trunk, self.encoder_head, self.classifier = trunk, encoder, classifier
+        self.class_network = keras.Model(trunk.input, classifier(trunk.output), name="recognition_of_class")
+        self.alpha = at_least("alpha", alpha, 0.0)
+        self.consistency = at_least("consistency", consistency, 0.0)
+        self.radius = at_least("radius", radius, 0.0)
+        self.temperature = at_least("temperature", temperature, 1e-3)
+
+    def player_networks(self) -> dict[str, list[keras.Model]]:
+        players = super().player_networks()
+        return {**players, "generator": [*players["generator"], self.classifier]}
+
+    @property
+    def log_names(self) -> tuple[str, ...]:
+        own = ("labelled", "unlabelled", "error", "classification")
+        return (*super().log_names, *own, *(["consistency"] if self.consistency else []))
+
+    # ---- training ----
+
+    def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
+        x = self.as_images(x)
+        terms = self.terms(x, y, training)
+        cost, logs, weights = self.semi_supervised(x, terms, training)
+        return Losses({"generator": cost}, logs, {}, weights)
+
+    def semi_supervised(
+        self, x: Tensor, terms: Terms, training: bool
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """J for each image `(B,)`, what is logged, and where what is logged of labelled images counts."""
+        q, known = terms.class_posterior, terms.known
+        uncertainty = q.entropy()
+        bound = terms.kl + terms.reconstruction + self._log_classes
+        labelled = expected(terms.labels, bound)
+        unlabelled = expected(q.mean, bound) - uncertainty
+        classification = -q.log_prob(terms.labels)
+        descended = expected(terms.shares, terms.cost) - (1.0 - known) * uncertainty
+        # The mean over the labelled images, in a mean over all: zero where there are none.
+        share = ops.sum(known) / ops.cast(ops.shape(x)[0], "float32")
+        descended = descended + self.alpha * classification / ops.maximum(share, 1e-6)
+
+        wrong = ops.argmax(q.logits, axis=-1) != ops.argmax(terms.labels, axis=-1)
+        logs = {
+            "loss": ops.where(known > 0.5, labelled, unlabelled),
+            "kl": expected(terms.shares, terms.kl),
+            "reconstruction": expected(terms.shares, terms.reconstruction),
+            "labelled": labelled,
+            "unlabelled": unlabelled,
+            "error": ops.cast(wrong, "float32"),
+            "classification": classification,
+        }
+        if self.consistency:
+            logs["consistency"] = self.virtual_adversarial(x, q, training)
+            descended = descended + self.consistency * logs["consistency"]
+        return descended, logs, dict.fromkeys(("labelled", "error", "classification"), known)
+
+    def terms(self, x: Tensor, y: Tensor | None, training: bool) -> Terms:
+        """The terms of a batch of images `(B, H, W, C)` and labels `(B,)`, -1 where unknown, or None."""
+        count, classes = ops.shape(x)[0], self.num_classes or 0
+        labels, known = self._one_hot(y, count)
+        features = self.trunk(x, training=training)
+        class_posterior = Categorical(self.classifier(features, training=training))
+
+        # All images as of the first class, then all as of the second: `(K B, ...)`.
+        each = ops.broadcast_to(ops.eye(classes)[:, None], (classes, count, classes))
+        condition = {"labels": ops.reshape(each, (-1, classes))}
+        parts = self.encoder_head(
+            {"features": ops.tile(features, (classes, 1)), **condition}, training=training
+        )
+        q, prior = DiagonalNormal(parts["mean"], parts["log_variance"]), self.prior(condition, training)
+        noise = keras.random.normal((count, self.latent_dim), dtype="float32", seed=self.seed_generator)
+        z = q.place(ops.tile(noise, (classes, 1)))
+        decoded = self.decoder({"codes": z, **condition}, training=training)
+        logits = ops.reshape(decoded, (classes, -1, *self.image_shape))
+        logits = tuple(logits[k] for k in range(classes))
+        reconstruction = -ops.stack([self.observed(part).log_prob(x) for part in logits], axis=1)
+
+        def by_class(values: Tensor) -> Tensor:
+            return ops.transpose(ops.reshape(values, (classes, -1)))
+
+        kl, weighted = by_class(q.kl(prior)), by_class(self.weighted_kl(q, prior, training))
+        shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
+        cost = weighted + reconstruction + self._log_classes
+        return Terms(labels, known, shares, class_posterior, kl, reconstruction, cost, logits)
+
+    @property
+    def _log_classes(self) -> float:
+        """-log p(y) in nats."""
+        return float(np.log(self.num_classes or 1))
+
+    def _one_hot(self, y: Tensor | None, count: Any) -> tuple[Tensor, Tensor]:
+        """Labels one-hot `(B, K)` and where they are known `(B,)`; nowhere if y is None."""
+        classes = self.num_classes or 0
+        if y is None:
+            return ops.zeros((count, classes)), ops.zeros((count,))
+        y = ops.reshape(ops.cast(y, "int32"), (-1,))
+        known = ops.cast(y >= 0, "float32")
+        return ops.one_hot(ops.maximum(y, 0), classes, dtype="float32") * known[:, None], known
+
+    def virtual_adversarial(self, x: Tensor, q: Categorical, training: bool) -> Tensor:
+        """KL between q(y|x) and q(y|x + r), r the direction in which it grows most: `(B,)` in nats."""
+        fixed = Categorical(ops.stop_gradient(q.logits))
+
+        def divergence(x: Tensor) -> Tensor:
+            return fixed.kl(Categorical(self.class_network(x, training=training)))
+
+        noise = keras.random.normal(ops.shape(x), dtype="float32", seed=self.seed_generator)
+        probed, _ = input_gradient(lambda x: (divergence(x), None), x + losses.of_length(noise, PROBE))
+        return divergence(x + ops.stop_gradient(losses.of_length(probed, self.radius)))
+
+    # ---- on arrays ----
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *args: Any,
+        labelled_share: float | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train, as `keras.Model.fit`, on images of which some have labels and the others -1.
+
+        Args:
+            x, y, batch_size, *args, **kwargs: as Keras has them.
+            labelled_share: for arrays, the share of labelled images in every batch (`Batches`), which
+                otherwise is what chance makes of their share among all.
+        """
+        if isinstance(x, np.ndarray):
+            self._check_data(x, y)
+            check_every_class(np.asarray(y), self.num_classes or 0, "y")
+            if labelled_share is not None:
+                x = Batches(x, y, batch_size or 32, seed=self.seed or 0, labelled_share=labelled_share)
+                y = batch_size = None
+        elif labelled_share is not None:
+            raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
+        elif isinstance(x, Batches):
+            self.check_targets(x.y, len(x.x), "y")
+            check_every_class(np.asarray(x.y), self.num_classes or 0, "y")
+        return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def check_targets(self, y: Any, count: int, argument: str) -> None:
+        """Raise unless there is a label, or -1, for each image."""
+        if y is None:
+            raise InputError(
+                f"{argument} must be given: classes of 0 to {(self.num_classes or 1) - 1}, "
+                "-1 where they are not known."
+            )
+        check_labels(y, count, self.num_classes, argument)
+
+    def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
+        """q(y|x) of images `(B, H, W, C)`, at the temperature that `calibrate` fitted: `(B, K)` float32."""
+        logits = self.class_logits(images, batch_size) / self.temperature
+        return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype("float32")
+
+    def class_logits(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
+        """Logits of q(y|x), before the temperature: `(B, K)` float64."""
+        logits = self._in_batches(self.class_network, self._array(images), batch_size)
+        return logits.astype("float64")
+
+    def calibrate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 128) -> float:
+        """Fit the temperature to labelled images that were not trained on (Guo et al. 2017), and return it.
+
+        It changes how sure `classify` is, never the class.
+        """
+        images = self._array(x)
+        labels = check_labels(y, len(images), self.num_classes, unlabelled=False)
+        self.temperature = fit_temperature(self.class_logits(images, batch_size), labels)
+        return self.temperature
+
+    # ---- configuration ----
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "trunk": keras.saving.serialize_keras_object(self.trunk),
+            "encoder": keras.saving.serialize_keras_object(self.encoder_head),
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "alpha": self.alpha,
+            "consistency": self.consistency,
+            "radius": self.radius,
+            "temperature": self.temperature,
+        }
+
+    def _check_condition(self) -> None:
+        super()._check_condition()
+        if self.num_classes is None or self.completes:
+            raise InputError(
+                f"decoder must take `codes` and `labels`, and nothing else, in a {type(self).__name__}."
+            )
+
+
+def expected(shares: Tensor, values: Tensor) -> Tensor:
+    """Sum over classes of values weighed by shares, both `(B, K)` -> `(B,)`."""
+    return ops.sum(shares * values, axis=-1)
+
+
+def _recognition(trunk: keras.Model, head: keras.Model) -> keras.Model:
+    """q(z|x, y) in one: dictionary of `images` and `labels` -> `{"mean", "log_variance"}`."""
+    inputs = {
+        "images": keras.Input(trunk.input_shape[1:], name="images"),
+        "labels": keras.Input(head.input["labels"].shape[1:], name="labels"),
+    }
+    outputs = head({"features": trunk(inputs["images"]), "labels": inputs["labels"]})
+    return keras.Model(inputs, outputs, name="recognition")
+
+
+def _check_parts(
+    trunk: keras.Model, encoder: keras.Model, classifier: keras.Model, decoder: keras.Model
+) -> None:
+    """Raise unless the heads fit the trunk, and all know the same classes."""
+    features = tuple(trunk.output.shape[1:]) if not isinstance(trunk.output, dict) else None
+    if features is None or len(features) != 1:
+        raise InputError(f"trunk must give features (B, F); received {trunk.output_shape}.")
+    if not isinstance(encoder.input, dict) or set(encoder.input) != {"features", "labels"}:
+        raise InputError("encoder must take a dictionary of `features` and `labels`.")
+    for name, tensor in (("encoder", encoder.input["features"]), ("classifier", classifier.input)):
+        shape = getattr(tensor, "shape", None)
+        if shape is None or tuple(shape[1:]) != features:
+            raise InputError(f"{name} must take the features of the trunk, {features}; received {shape}.")
+    classes = tuple(encoder.input["labels"].shape[1:])
+    if tuple(classifier.output_shape[1:]) != classes:
+        raise InputError(
+            f"classifier must give logits of the classes, {classes}; received {classifier.output_shape[1:]}."
+        )

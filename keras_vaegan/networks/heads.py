@@ -1,0 +1,70 @@
+"""What stands on the features of a trunk, the same in every family: a classifier, and q(z|x, y).
+
+A trunk is a functional model, images `(B, H, W, C)` -> features `(B, F)`; models that sum over classes
+run it once for an image, and its heads once for each class.
+"""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from keras_vaegan.networks import blocks
+
+
+def classifier(
+    features: int,
+    num_classes: int,
+    units: int | Sequence[int] = (),
+    activation: str = "relu",
+    dropout: float = 0.0,
+    name: str = "classifier",
+) -> keras.Model:
+    """q(y|x): features `(B, F)` -> logits `(B, K)` float32.
+
+    Args:
+        features: F.
+        num_classes: K.
+        units: widths of the hidden layers.
+        activation: Keras name of the hidden layers' activation.
+        dropout: share of the features, and of each hidden layer, that is left out in training.
+        name: of the model; prefix of its layers' names.
+    """
+    inputs = keras.Input(blocks.check_positive("features", features), name="features")
+    x = blocks.dense_stack(blocks.drop(inputs, dropout, f"{name}_dropout"), units, activation, name, dropout)
+    (num_classes,) = blocks.check_positive("num_classes", num_classes)
+    return keras.Model(
+        inputs, layers.Dense(num_classes, dtype="float32", name=f"{name}_logits")(x), name=name
+    )
+
+
+def encoder_head(
+    features: int,
+    latent_dim: int,
+    num_classes: int,
+    units: int | Sequence[int] = (),
+    activation: str = "relu",
+    variance_of_features: bool = False,
+    name: str = "encoder",
+) -> keras.Model:
+    """q(z|x, y): dictionary of `features` `(B, F)` and `labels` `(B, K)` -> `{"mean", "log_variance"}`.
+
+    Args:
+        features: F.
+        latent_dim: Z.
+        num_classes: K.
+        units: widths of the hidden layers, which see both.
+        activation: Keras name of the hidden layers' activation.
+        variance_of_features: whether the variance is computed from the features alone, as in Chen, Fang
+            and Ju 2016.
+        name: of the model; prefix of its layers' names.
+    """
+    inputs = {
+        "features": keras.Input(blocks.check_positive("features", features), name="features"),
+        "labels": keras.Input(blocks.check_positive("num_classes", num_classes), name="labels"),
+    }
+    x = blocks.joined([inputs["features"], inputs["labels"]], f"{name}_joined")
+    x = blocks.dense_stack(x, units, activation, name)
+    (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
+    outputs = blocks.posterior_head(x, latent_dim, name, inputs["features"] if variance_of_features else None)
+    return keras.Model(inputs, outputs, name=name)

@@ -1,0 +1,104 @@
+"""LeNet's convolutions and pooling (LeCun et al. 1998), as Chen, Fang and Ju 2016 have them for M2.
+
+Trunk: 5x5 convolutions, each followed by a pooling that halves height and width, then dense layers. The
+decoder turns it round, and learns of the labels behind its convolutions only. What LeNet does not say (the
+discriminator, the networks of models that do not sum over classes) is as in `dcgan`.
+"""
+
+import math
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.networks import blocks
+from keras_vaegan.networks.blocks import Normalization
+from keras_vaegan.networks.dcgan import crop, discriminator, encoder, halved_sizes, prior
+
+__all__ = ["decoder", "discriminator", "encoder", "prior", "trunk"]
+
+
+def trunk(
+    image_shape: Sequence[int],
+    filters: int | Sequence[int] = (20, 50),
+    kernel_size: int | Sequence[int] = 5,
+    units: int | Sequence[int] = (1024,),
+    normalization: Normalization = "none",
+    activation: str = "relu",
+    dropout: float = 0.0,
+    name: str = "trunk",
+) -> keras.Model:
+    """What the heads of a model share: images `(B, H, W, C)` -> features `(B, F)`.
+
+    Args:
+        image_shape: `(H, W, C)`.
+        filters: channels of the convolutions.
+        kernel_size: of the convolutions.
+        units: widths of the dense layers behind them; none for their flat maps.
+        normalization: `none`, `batch`, `layer` or `instance`, after each convolution.
+        activation: Keras name of the activation.
+        dropout: share of each dense layer, and of what goes into the first, that is left out in training.
+        name: of the model; prefix of its layers' names.
+    """
+    images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
+    x = images
+    for i, channels in enumerate(blocks.check_positive("filters", filters)):
+        block = f"{name}_conv_{i}"
+        x = layers.Conv2D(channels, kernel_size, padding="same", name=block)(x)
+        x = blocks.normalize_and_activate(x, normalization, activation, block)
+        x = layers.MaxPooling2D(2, padding="same", name=f"{block}_pool")(x)
+    x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+    return keras.Model(images, blocks.dense_stack(x, units, activation, name, dropout), name=name)
+
+
+def decoder(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    filters: int | Sequence[int] = (50, 20),
+    kernel_size: int | Sequence[int] = 5,
+    units: int | Sequence[int] = (500,),
+    label_units: int | Sequence[int] = (512,),
+    activation: str = "relu",
+    num_classes: int | None = None,
+    given: bool = False,
+    name: str = "decoder",
+) -> keras.Model:
+    """p(x|z, y): codes `(B, Z)` and labels `(B, K)` -> logits `(B, H, W, C)`.
+
+    Args:
+        latent_dim: Z.
+        filters: channels of the maps, the smallest first; each is doubled in height and width and
+            convolved to the next, the last to the image's own channels.
+        units: widths of the dense layers before the maps.
+        label_units: widths of the dense layers behind them, which see the labels too.
+        num_classes: K.
+        given: not to be had here.
+        image_shape, kernel_size, activation, name: as for `trunk`.
+    """
+    image_shape = blocks.check_image_shape(image_shape)
+    filters = blocks.check_positive("filters", filters)
+    (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
+    if given:
+        raise InputError("given must be False: this decoder sees no part of the images.")
+    sizes = halved_sizes(image_shape, len(filters))
+    inputs, codes, condition = blocks.conditional_inputs(
+        "codes", (latent_dim,), image_shape, num_classes, given, name
+    )
+    x = blocks.dense_stack(codes, units, activation, name)
+    x = layers.Dense(math.prod(sizes[-1]) * filters[0], name=f"{name}_project")(x)
+    x = layers.Reshape((*sizes[-1], filters[0]), name=f"{name}_map")(x)
+    x = blocks.activate(x, activation, f"{name}_project_activation")
+    for i, channels in enumerate([*filters[1:], image_shape[2]]):
+        block = f"{name}_deconv_{i}"
+        x = layers.UpSampling2D(2, name=f"{block}_up")(x)
+        x = crop(x, sizes[-2 - i], f"{block}_crop")
+        x = layers.Conv2D(channels, kernel_size, padding="same", name=block)(x)
+        x = blocks.activate(x, activation, f"{block}_activation")
+    x = layers.Flatten(name=f"{name}_flatten")(x)
+    x = blocks.joined([x, *condition.values()], f"{name}_joined")
+    x = blocks.dense_stack(x, label_units, activation, f"{name}_labelled")
+    x = layers.Dense(math.prod(image_shape), dtype="float32", name=f"{name}_logits")(x)
+    return keras.Model(
+        inputs, layers.Reshape(image_shape, dtype="float32", name=f"{name}_image")(x), name=name
+    )

@@ -1,0 +1,378 @@
+"""M2: its bounds by enumeration, virtual adversarial training, the classifier, the data, bad input."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import reference
+import registry
+from keras import ops
+from registry import NUM_CLASSES
+from scipy import special
+
+import keras_vaegan as kvg
+from keras_vaegan import InputError, losses, metrics
+from keras_vaegan.data import Batches, semi_supervised_split
+from keras_vaegan.distributions import Categorical
+
+X, Y = registry.images(6), registry.labels(6)
+HIDDEN = np.where(np.arange(6) < 3, Y, -1)
+
+
+def build(**arguments):
+    model = registry.set_weights(registry.ssl_vae(**arguments))
+    model.compile(keras.optimizers.SGD(0.0))
+    return model
+
+
+def refused(call, *words):
+    with pytest.raises(InputError) as error:
+        call()
+    assert all(word in str(error.value) for word in words), error.value
+
+
+# ---- the bounds ----
+
+
+def logs_of(model, y, x=X):
+    return {
+        name: ops.convert_to_numpy(value)
+        for name, value in model.compute_losses(
+            ops.convert_to_tensor(x), ops.convert_to_tensor(y)
+        ).logs.items()
+    }
+
+
+@pytest.mark.parametrize("arguments", [{}, {"prior": True, "likelihood": "gaussian", "noise_scale": 0.3}])
+def test_each_image_has_the_bounds_of_the_transcription(arguments, inject_noise):
+    noise = registry.noise(6)
+    inject_noise(noise[0])
+    model = build(**arguments)
+    expected = reference.losses(reference.weights_of(model), X, noise, HIDDEN, **arguments)
+    found, known = logs_of(model, HIDDEN), HIDDEN >= 0
+    for name in ("loss", "kl", "reconstruction", "unlabelled"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, err_msg=name)
+    for name in ("labelled", "error", "classification"):
+        np.testing.assert_allclose(found[name][known], expected[name][known], rtol=1e-4, err_msg=name)
+
+
+def test_the_unlabelled_bound_enumerates_the_labelled_ones(inject_noise):
+    """U(x) from L(x, y) of the same model, asked for one class after the other."""
+    inject_noise(registry.noise(6)[0])
+    model = build()
+    of_class = np.stack([logs_of(model, np.full(6, k))["labelled"] for k in range(NUM_CLASSES)], axis=1)
+    shares = model.classify(X).astype(float)
+    entropy = -np.sum(shares * np.log(shares), axis=1)
+    by_hand = np.sum(shares * of_class, axis=1) - entropy
+    np.testing.assert_allclose(logs_of(model, np.full(6, -1))["unlabelled"], by_hand, rtol=1e-5)
+    # It is no less than the best that any q(y|x) can reach, -log sum exp(-L).
+    assert np.all(by_hand >= -special.logsumexp(-of_class, axis=1) - 1e-5)
+
+
+def test_with_all_labels_it_is_a_cvae_with_a_prior_on_labels_and_a_classifier(inject_noise):
+    inject_noise(registry.noise(6)[0])
+    model = build(alpha=0.7, beta=0.5)
+    cvae = kvg.CVAE(model.encoder, model.decoder, beta=0.5)
+    of_cvae = cvae.compute_losses(ops.convert_to_tensor(X), ops.convert_to_tensor(Y))
+    own = model.compute_losses(ops.convert_to_tensor(X), ops.convert_to_tensor(Y))
+    shares = model.classify(X)[np.arange(6), Y]
+    expected = ops.convert_to_numpy(of_cvae.players["generator"]) + np.log(NUM_CLASSES) - 0.7 * np.log(shares)
+    np.testing.assert_allclose(ops.convert_to_numpy(own.players["generator"]), expected, rtol=1e-5)
+
+
+def test_a_batch_without_a_label_is_no_nan_and_has_no_classification(inject_noise):
+    inject_noise()
+    model = build(alpha=1e6)
+    logs = model.train_on_batch(X, np.full(6, -1), return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+    assert logs["error"] == logs["labelled"] == logs["classification"] == 0.0
+    assert logs["loss"] == pytest.approx(logs["unlabelled"], rel=1e-6)
+
+
+def test_labels_that_are_not_known_do_not_matter_to_what_is_logged_of_those_that_are(inject_noise):
+    inject_noise()
+    model = build()
+    all_images = model.evaluate(X, HIDDEN, verbose=0, return_dict=True)
+    labelled = model.evaluate(X[:3], HIDDEN[:3], verbose=0, return_dict=True)
+    for name in ("labelled", "error", "classification"):
+        assert all_images[name] == pytest.approx(labelled[name], rel=1e-5)
+
+
+def test_the_weight_of_the_classification_is_for_the_mean_over_labelled_images():
+    """However rare labels are in a batch: the gradient at the classifier's bias, beta 0 and no images."""
+    one, three = (
+        build(alpha=2.0).compute_losses(ops.convert_to_tensor(X), ops.convert_to_tensor(y))
+        for y in (np.where(np.arange(6) < 1, Y, -1), HIDDEN)
+    )
+    bare = build(alpha=0.0)
+    for weighted, y in ((one, np.where(np.arange(6) < 1, Y, -1)), (three, HIDDEN)):
+        logs = {name: ops.convert_to_numpy(value) for name, value in weighted.logs.items()}
+        expected = 2.0 * logs["classification"][y >= 0].mean()
+        # In the mean over all images; the rest of the objective is drawn with other noise.
+        terms = bare.terms(ops.convert_to_tensor(X), ops.convert_to_tensor(y), False)
+        with_, without = (
+            ops.convert_to_numpy(model.semi_supervised(ops.convert_to_tensor(X), terms, False)[0]).mean()
+            for model in (build(alpha=2.0), bare)
+        )
+        assert with_ - without == pytest.approx(expected, rel=1e-4)
+
+
+# ---- virtual adversarial training ----
+
+
+def divergence(weights, x, moved):
+    """KL(q(y|x) || q(y|moved)) in NumPy."""
+    before, after = (
+        special.log_softmax(reference.class_logits(weights, reference.joined(np.float64(images))), axis=1)
+        for images in (x, moved)
+    )
+    return np.sum(np.exp(before) * (before - after), axis=1)
+
+
+def test_the_adversarial_step_is_along_the_gradient_of_the_divergence(inject_noise):
+    noise = np.random.default_rng(4).standard_normal(X.shape).astype("float32")
+    inject_noise(noise)
+    model = build(consistency=1.0, radius=0.3)
+    weights = reference.weights_of(model)
+    x = ops.convert_to_tensor(X)
+    found = ops.convert_to_numpy(model.virtual_adversarial(x, Categorical(model.class_network(x)), False))
+
+    probe = X + 1e-2 * noise / np.linalg.norm(noise.reshape(6, -1), axis=1).reshape(6, 1, 1, 1)
+    gradient, step = np.zeros(X.shape), 1e-6
+    for index in np.ndindex(X.shape[1:]):
+        moved = np.zeros(X.shape)
+        moved[(slice(None), *index)] = step
+        above, below = (divergence(weights, X, np.float64(probe) + sign * moved) for sign in (1, -1))
+        gradient[(slice(None), *index)] = (above - below) / (2 * step)
+    length = np.linalg.norm(gradient.reshape(6, -1), axis=1).reshape(6, 1, 1, 1)
+    expected = divergence(weights, X, X + 0.3 * gradient / length)
+    np.testing.assert_allclose(found, expected, rtol=2e-2)
+
+    directions = np.random.default_rng(5).standard_normal((200, *X.shape))
+    directions /= np.linalg.norm(directions.reshape(200, 6, -1), axis=2).reshape(200, 6, 1, 1, 1)
+    others = np.mean([divergence(weights, X, X + 0.3 * one) for one in directions], axis=0)
+    assert found.mean() > 1.5 * others.mean()
+
+
+def test_directions_get_their_length_and_tiny_ones_are_not_lost():
+    directions = np.random.default_rng(0).standard_normal((3, 2, 2, 1)).astype("float32")
+    scaled = directions * np.float32([1.0, 1e-25, 0.0]).reshape(3, 1, 1, 1)
+    found = ops.convert_to_numpy(losses.of_length(ops.convert_to_tensor(scaled), 0.5))
+    lengths = np.linalg.norm(directions.reshape(3, -1), axis=1).reshape(3, 1, 1, 1)
+    np.testing.assert_allclose(found[:2], (0.5 * directions / lengths)[:2], rtol=1e-4)
+    assert not np.any(found[2])
+
+
+def test_consistency_is_learned():
+    model = registry.set_weights(registry.ssl_vae(consistency=5.0, radius=0.5, seed=0))
+    model.compile(keras.optimizers.Adam(0.02))
+    before = model.evaluate(X, HIDDEN, verbose=0, return_dict=True)["consistency"]
+    model.fit(X, HIDDEN, epochs=40, verbose=0)
+    assert model.evaluate(X, HIDDEN, verbose=0, return_dict=True)["consistency"] < 0.5 * before
+
+
+# ---- the classifier ----
+
+
+def test_probabilities_are_those_of_the_networks_at_the_temperature():
+    model = build(temperature=2.5)
+    logits = reference.class_logits(reference.weights_of(model), reference.joined(np.float64(X)))
+    np.testing.assert_allclose(model.classify(X), special.softmax(logits / 2.5, axis=1), rtol=1e-4)
+    assert model.classify(X).dtype == np.float32 and model.classify(X, batch_size=4).shape == (6, NUM_CLASSES)
+
+
+def overconfident(count=4000, factor=3.0, seed=0):
+    """Logits of a classifier, times a factor, and labels drawn from what it says without it."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0.0, 1.5, (count, NUM_CLASSES))
+    labels = np.array([rng.choice(NUM_CLASSES, p=special.softmax(row)) for row in logits])
+    return factor * logits, labels
+
+
+def test_the_temperature_is_the_factor_that_was_too_much():
+    logits, labels = overconfident()
+    temperature = metrics.fit_temperature(logits, labels)
+    assert temperature == pytest.approx(3.0, rel=0.1)
+    errors = [
+        metrics.expected_calibration_error(special.softmax(logits / t, axis=1), labels)
+        for t in (1.0, temperature)
+    ]
+    assert errors[0] > 0.1 and errors[1] < 0.03
+
+
+def test_the_calibration_error_is_that_of_the_definition():
+    logits, labels = overconfident(300)
+    probabilities = special.softmax(logits, axis=1)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    expected = 0.0
+    for k in range(10):
+        inside = (confidence > k / 10) & (confidence <= (k + 1) / 10)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    found = metrics.expected_calibration_error(probabilities, labels, bins=10)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert metrics.expected_calibration_error(np.eye(3)[labels], labels) == 0.0
+
+
+def test_calibration_changes_no_class_and_is_saved(tmp_path):
+    model = build()
+    before = model.classify(X)
+    temperature = model.calibrate(X, Y)
+    assert temperature == model.temperature != 1.0
+    np.testing.assert_array_equal(model.classify(X).argmax(axis=1), before.argmax(axis=1))
+    assert not np.allclose(model.classify(X), before)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        keras.saving.load_model(tmp_path / "model.keras").classify(X), model.classify(X), rtol=1e-5
+    )
+    model.save_to_preset(tmp_path / "preset")
+    loaded = kvg.SemiSupervisedVAE.from_preset(tmp_path / "preset")
+    np.testing.assert_allclose(loaded.classify(X), model.classify(X), rtol=1e-5)
+
+
+# ---- data ----
+
+
+def test_a_split_keeps_as_many_labels_of_each_class():
+    y = np.random.default_rng(0).integers(0, 4, 400)
+    x = np.arange(400)
+    same_x, hidden = semi_supervised_split(x, y, 22, seed=1)
+    assert same_x is x and hidden.dtype == np.int64
+    kept = hidden >= 0
+    np.testing.assert_array_equal(hidden[kept], y[kept])
+    assert sorted(np.bincount(hidden[kept])) == [5, 5, 6, 6]
+    np.testing.assert_array_equal(semi_supervised_split(x, y, 22, seed=1)[1], hidden)
+    assert np.any(semi_supervised_split(x, y, 22, seed=2)[1] != hidden)
+    assert np.all(y >= 0)  # the caller's labels are as they were
+
+
+def test_a_split_is_refused_where_labels_are_too_few():
+    x, y = np.zeros(10), np.array([0] * 8 + [1] * 2)
+    refused(lambda: semi_supervised_split(x, y, 11), "num_labels", "10", "11")
+    refused(lambda: semi_supervised_split(x, y, 6), "num_labels", "class 1", "2")
+    refused(lambda: semi_supervised_split(x, y, 1), "num_labels", "from 2")
+    refused(lambda: semi_supervised_split(x, np.full(10, -1), 2), "y must have labels")
+    refused(lambda: semi_supervised_split(x, y[:9], 4), "y must have one label for each of the 10")
+
+
+def numbered(count, labelled):
+    x = np.broadcast_to(np.arange(count)[:, None, None, None], (count, 2, 2, 1)).astype(np.uint8)
+    return x, np.where(np.arange(count) < labelled, np.arange(count) % 3, -1)
+
+
+def numbers_of(batch):
+    return np.rint(batch[0][:, 0, 0, 0] * 255).astype(int)
+
+
+def test_every_batch_has_its_share_of_labels_and_an_epoch_all_of_the_rest():
+    x, y = numbered(50, 7)
+    batches = Batches(x, y, batch_size=10, seed=3, labelled_share=0.3)
+    assert len(batches) == 7  # 43 of the rest, 7 at a time
+    seen, labelled = [], []
+    for epoch in range(3):
+        batches.epoch = epoch
+        for batch in batches:
+            assert np.sum(batch[1] >= 0) == 3
+            numbers = numbers_of(batch)
+            np.testing.assert_array_equal(y[numbers], batch[1])
+            labelled += list(numbers[:3])
+            seen += list(numbers[3:])
+        assert sorted(seen[43 * epoch :]) == list(range(7, 50))
+    assert seen[:43] != seen[43:86]
+    # Each labelled image as often as the others, up to the pass that is under way.
+    counts = np.bincount(labelled, minlength=7)
+    assert counts.sum() == 63 and counts.min() == counts.max() == 9
+
+
+def test_batches_with_a_share_are_a_function_of_the_seed_and_the_epoch():
+    x, y = numbered(50, 7)
+    arguments = {"batch_size": 10, "seed": 3, "labelled_share": 0.3}
+    straight, resumed = Batches(x, y, **arguments), Batches(x, y, **arguments)
+    for straight.epoch in range(3):
+        expected = [numbers_of(batch) for batch in straight]
+    resumed.epoch = 2
+    np.testing.assert_array_equal(
+        np.concatenate([numbers_of(resumed[k]) for k in (4, 1)]), np.concatenate([expected[4], expected[1]])
+    )
+    other = Batches(x, y, **arguments | {"seed": 4})
+    assert any(np.any(numbers_of(other[k]) != numbers_of(Batches(x, y, **arguments)[k])) for k in range(3))
+
+
+def test_shares_that_are_no_use_are_refused():
+    x, y = numbered(20, 5)
+    for share in (0.0, 1.0, -0.1, True, "half"):
+        refused(lambda share=share: Batches(x, y, labelled_share=share), "labelled_share", str(share))
+    refused(lambda: Batches(x, np.abs(y), labelled_share=0.5), "labelled_share", "all")
+    refused(lambda: Batches(x, labelled_share=0.5), "labelled_share", "none")
+    refused(lambda: Batches(x, y, batch_size=1, labelled_share=0.5), "batch_size")
+
+
+def test_fit_takes_a_share_of_labels(inject_noise):
+    inject_noise()
+    x, y = registry.images(20), np.where(np.arange(20) < 3, registry.labels(20), -1)
+    model, seen = build(), []
+    step = model.compute_losses
+    model.compute_losses = lambda x, y, training: (seen.append(y), step(x, y, training=training))[1]
+    model.compile(run_eagerly=True)
+    if keras.backend.backend() == "jax":  # steps are traced there, whatever is asked
+        model.fit(x, y, batch_size=6, labelled_share=0.5, verbose=0)
+        assert int(model.optimizer.iterations) == 6
+        return
+    model.fit(x, y, batch_size=6, labelled_share=0.5, verbose=0)
+    counts = [int(np.sum(ops.convert_to_numpy(labels) >= 0)) for labels in seen]
+    assert counts == [3] * 6
+
+
+# ---- bad input ----
+
+
+def test_labels_that_cannot_be_learned_from_are_refused():
+    model = build()
+    refused(lambda: model.fit(X), "y must be given")
+    refused(lambda: model.fit(X, np.full(6, -1)), "y must have labels", "-1")
+    refused(lambda: model.fit(X, np.array([0, 1, 0, 1, -1, -1])), "every class", "none for 2")
+    refused(lambda: model.fit(X, np.array([0, 1, 3, 1, -1, -1])), "0..2", "3")
+    refused(lambda: model.fit(X, np.array([0, 1, 2, 1, -2, -1])), "-1 (unlabelled)", "-2")
+    refused(lambda: model.fit(X, HIDDEN[:5]), "y must have one label", "5")
+    refused(lambda: model.fit(Batches(X, HIDDEN * 0)), "every class", "1, 2")
+    refused(lambda: model.fit(Batches(X, HIDDEN), labelled_share=0.2), "labelled_share")
+    refused(lambda: model.calibrate(X, HIDDEN), "y must lie in 0..2")
+    refused(lambda: model.generate(2, labels=[3]), "labels must lie in 0..2")
+
+
+PARTS = {
+    "trunk must give features": {"trunk": lambda: registry.mlp.decoder((2, 3, 1), 2)},
+    "encoder must take a dictionary of `features`": {
+        "encoder": lambda: registry.mlp.encoder((2, 3, 1), 2, num_classes=3)
+    },
+    "encoder must take the features of the trunk, (5,)": {
+        "encoder": lambda: registry.heads.encoder_head(4, 2, 3)
+    },
+    "classifier must take the features of the trunk": {"classifier": lambda: registry.heads.classifier(6, 3)},
+    "classifier must give logits of the classes, (3,)": {
+        "classifier": lambda: registry.heads.classifier(5, 4)
+    },
+    "decoder must take `codes` and `labels`": {
+        "decoder": lambda: registry.mlp.decoder((2, 3, 1), 2, num_classes=3, given=True)
+    },
+}
+
+
+@pytest.mark.parametrize("said", PARTS)
+def test_networks_that_do_not_fit_each_other_are_refused(said):
+    fitting = {
+        "trunk": registry.mlp.trunk((2, 3, 1), units=(5,)),
+        "encoder": registry.heads.encoder_head(5, 2, 3),
+        "classifier": registry.heads.classifier(5, 3),
+        "decoder": registry.mlp.decoder((2, 3, 1), 2, num_classes=3),
+    }
+    kvg.SemiSupervisedVAE(**fitting)
+    wrong = {name: make() for name, make in PARTS[said].items()}
+    with pytest.raises(InputError, match=re.escape(said)):
+        kvg.SemiSupervisedVAE(**fitting | wrong)
+
+
+@pytest.mark.parametrize("argument", ["alpha", "consistency", "radius", "temperature"])
+def test_numbers_out_of_range_are_refused(argument):
+    refused(lambda: registry.ssl_vae(**{argument: -1.0}), argument, "-1.0")
