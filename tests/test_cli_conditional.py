@@ -1,5 +1,6 @@
 """Conditional models at the command line: classes, completions, styles, pictures of one's own."""
 
+import csv
 import json
 
 import keras
@@ -238,3 +239,82 @@ def test_labels_are_needed_where_the_model_is_conditioned_on_them(tmp_path, caps
     np.savez(path, x=np.random.default_rng(0).random((40, 8, 8, 1), dtype="float32"))
     train = ["train", "--model", "cvae", "--dataset", path, "--output", tmp_path / "run"]
     assert "--dataset must have labels for cvae" in refused(capsys, *train)
+
+
+# ---- semi-supervised ----
+
+
+@pytest.fixture(scope="module")
+def ssl_run(tmp_path_factory):
+    """A semi-supervised VAE of digits of 8 x 8, of which 30 have a label."""
+    folder = tmp_path_factory.mktemp("runs") / "ssl"
+    networks = [f"--set={network}.units=[6]" for network in ("trunk", "classifier", "encoder", "decoder")]
+    arguments = ["--model", "ssl_vae", *TINY, *networks, "--epochs", 2, "--num-labels", 30, "--seed", 3]
+    assert run("train", *arguments, "--output", folder) == 0
+    return folder
+
+
+def test_few_labels_are_kept_and_the_temperature_is_fitted(ssl_run, tmp_path):
+    metadata = json.loads((ssl_run / "metadata.json").read_text())
+    assert metadata["recipe"]["training"]["num_labels"] == 30
+    model = keras.saving.load_model(ssl_run / "model.keras")
+    x, y = load("digits", 8).validation
+    temperature = model.temperature
+    assert temperature == pytest.approx(metrics.fit_temperature(model.class_logits(x), y), rel=1e-4)
+    assert temperature != 1.0
+    assert "error" in (ssl_run / "history.csv").read_text().splitlines()[0].split(",")
+    assert run("train", "--resume", ssl_run, "--epochs", 3) == 0
+    assert len((ssl_run / "history.csv").read_text().splitlines()) == 4
+
+
+def test_classes_are_told_as_csv(ssl_run, cvae_run, tmp_path, capsys):
+    for folder in (ssl_run, cvae_run):
+        output = tmp_path / "classes.csv"
+        assert run("classify", folder, "--num-images", 12, "--seed", 1, "--output", output) == 0
+        rows = list(csv.reader(output.read_text().splitlines()))
+        assert rows[0] == ["image", "class", *"0123456789"]
+        model = keras.saving.load_model(folder / "model.keras")
+        x, _ = load("digits", 8).test
+        probabilities = model.classify(x[[int(row[0]) for row in rows[1:]]])
+        np.testing.assert_allclose(
+            [[float(cell) for cell in row[2:]] for row in rows[1:]], probabilities, atol=1e-5
+        )
+        assert [int(row[1]) for row in rows[1:]] == list(probabilities.argmax(axis=1))
+        assert len(rows) == 13
+    capsys.readouterr()
+    (tmp_path / "mine" / "cats").mkdir(parents=True)  # no class of the model, and none is asked for
+    Image.fromarray(np.rint(x[0, ..., 0] * 255).astype("uint8")).save(tmp_path / "mine" / "cats" / "a.png")
+    assert run("classify", ssl_run, "--images", tmp_path / "mine") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("cats/a.png,")
+
+
+def test_error_and_calibration_are_in_the_table(ssl_run, tmp_path, capsys):
+    output = tmp_path / "scores.json"
+    assert run("evaluate", ssl_run, "--metrics", "classification", "--output", output) == 0
+    table = capsys.readouterr().out
+    assert "classification error" in table and "calibration error before" in table
+    found = {one["name"]: one["value"] for one in json.loads(output.read_text())["scores"]}
+    model = keras.saving.load_model(ssl_run / "model.keras")
+    x, y = load("digits", 8).test
+    assert found["classification_error"] == pytest.approx(np.mean(model.classify(x).argmax(axis=1) != y))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--model", "cvae", "--num-labels", 30], ["--num-labels", "cvae", "ssl_vae"]),
+        (["--model", "ssl_vae", "--num-labels", 9], ["--num-labels", "10", "9"]),
+        (["--model", "ssl_vae", "--num-labels", 99999], ["--num-labels", "1437", "99999"]),
+        (["--model", "ssl_vae", "--num-labels", 0], ["--num-labels"]),
+        (["--model", "ssl_vae", "--set", "labelled_share=2"], ["labelled_share", "2"]),
+    ],
+)
+def test_labels_that_cannot_be_kept_are_refused(arguments, words, tmp_path, capsys):
+    said = refused(capsys, "train", *arguments, *TINY, "--output", tmp_path / "x")
+    assert all(word in said for word in words), said
+
+
+def test_a_model_without_classes_cannot_classify(completion_run, capsys):
+    said = refused(capsys, "classify", completion_run)
+    assert "can classify" in said and "ssl_vae" in said

@@ -87,6 +87,17 @@ def test_another_family_of_networks_starts_from_its_own_defaults():
     assert model.encoder.get_layer("encoder_dense_0").units == 512
 
 
+def test_one_network_may_be_of_another_family():
+    recipe = small("vae_digits")
+    presets.override(recipe, "decoder.family", "mlp")
+    presets.override(recipe, "decoder.units", [7])
+    model = presets.build(recipe, SHAPE)
+    assert model.decoder.get_layer("decoder_dense_0").units == 7
+    assert "encoder_conv_0" in [layer.name for layer in model.encoder.layers]
+    with pytest.raises(InputError, match="networks.decoder.family must be one of"):
+        presets.override(recipe, "decoder.family", "lenett")
+
+
 def test_all_options_of_a_recipe_can_be_named():
     names = presets.options(presets.recipe("vae_gan_digits"))
     assert {
@@ -170,7 +181,9 @@ def test_a_folder_keeps_the_state_of_the_noise(tmp_path):
 
 
 def test_a_folder_of_a_later_format_is_refused(tmp_path):
-    presets.save_folder(presets.build(small("vae_digits"), SHAPE), tmp_path, {"format_version": 99})
+    presets.save_folder(presets.build(small("vae_digits"), SHAPE), tmp_path, {})
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata | {"format_version": 99}))
     with pytest.raises(InputError, match="99"):
         presets.load_folder(tmp_path)
 

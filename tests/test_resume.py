@@ -331,6 +331,7 @@ def test_the_command_goes_on_with_more_epochs_and_refuses_what_it_cannot(tmp_pat
     before = (folder / "history.csv").read_text()
     assert "--epochs must be more than the 1" in refused(capsys, "train", "--resume", folder)
     assert run("train", "--resume", folder, "--epochs", 3) == 0
+    assert run("generate", folder, "--num-images", 4, "--output", tmp_path / "after.npz") == 0
     after = (folder / "history.csv").read_text()
     assert after.startswith(before) and len(after.splitlines()) == 4
     assert "--seed must not come with --resume" in refused(capsys, "train", "--resume", folder, "--seed", 3)

@@ -12,8 +12,8 @@ from registry import NUM_CLASSES
 from scipy import special
 
 import keras_vaegan as kvg
-from keras_vaegan import InputError, losses, metrics
-from keras_vaegan.data import Batches, semi_supervised_split
+from keras_vaegan import InputError, evaluation, losses, metrics
+from keras_vaegan.data import Batches, ImageData, semi_supervised_split
 from keras_vaegan.distributions import Categorical
 
 X, Y = registry.images(6), registry.labels(6)
@@ -229,6 +229,34 @@ def test_calibration_changes_no_class_and_is_saved(tmp_path):
     model.save_to_preset(tmp_path / "preset")
     loaded = kvg.SemiSupervisedVAE.from_preset(tmp_path / "preset")
     np.testing.assert_allclose(loaded.classify(X), model.classify(X), rtol=1e-5)
+
+
+def scores(model, data, **settings):
+    result = evaluation.score(model, data, ["classification"], split="validation", **settings)
+    return {one["name"]: one for one in result["scores"]}
+
+
+def test_the_error_and_the_calibration_are_scored():
+    model = build(temperature=0.5)
+    x, y = registry.images(40), registry.labels(40)
+    data = ImageData((x, y), (x, y), (x, y), name="random", class_names=["a", "b", "c"])
+    found = scores(model, data, likelihood_images=8)
+    logits = reference.class_logits(reference.weights_of(model), reference.joined(np.float64(x)))
+    wrong = logits.argmax(axis=1) != y
+    assert found["classification_error"]["value"] == pytest.approx(wrong.mean())
+    assert found["classification_error"]["details"] == {
+        name: pytest.approx(wrong[y == k].mean()) for k, name in enumerate("abc")
+    }
+    for name, temperature in (("calibration_error_before", 1.0), ("calibration_error", 0.5)):
+        expected = metrics.expected_calibration_error(special.softmax(logits / temperature, axis=1), y)
+        assert found[name]["value"] == pytest.approx(expected, abs=1e-4)
+    assert found["temperature"]["value"] == 0.5
+    assert found["unlabelled_bound"]["value"] < found["labelled_bound"]["value"]
+
+
+def test_other_models_have_no_classifier_to_score():
+    data = ImageData((X, Y), (X, Y), (X, Y), name="random", class_names=["a", "b", "c"])
+    refused(lambda: scores(registry.cvae(num_classes=3), data), "no classifier of its own")
 
 
 # ---- data ----

@@ -76,7 +76,9 @@ def evaluate(
     images with those that were asked for (an .npz file with `images` and `labels`), also labels and
     synthetic; completion (negative log-likelihood of what is hidden when 1, 2 or 3 quadrants are
     given, of these the ones that the model was trained on if there are any) for models that complete
-    images; modes for stacked_mnist.
+    images; classification (error of the model's own classifier, and how far its confidence is to be
+    believed, before and after the temperature that was fitted to the validation images) for
+    semi-supervised models; modes for stacked_mnist.
 
     The reference in the table is the floor, real training images against the real images, or the
     value of the real images.

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from keras import ops
+from scipy import special
 
 from keras_vaegan import metrics
 from keras_vaegan.errors import InputError
 from keras_vaegan.evaluation.scores import Score
 from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
+from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 
 
 def _frechet(of: Evaluation) -> Iterator[Score]:
@@ -194,6 +197,35 @@ def _completion(of: Evaluation) -> Iterator[Score]:
         yield Score(name, float(nats.mean()), error, unit="nats", better="lower")
 
 
+def _classification(of: Evaluation) -> Iterator[Score]:
+    model, labels = of.with_model(), of.real_labels
+    if not isinstance(model, SemiSupervisedVAE):
+        raise NotApplicable("the model has no classifier of its own")
+    if labels is None:
+        raise NotApplicable("the data have no labels")
+    of_split = of.real[labels >= 0], labels[labels >= 0]
+    if not len(of_split[0]):
+        raise NotApplicable("the data have no labels")
+    calibrated = model.classify(of_split[0], of.batch_size)
+    found = metrics.label_agreement(calibrated, of_split[1])
+    wrong = _by_class(of, [1.0 - share for share in found["per_class"]])
+    yield Score("classification_error", 1.0 - found["agreement"], better="lower", details=wrong)
+    bare = special.softmax(model.class_logits(of_split[0], of.batch_size), axis=1)
+    for name, probabilities in (("calibration_error_before", bare), ("calibration_error", calibrated)):
+        value = metrics.expected_calibration_error(probabilities, of_split[1])
+        yield Score(name, value, reference=0.0, better="lower")
+    yield Score("temperature", model.temperature)
+    images, classes = of.real_of_model(of.likelihood_images)
+    bounds: dict[str, list[np.ndarray]] = {"labelled": [], "unlabelled": []}
+    for start in range(0, len(images), of.batch_size):
+        rows = slice(start, start + of.batch_size)
+        logs = model.compute_losses(images[rows], None if classes is None else classes[rows]).logs
+        for name, values in bounds.items():
+            values.append(ops.convert_to_numpy(logs[name]))
+    for name, values in bounds.items():
+        yield Score(f"{name}_bound", float(np.concatenate(values).mean()), unit="nats", better="lower")
+
+
 GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
     "frechet": _frechet,
     "kernel": _kernel,
@@ -208,6 +240,7 @@ GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
     "latent": _latent,
     "likelihood": _likelihood,
     "completion": _completion,
+    "classification": _classification,
 }
 KEEPING_FEATURES = {"kernel", "neighbours", "labels"}  # for the others memory is constant
 

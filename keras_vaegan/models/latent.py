@@ -172,9 +172,7 @@ class LatentVariableModel(MultiPlayerModel):
             "image_shape": list(self.image_shape),
             "num_classes": self.num_classes,
         }
-        stale = ("format_version", "keras_vaegan", "keras", "weights_sha256")
-        kept = {name: value for name, value in self.preset_metadata.items() if name not in stale}
-        save_folder(self, folder, kept | known | (metadata or {}), half)
+        save_folder(self, folder, self.preset_metadata | known | (metadata or {}), half)
 
     # ---- saving ----
 

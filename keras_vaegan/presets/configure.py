@@ -84,6 +84,9 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
         # Compare with the short forms too, so that `gama` is told of `gamma`.
         short = {name.split(".", 1)[1] for name in legal}
         raise unknown_name("option", key, [*sorted(short)])
+    least = min(name.count(".") for name in found)
+    if key not in found:  # `family` is that of all networks before it is that of one
+        found = [name for name in found if name.count(".") == least]
     if len(found) > 1 and key not in found:
         raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
     name = key if key in found else found[0]

@@ -71,13 +71,13 @@ def save_folder(
             _halve(temporary)
         digest = _sha256(temporary)
     write_json(folder / CONFIG, keras.saving.serialize_keras_object(networks))
-    versions = {
+    own = {  # a run that went on brings those of its older state
         "format_version": FORMAT_VERSION,
         "keras_vaegan": keras_vaegan.__version__,
         "keras": keras.__version__,
         "weights_sha256": digest,
     }
-    write_json(folder / METADATA, versions | metadata)
+    write_json(folder / METADATA, metadata | own)
 
 
 def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:

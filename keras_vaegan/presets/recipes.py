@@ -3,7 +3,8 @@
 A recipe's sections: `model` (key of the model and its arguments), `networks` (family, size
 of the code, what they are conditioned on, arguments of each network, which may be of another family; a
 `prior` is learned where it stands, else N(0, I)), `optimizer` (by player), `training` (data set, epochs,
-batch; how many labels are kept where a model can do with few), and in words its `source` and what to `expect`.
+batch; how many labels are kept where a model can do with few), and in words its `source` and what to
+`expect`.
 """
 
 import math
