@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         report,
     )
     from keras_vaegan.errors import InputError
-    from keras_vaegan.models import CVAE, CVAEGAN, VAE, VAEGAN, SemiSupervisedVAE
+    from keras_vaegan.models import CVAE, CVAEGAN, VAE, VAEGAN, SemiSupervisedVAE, SemiSupervisedVAEGAN
 
 # Public name -> module that has it; None for the modules themselves.
 _PUBLIC: dict[str, str | None] = {
@@ -36,6 +36,7 @@ _PUBLIC: dict[str, str | None] = {
     "VAEGAN": "models",
     "InputError": "errors",
     "SemiSupervisedVAE": "models",
+    "SemiSupervisedVAEGAN": "models",
     "callbacks": None,
     "data": None,
     "diagnosis": None,
@@ -56,6 +57,7 @@ __all__ = [
     "VAEGAN",
     "InputError",
     "SemiSupervisedVAE",
+    "SemiSupervisedVAEGAN",
     "__version__",
     "callbacks",
     "data",

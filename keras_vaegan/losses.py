@@ -57,6 +57,12 @@ def judged_real(logits: Tensor, target: float = 1.0, labels: Tensor | None = Non
     return class_cross_entropy(logits, ops.concatenate([target * labels, fake], axis=-1))
 
 
+def real_of_any_class(logits: Tensor, target: float = 1.0) -> Tensor:
+    """Low when D takes the images for real, of whatever class: `(B, K + 1)` logits -> `(B,)`."""
+    log_odds = log_odds_real(logits)
+    return ops.softplus(log_odds) - target * log_odds
+
+
 def wrong_class(logits: Tensor, labels: Tensor) -> Tensor:
     """Low when D sees the class: -log P(y|real), the part of `judged_real` that is about the class alone.
 

@@ -165,7 +165,7 @@ def losses(weights, x, noise, labels=None, **arguments):
             `num_classes` and `given` for the condition.
     """
     if any(path.startswith("trunk") for path in weights):
-        return semi_supervised(weights, joined(np.float64(x)), np.float64(noise)[0], labels, **arguments)
+        return semi_supervised(weights, joined(np.float64(x)), np.float64(noise), labels, **arguments)
     parts, hidden = condition(np.float64(x), labels, **arguments)
     x = joined(np.float64(x))
     noise = np.float64(noise)
@@ -212,53 +212,92 @@ def features_of(weights, x, activation="tanh"):
 def class_logits(weights, x, activation="tanh"):
     """Logits of q(y|x), `(B, K)`."""
     h = features_of(weights, x)
-    for kernel_and_bias in hidden_layers(weights, "classifier"):
+    for kernel_and_bias in hidden_layers(weights, "class_head"):
         h = ACTIVATIONS[activation](affine(h, kernel_and_bias))
-    return affine(h, layer(weights, "classifier_logits"))
+    return affine(h, layer(weights, "class_head_logits"))
 
 
-def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, **likelihood):
-    """M2, one image and one class at a time; NaN where a log is not of that image."""
+def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, pixel_weight=None, **arguments):
+    """M2, one image and one class at a time, and its game; NaN where a log is not of that image.
+
+    Args:
+        noise: `(2, B, Z)`.
+        pixel_weight: of the reconstruction in what is descended; 1 without a discriminator, else 0, if None.
+    """
+    adversarial = any(path.startswith("discriminator") for path in weights)
+    if pixel_weight is None:
+        pixel_weight = 0.0 if adversarial else 1.0
     shares = special.softmax(class_logits(weights, x), axis=1)
     count, num_classes = shares.shape
-    everything = np.ones((1, x.shape[1]))
-    rows = []
-    for i, label in enumerate(labels):
-        parts = {"kl": [], "reconstruction": []}
-        for k in range(num_classes):
-            y = [one_hot([k], num_classes)]
-            q = normal(weights, "encoder", joined(features_of(weights, x[i : i + 1]), *y), "tanh")
-            p = prior(weights, y, q[0].shape)
-            x_tilde = decode(weights, q[0] + np.exp(q[1] / 2) * noise[i], y)
-            logs, _, _ = bound(x[i : i + 1], x_tilde, normal_kl(*q, *p), everything, **likelihood)
-            for name, values in parts.items():
-                values.append(logs[name][0])
-        kl, pixels = np.array(parts["kl"]), np.array(parts["reconstruction"])
-        each = kl + pixels + np.log(num_classes)
-        known, entropy = label >= 0, -np.sum(shares[i] * np.log(shares[i]))
-        weight = np.eye(num_classes)[label] if known else shares[i]
-        unlabelled = shares[i] @ each - entropy
-        rows.append(
-            {
-                "loss": each[label] if known else unlabelled,
-                "kl": weight @ kl,
-                "reconstruction": weight @ pixels,
-                "unlabelled": unlabelled,
-                "labelled": each[label] if known else np.nan,
-                "error": float(shares[i].argmax() != label) if known else np.nan,
-                "classification": -np.log(shares[i][label]) if known else np.nan,
-                "generator": weight @ (beta * kl + pixels)
-                + np.log(num_classes)
-                - (0.0 if known else entropy),
-            }
-        )
-    result = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    known = np.asarray(labels) >= 0
-    mean_of_known = result["classification"][known].mean() if known.any() else 0.0
-    result["generator"] = result["generator"] + alpha * mean_of_known * np.where(
-        known, count / max(known.sum(), 1), 0.0
+    labels, everything = np.asarray(labels), np.ones((1, x.shape[1]))
+    kl, pixels, x_tilde, x_prior = (
+        np.empty((count, num_classes, *of)) for of in ((), (), x.shape[1:], x.shape[1:])
     )
-    return result
+    for i, k in np.ndindex(count, num_classes):
+        y = [one_hot([k], num_classes)]
+        q = normal(weights, "encoder", joined(features_of(weights, x[i : i + 1]), *y), "tanh")
+        p = prior(weights, y, q[0].shape)
+        x_tilde[i, k] = decode(weights, q[0] + np.exp(q[1] / 2) * noise[0, i], y)[0]
+        x_prior[i, k] = decode(weights, p[0] + np.exp(p[1] / 2) * noise[1, i], y)[0]
+        logs, _, _ = bound(x[i : i + 1], x_tilde[i, k], normal_kl(*q, *p), everything, **arguments)
+        kl[i, k], pixels[i, k] = logs["kl"][0], logs["reconstruction"][0]
+
+    each, entropy, known = (
+        kl + pixels + np.log(num_classes),
+        -np.sum(shares * np.log(shares), axis=1),
+        labels >= 0,
+    )
+    truth = np.where(known[:, None], one_hot(labels, num_classes), shares)
+    of_known = np.where(known, 1.0, np.nan)
+    unlabelled, own = np.sum(shares * each, axis=1) - entropy, np.sum(truth * each, axis=1)
+    confidence = of_known * -np.log(np.sum(truth * shares, axis=1))
+    result = {
+        "loss": np.where(known, own, unlabelled),
+        "kl": np.sum(truth * kl, axis=1),
+        "reconstruction": np.sum(truth * pixels, axis=1),
+        "unlabelled": unlabelled,
+        "labelled": of_known * own,
+        "error": of_known * (shares.argmax(axis=1) != labels),
+        "classification": confidence,
+    }
+    descended = np.sum(truth * (beta * kl + pixel_weight * pixels), axis=1) + np.log(num_classes)
+    descended -= np.where(known, 0.0, entropy)
+    if known.any():
+        descended += alpha * np.nan_to_num(confidence) * count / known.sum()
+    if not adversarial:
+        return result | {"generator": descended}
+    played = semi_supervised_game(weights, x, x_tilde, x_prior, truth, labels, **arguments)
+    verdict = discriminate(weights, x, spectral=arguments.get("spectral", False))[0][:, :-1].argmax(axis=1)
+    played["generator"] = descended + played["generator"]
+    return result | played | {"d_error": of_known * (verdict != labels)}
+
+
+def semi_supervised_game(weights, x, x_tilde, x_prior, truth, labels, game_of="classes", **arguments):
+    """What D and the generator make of each other, averaged over the shares `truth` `(B, K)` of the classes.
+
+    Args:
+        x_tilde, x_prior: `(B, K, H * W * C)`.
+        game_of: `classes`, or `feature_matching`, where all labels must be known.
+    """
+    count, num_classes = truth.shape
+    if game_of == "classes":
+        rounds = [
+            game(weights, x, x_tilde[:, k], x_prior[:, k], 0.0, 0.0, [k] * count, num_classes, **arguments)
+            for k in range(num_classes)
+        ]
+        return {name: sum(truth[:, k] * rounds[k][name] for k in range(num_classes)) for name in rounds[0]}
+    drawn = x_prior[np.arange(count), labels]
+    real, real_features, _ = discriminate(weights, x)
+    fake, fake_features, _ = discriminate(weights, drawn)
+    real, fake = log_shares(real), log_shares(fake)
+    distance = np.sum((real_features.mean(axis=0) - fake_features.mean(axis=0)) ** 2) / 2
+    return {
+        "generator": np.full(count, arguments["gamma"] * distance),
+        "discriminator": -real[np.arange(count), labels] - fake[:, -1],
+        "feature_matching": np.full(count, distance),
+        "d_real": 1.0 - np.exp(real[:, -1]),
+        "d_fake": 1.0 - np.exp(fake[:, -1]),
+    }
 
 
 def game(
@@ -315,7 +354,7 @@ def game(
 # ---- gradients ----
 
 
-OF_GENERATOR = ("trunk", "encoder", "classifier", "prior", "decoder")
+OF_GENERATOR = ("trunk", "encoder", "class_head", "prior", "decoder")
 
 
 def owned(weights, player, three_players=False, **_):

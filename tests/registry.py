@@ -79,11 +79,25 @@ def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, dropout=0.0, prior
     return kvg.SemiSupervisedVAE(
         trunk,
         heads.encoder_head(5, LATENT_DIM, num_classes, units=(4,), activation="tanh"),
-        heads.classifier(5, num_classes, units=(3,), activation="tanh", dropout=dropout),
+        heads.class_head(5, num_classes, units=(3,), activation="tanh", dropout=dropout),
         mlp.decoder(image_shape, LATENT_DIM, units=(5,), activation="tanh", num_classes=num_classes),
         prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
         **arguments,
     )
+
+
+def ssl_vae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, **arguments):
+    """A fully connected semi-supervised VAE/GAN."""
+    *_, judge = smooth_networks(image_shape, True, num_classes=num_classes)
+    vae = ssl_vae(image_shape, num_classes, prior=arguments.pop("prior", False))
+    networks = {
+        "trunk": vae.trunk,
+        "encoder": vae.encoder_head,
+        "class_head": vae.class_head,
+        "decoder": vae.decoder,
+        "prior": vae.prior_network,
+    }
+    return kvg.SemiSupervisedVAEGAN(**networks, discriminator=judge, **arguments)
 
 
 # Name -> builder and its arguments, without the image shape.
@@ -99,6 +113,15 @@ ARGUMENTS = {
     "cvae_both": (cvae, {"num_classes": NUM_CLASSES, "given": True, "prior": True}),
     "ssl_vae": (ssl_vae, {"alpha": 0.5, "beta": 0.7, "prior": True}),
     "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5, "dropout": 0.2}),
+    "ssl_vae_gan": (
+        ssl_vae_gan,
+        {"alpha": 0.5, "gamma": 0.7, "pixel_weight": 0.2, "prior": True, "label_weight": 0.6},
+    ),
+    "ssl_vae_gan_matching": (
+        ssl_vae_gan,
+        {"game": "feature_matching", "gamma": 0.5, "pixel_weight": 1.0, "classifier": "ensemble"},
+    ),
+    "ssl_vae_gan_sampled": (ssl_vae_gan, {"expectation": "sampled", "three_players": True, "r1": 0.3}),
     "cvae_gan": (cvae_gan, {"num_classes": NUM_CLASSES, "gamma": 0.7, "pixel_weight": 0.2}),
     "cvae_gan_three_players": (
         cvae_gan,
@@ -119,11 +142,18 @@ ADVERSARIAL = [name for name in MODELS if "gan" in name]
 CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 
 # The models that `reference.losses` transcribes, with its arguments: those of fully connected
-# networks that draw nothing but the codes, and so no masks and no directions.
+# networks that draw nothing but the codes, and so no masks, directions or classes.
 TRANSCRIBED = {
     name: kwargs
     for name, (_, kwargs) in ARGUMENTS.items()
-    if name not in ("vae_gan_convolutional", "cvae_both", "ssl_vae_consistent")
+    if name
+    not in (
+        "vae_gan_convolutional",
+        "cvae_both",
+        "ssl_vae_consistent",
+        "ssl_vae_gan_matching",
+        "ssl_vae_gan_sampled",
+    )
 }
 
 

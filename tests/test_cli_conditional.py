@@ -248,7 +248,7 @@ def test_labels_are_needed_where_the_model_is_conditioned_on_them(tmp_path, caps
 def ssl_run(tmp_path_factory):
     """A semi-supervised VAE of digits of 8 x 8, of which 30 have a label."""
     folder = tmp_path_factory.mktemp("runs") / "ssl"
-    networks = [f"--set={network}.units=[6]" for network in ("trunk", "classifier", "encoder", "decoder")]
+    networks = [f"--set={network}.units=[6]" for network in ("trunk", "class_head", "encoder", "decoder")]
     arguments = ["--model", "ssl_vae", *TINY, *networks, "--epochs", 2, "--num-labels", 30, "--seed", 3]
     assert run("train", *arguments, "--output", folder) == 0
     return folder

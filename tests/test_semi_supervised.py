@@ -172,6 +172,82 @@ def test_consistency_is_learned():
     assert model.evaluate(X, HIDDEN, verbose=0, return_dict=True)["consistency"] < 0.5 * before
 
 
+# ---- the game ----
+
+
+def test_what_is_drawn_is_on_average_what_is_enumerated(inject_noise):
+    """The sampled game over many copies of each image against the sum over classes."""
+    inject_noise()
+    weights, copies = {}, 3000
+    for expectation in ("enumerated", "sampled"):
+        model = registry.set_weights(registry.ssl_vae_gan(expectation=expectation, seed=1))
+        x = np.repeat(X, copies if expectation == "sampled" else 1, axis=0)
+        made = model.compute_losses(ops.convert_to_tensor(x), ops.convert_to_tensor(np.full(len(x), -1)))
+        values = {**made.logs, **made.players}
+        weights[expectation] = {
+            name: ops.convert_to_numpy(values[name]).reshape(6, -1).mean(axis=1)
+            for name in ("feature_matching", "d_fake", "discriminator", "generator")
+        }
+    for name, expected in weights["enumerated"].items():
+        np.testing.assert_allclose(weights["sampled"][name], expected, rtol=0.03, err_msg=name)
+
+
+def test_a_labelled_image_plays_as_its_class_alone(inject_noise):
+    inject_noise()
+    for expectation in ("enumerated", "sampled"):
+        model = registry.set_weights(registry.ssl_vae_gan(expectation=expectation, beta=0.0, alpha=0.0))
+        game = kvg.CVAEGAN(model.encoder, model.decoder, model.discriminator, beta=0.0)
+        own, other = (
+            made.compute_losses(ops.convert_to_tensor(X), ops.convert_to_tensor(Y)) for made in (model, game)
+        )
+        for player, more in (("discriminator", 0.0), ("generator", np.log(NUM_CLASSES))):
+            expected = ops.convert_to_numpy(other.players[player]) + more
+            np.testing.assert_allclose(ops.convert_to_numpy(own.players[player]), expected, rtol=1e-4)
+
+
+def test_an_unlabelled_image_is_real_of_any_class_in_feature_matching(inject_noise):
+    inject_noise()
+    model = registry.set_weights(registry.ssl_vae_gan(game="feature_matching"))
+    made = model.compute_losses(ops.convert_to_tensor(X), ops.convert_to_tensor(HIDDEN))
+    shares = reference.log_shares(
+        reference.discriminate(reference.weights_of(model), reference.joined(np.float64(X)))[0]
+    )
+    of_any = np.log1p(-np.exp(shares[:, -1]))
+    d = model.discriminator(model._prior_images(ops.zeros((1, 2)), ops.eye(3)[:1], False))["logits"]
+    assert d.shape == (1, NUM_CLASSES + 1)
+    real = np.where(HIDDEN >= 0, shares[np.arange(6), HIDDEN], of_any)
+    # What is left is what D says of the fakes, by class alone: their noise is zero.
+    rest = ops.convert_to_numpy(made.players["discriminator"]) + real
+    drawn = reference.decode(reference.weights_of(model), np.zeros((3, 2)), [reference.one_hot(range(3), 3)])
+    fakes = -reference.log_shares(reference.discriminate(reference.weights_of(model), drawn)[0])[:, -1]
+    assert np.all(np.abs(rest[:, None] - fakes).min(axis=1) < 1e-4)
+    np.testing.assert_allclose(rest[:3], fakes[HIDDEN[:3]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("classifier", ["encoder", "discriminator", "ensemble"])
+def test_classes_are_told_by_whom_was_asked(classifier):
+    model = registry.set_weights(registry.ssl_vae_gan(classifier=classifier))
+    weights, x = reference.weights_of(model), reference.joined(np.float64(X))
+    encoder = special.softmax(reference.class_logits(weights, x), axis=1)
+    verdict = special.softmax(reference.discriminate(weights, x)[0][:, :-1], axis=1)
+    mixed = {"encoder": encoder, "discriminator": verdict, "ensemble": (encoder + verdict) / 2}[classifier]
+    np.testing.assert_allclose(model.classify(X), mixed, rtol=1e-4)
+    temperature = model.calibrate(X, Y)
+    calibrated = mixed ** (1 / temperature)
+    np.testing.assert_allclose(
+        model.classify(X), calibrated / calibrated.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_choices_of_the_game_are_refused_by_name():
+    refused(lambda: registry.ssl_vae_gan(game="clases"), "game must be one of", "Did you mean 'classes'")
+    refused(lambda: registry.ssl_vae_gan(expectation="exact"), "expectation must be one of", "enumerated")
+    refused(lambda: registry.ssl_vae_gan(classifier="decoder"), "classifier must be one of", "ensemble")
+    model = registry.ssl_vae_gan()
+    model.classifier = "both"
+    refused(lambda: model.classify(X), "classifier must be one of")
+
+
 # ---- the classifier ----
 
 
@@ -377,9 +453,9 @@ PARTS = {
     "encoder must take the features of the trunk, (5,)": {
         "encoder": lambda: registry.heads.encoder_head(4, 2, 3)
     },
-    "classifier must take the features of the trunk": {"classifier": lambda: registry.heads.classifier(6, 3)},
-    "classifier must give logits of the classes, (3,)": {
-        "classifier": lambda: registry.heads.classifier(5, 4)
+    "class_head must take the features of the trunk": {"class_head": lambda: registry.heads.class_head(6, 3)},
+    "class_head must give logits of the classes, (3,)": {
+        "class_head": lambda: registry.heads.class_head(5, 4)
     },
     "decoder must take `codes` and `labels`": {
         "decoder": lambda: registry.mlp.decoder((2, 3, 1), 2, num_classes=3, given=True)
@@ -392,7 +468,7 @@ def test_networks_that_do_not_fit_each_other_are_refused(said):
     fitting = {
         "trunk": registry.mlp.trunk((2, 3, 1), units=(5,)),
         "encoder": registry.heads.encoder_head(5, 2, 3),
-        "classifier": registry.heads.classifier(5, 3),
+        "class_head": registry.heads.class_head(5, 3),
         "decoder": registry.mlp.decoder((2, 3, 1), 2, num_classes=3),
     }
     kvg.SemiSupervisedVAE(**fitting)

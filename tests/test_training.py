@@ -27,6 +27,9 @@ LOGS = {
     "cvae_both": VAE_LOGS,
     "ssl_vae": SSL_LOGS,
     "ssl_vae_consistent": [*SSL_LOGS, "consistency"],
+    "ssl_vae_gan": [*SSL_LOGS, *GAME_LOGS, "d_error"],
+    "ssl_vae_gan_matching": [*SSL_LOGS, *GAME_LOGS, "d_error"],
+    "ssl_vae_gan_sampled": [*SSL_LOGS, "encoder", *GAME_LOGS, "d_error"],
     "cvae_gan": VAE_LOGS + GAME_LOGS,
     "cvae_gan_three_players": [*VAE_LOGS, "encoder", *GAME_LOGS],
 }
@@ -102,6 +105,38 @@ def test_logs_are_means_over_the_examples_of_the_epoch(name, inject_noise):
 RATE = 0.05
 # Batch means at the first and at the third step, by `reference.descend`.
 STEPS = {
+    "ssl_vae_gan": (
+        {
+            "loss": 13.2071,
+            "kl": 7.65807,
+            "reconstruction": 4.68805,
+            "labelled": 12.8132,
+            "unlabelled": 12.1682,
+            "error": 1.0,
+            "classification": 1.40441,
+            "generator": 12.8707,
+            "discriminator": 4.13283,
+            "feature_matching": 0.169639,
+            "d_real": 0.655831,
+            "d_fake": 0.674651,
+            "d_error": 0.666667,
+        },
+        {
+            "loss": 7.1614,
+            "kl": 1.49091,
+            "reconstruction": 4.80597,
+            "labelled": 7.39584,
+            "unlabelled": 6.27473,
+            "error": 1.0,
+            "classification": 1.35531,
+            "generator": 7.16054,
+            "discriminator": 3.55256,
+            "feature_matching": 0.268993,
+            "d_real": 0.509267,
+            "d_fake": 0.52675,
+            "d_error": 0.666667,
+        },
+    ),
     "ssl_vae": (
         {
             "loss": 8.67135,

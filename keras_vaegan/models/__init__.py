@@ -5,6 +5,7 @@ from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
+from keras_vaegan.models.semi_supervised_gan import SemiSupervisedVAEGAN
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.models.vae_gan import VAEGAN
 
@@ -16,6 +17,7 @@ MODELS: dict[str, type[LatentVariableModel]] = {
     "vae_gan": VAEGAN,
     "cvae_gan": CVAEGAN,
     "ssl_vae": SemiSupervisedVAE,
+    "ssl_vae_gan": SemiSupervisedVAEGAN,
 }
 
-__all__ = ["CVAE", "CVAEGAN", "MODELS", "VAE", "VAEGAN", "SemiSupervisedVAE"]
+__all__ = ["CVAE", "CVAEGAN", "MODELS", "VAE", "VAEGAN", "SemiSupervisedVAE", "SemiSupervisedVAEGAN"]

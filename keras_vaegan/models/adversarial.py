@@ -64,7 +64,7 @@ class Adversarial(VAE):
         margin: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(encoder, decoder, **kwargs)
+        super().__init__(encoder=encoder, decoder=decoder, **kwargs)
         self.discriminator = discriminator
         self.gamma = at_least("gamma", gamma, 0.0)
         self.pixel_weight = at_least("pixel_weight", pixel_weight, 0.0)

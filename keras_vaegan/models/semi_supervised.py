@@ -67,7 +67,7 @@ class SemiSupervisedVAE(CVAE):
         trunk: functional model, images `(B, H, W, C)` -> features `(B, F)`.
         encoder: functional model, dictionary of `features` and `labels` -> `{"mean", "log_variance"}`
             `(B, Z)` of q(z|x, y).
-        classifier: functional model, features `(B, F)` -> logits `(B, K)` of q(y|x).
+        class_head: functional model, features `(B, F)` -> logits `(B, K)` of q(y|x).
         decoder: functional model, dictionary of `codes` and `labels` -> logits `(B, H, W, C)`.
         alpha: weight of the classification, in nats for each image of the training.
         consistency: weight of the virtual adversarial loss; 0 is none.
@@ -85,7 +85,7 @@ class SemiSupervisedVAE(CVAE):
         self,
         trunk: keras.Model,
         encoder: keras.Model,
-        classifier: keras.Model,
+        class_head: keras.Model,
         decoder: keras.Model,
         alpha: float = 0.1,
         consistency: float = 0.0,
@@ -93,10 +93,10 @@ class SemiSupervisedVAE(CVAE):
         temperature: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        _check_parts(trunk, encoder, classifier, decoder)
+        _check_parts(trunk, encoder, class_head)
         super().__init__(_recognition(trunk, encoder), decoder, **kwargs)
-        self.trunk, self.encoder_head, self.classifier = trunk, encoder, classifier
-        self.class_network = keras.Model(trunk.input, classifier(trunk.output), name="recognition_of_class")
+        self.trunk, self.encoder_head, self.class_head = trunk, encoder, class_head
+        self.class_network = keras.Model(trunk.input, class_head(trunk.output), name="recognition_of_class")
         self.alpha = at_least("alpha", alpha, 0.0)
         self.consistency = at_least("consistency", consistency, 0.0)
         self.radius = at_least("radius", radius, 0.0)
@@ -104,7 +104,7 @@ class SemiSupervisedVAE(CVAE):
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
         players = super().player_networks()
-        return {**players, "generator": [*players["generator"], self.classifier]}
+        return {**players, "generator": [*players["generator"], self.class_head]}
 
     @property
     def log_names(self) -> tuple[str, ...]:
@@ -154,7 +154,7 @@ class SemiSupervisedVAE(CVAE):
         count, classes = ops.shape(x)[0], self.num_classes or 0
         labels, known = self._one_hot(y, count)
         features = self.trunk(x, training=training)
-        class_posterior = Categorical(self.classifier(features, training=training))
+        class_posterior = Categorical(self.class_head(features, training=training))
 
         # All images as of the first class, then all as of the second: `(K B, ...)`.
         each = ops.broadcast_to(ops.eye(classes)[:, None], (classes, count, classes))
@@ -175,8 +175,12 @@ class SemiSupervisedVAE(CVAE):
 
         kl, weighted = by_class(q.kl(prior)), by_class(self.weighted_kl(q, prior, training))
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
-        cost = weighted + reconstruction + self._log_classes
+        cost = weighted + self.pixel_share() * reconstruction + self._log_classes
         return Terms(labels, known, shares, class_posterior, kl, reconstruction, cost, logits)
+
+    def pixel_share(self) -> float:
+        """Weight of the reconstruction in pixels in what is descended: all of the bound's."""
+        return 1.0
 
     @property
     def _log_classes(self) -> float:
@@ -249,9 +253,14 @@ class SemiSupervisedVAE(CVAE):
         return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype("float32")
 
     def class_logits(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
-        """Logits of q(y|x), before the temperature: `(B, K)` float64."""
+        """Logits of what `classify` gives, before the temperature: `(B, K)` float64."""
         logits = self._in_batches(self.class_network, self._array(images), batch_size)
         return logits.astype("float64")
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """Who can tell classes: the `encoder`, by q(y|x)."""
+        return ("encoder",)
 
     def calibrate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 128) -> float:
         """Fit the temperature to labelled images that were not trained on (Guo et al. 2017), and return it.
@@ -269,7 +278,7 @@ class SemiSupervisedVAE(CVAE):
         return super().get_config() | {
             "trunk": keras.saving.serialize_keras_object(self.trunk),
             "encoder": keras.saving.serialize_keras_object(self.encoder_head),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "class_head": keras.saving.serialize_keras_object(self.class_head),
             "alpha": self.alpha,
             "consistency": self.consistency,
             "radius": self.radius,
@@ -299,21 +308,19 @@ def _recognition(trunk: keras.Model, head: keras.Model) -> keras.Model:
     return keras.Model(inputs, outputs, name="recognition")
 
 
-def _check_parts(
-    trunk: keras.Model, encoder: keras.Model, classifier: keras.Model, decoder: keras.Model
-) -> None:
+def _check_parts(trunk: keras.Model, encoder: keras.Model, class_head: keras.Model) -> None:
     """Raise unless the heads fit the trunk, and all know the same classes."""
     features = tuple(trunk.output.shape[1:]) if not isinstance(trunk.output, dict) else None
     if features is None or len(features) != 1:
         raise InputError(f"trunk must give features (B, F); received {trunk.output_shape}.")
     if not isinstance(encoder.input, dict) or set(encoder.input) != {"features", "labels"}:
         raise InputError("encoder must take a dictionary of `features` and `labels`.")
-    for name, tensor in (("encoder", encoder.input["features"]), ("classifier", classifier.input)):
+    for name, tensor in (("encoder", encoder.input["features"]), ("class_head", class_head.input)):
         shape = getattr(tensor, "shape", None)
         if shape is None or tuple(shape[1:]) != features:
             raise InputError(f"{name} must take the features of the trunk, {features}; received {shape}.")
     classes = tuple(encoder.input["labels"].shape[1:])
-    if tuple(classifier.output_shape[1:]) != classes:
+    if tuple(class_head.output_shape[1:]) != classes:
         raise InputError(
-            f"classifier must give logits of the classes, {classes}; received {classifier.output_shape[1:]}."
+            f"class_head must give logits of the classes, {classes}; received {class_head.output_shape[1:]}."
         )

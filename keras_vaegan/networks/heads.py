@@ -1,4 +1,4 @@
-"""What stands on the features of a trunk, the same in every family: a classifier, and q(z|x, y).
+"""What stands on the features of a trunk, the same in every family: heads for q(y|x) and q(z|x, y).
 
 A trunk is a functional model, images `(B, H, W, C)` -> features `(B, F)`; models that sum over classes
 run it once for an image, and its heads once for each class.
@@ -12,13 +12,13 @@ from keras import layers
 from keras_vaegan.networks import blocks
 
 
-def classifier(
+def class_head(
     features: int,
     num_classes: int,
     units: int | Sequence[int] = (),
     activation: str = "relu",
     dropout: float = 0.0,
-    name: str = "classifier",
+    name: str = "class_head",
 ) -> keras.Model:
     """q(y|x): features `(B, F)` -> logits `(B, K)` float32.
 

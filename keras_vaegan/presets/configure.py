@@ -21,7 +21,7 @@ SCHEDULES = {
     name: getattr(keras.optimizers.schedules, name)
     for name in ("CosineDecay", "ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay")
 }
-NETWORKS = ("trunk", "encoder", "classifier", "decoder", "prior", "discriminator")  # heads after their trunk
+NETWORKS = ("trunk", "encoder", "class_head", "decoder", "prior", "discriminator")  # heads after their trunk
 TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size")
 SEMI_SUPERVISED = ("num_labels", "labelled_share")  # of training, where some of the labels are hidden
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
@@ -63,7 +63,7 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
         kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
         legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
-    training = (*TRAINING, *(SEMI_SUPERVISED if "classifier" in _networks_of(model) else ()))
+    training = (*TRAINING, *(SEMI_SUPERVISED if "class_head" in _networks_of(model) else ()))
     return sorted([*names, *(f"training.{option}" for option in training)])
 
 

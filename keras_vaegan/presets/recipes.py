@@ -17,6 +17,7 @@ MODEL_KEYS: dict[str, str] = {
     "completion_cvae": "VAE conditioned on the visible part of an image (Sohn et al. 2015)",
     "vae_gan": "VAE with a discriminator's features as reconstruction loss (Larsen et al. 2015)",
     "cvae_gan": "conditional VAE with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)",
+    "ssl_vae_gan": "M2 with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)",
     "ssl_vae": "semi-supervised VAE, M2, which learns classes from few labels (Kingma et al. 2014)",
 }
 
@@ -291,7 +292,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "latent_dim": 8,
             "condition": ["labels"],
             "trunk": {"units": [256]},
-            "classifier": {"units": [128], "dropout": 0.3},
+            "class_head": {"units": [128], "dropout": 0.3},
             "encoder": {"units": [128]},
             "decoder": {"units": [128, 256]},
         },
@@ -307,7 +308,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "latent_dim": 32,
             "condition": ["labels"],
             "trunk": {"filters": [32, 64], "units": [256], "normalization": "batch"},
-            "classifier": {"dropout": 0.3},
+            "class_head": {"dropout": 0.3},
             "encoder": {"units": [128]},
             "decoder": {"family": "mlp", "units": [256, 512]},
         },

@@ -1,0 +1,211 @@
+"""The semi-supervised VAE with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike
+from scipy import special
+
+from keras_vaegan import losses
+from keras_vaegan.errors import choose
+from keras_vaegan.models.cvae_gan import CVAEGAN
+from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
+from keras_vaegan.training.multi_player import Losses
+from keras_vaegan.typing import Tensor
+
+GAMES = ("classes", "feature_matching")
+EXPECTATIONS = ("enumerated", "sampled")
+CLASSIFIERS = ("encoder", "discriminator", "ensemble")
+
+
+class Round(NamedTuple):
+    """What a game comes to for each image, `(B,)`: what D says of fakes, and everybody's costs."""
+
+    matching: Tensor
+    fooling: Tensor
+    real_cost: Tensor
+    fake_cost: Tensor
+    prior_cost: Tensor
+    d_fake: Tensor
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
+    """M2 and a discriminator that knows K classes and the fakes.
+
+    In the paper's game, `classes`, both players' losses are those of the CVAE-GAN where y is known, and
+    where it is not their average over q(y|x), with its entropy (CE(x, c) is the cross-entropy of D's
+    verdict on x to class c, x~ the reconstruction and x_p a prior sample, both decoded with y):
+
+        L_G(x, y) = beta KL + gamma |f(x) - f(x~)|^2 / 2 + CE(x~, y) + CE(x_p, y)
+        L_D(x, y) = CE(x, y) + CE(x~, fake) + CE(x_p, fake)
+        L_G(x)    = sum_y q(y|x) L_G(x, y) - H(q(y|x)),  L_D(x) = sum_y q(y|x) L_D(x, y)
+
+    In the game of `feature_matching` (Salimans et al. 2016, section 3.1 and 5) D learns from an unlabelled
+    image only that it is real, of whatever class, and the generator gives prior samples whose mean features
+    are those of real images; it has no cross-entropies to fight for:
+
+        L_G = M2's objective + gamma |mean f(x) - mean f(x_p)|^2 / 2
+        L_D = CE(x, y) where y is known, -log P(real) where not, + CE(x_p, fake)
+
+    M2's classification and its other options stand beside either. With `pixel_weight` 1 the reconstruction
+    in pixels stays as M2 has it.
+
+    Args:
+        trunk, encoder, class_head, decoder: as for `SemiSupervisedVAE`.
+        discriminator: functional model, images -> `{"logits": (B, K + 1), "features"}`.
+        game: `classes` or `feature_matching`.
+        expectation: in the game of classes, the sum over y `enumerated`, as in the paper, or `sampled` with
+            one y of q(y|x) for each image: K times less work, and q(y|x) learns nothing from the game.
+        classifier: who tells classes in `classify`: the `encoder`'s q(y|x), the `discriminator` among the
+            classes of real images, or the `ensemble`, the mean of their probabilities.
+        **kwargs: the other arguments of `SemiSupervisedVAE`, `Adversarial` and `CVAEGAN`.
+
+    Logs: those of `SemiSupervisedVAE` (`error` is the encoder's) and of `Adversarial`, and `d_error`, the
+    share of labelled images to which D gives another class.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        game: Literal["classes", "feature_matching"] = "classes",
+        expectation: Literal["enumerated", "sampled"] = "enumerated",
+        classifier: Literal["encoder", "discriminator", "ensemble"] = "encoder",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.game = choose("game", game, GAMES)
+        self.expectation = choose("expectation", expectation, EXPECTATIONS)
+        self.classifier = choose("classifier", classifier, CLASSIFIERS)
+
+    @property
+    def log_names(self) -> tuple[str, ...]:
+        return (*super().log_names, "d_error")
+
+    def pixel_share(self) -> float:
+        return self.pixel_weight
+
+    # ---- the game ----
+
+    def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
+        x = self.as_images(x)
+        terms = self.terms(x, y, training)
+        cost, logs, weights = self.semi_supervised(x, terms, training)
+        real, penalty = self._judge_real(x, training)
+        play = self._classes if self.game == "classes" else self._feature_matching
+        result = play(x, terms, real, training)
+
+        if self.three_players:
+            pixels = self.pixel_weight * expected(terms.shares, terms.reconstruction)
+            players = {
+                "encoder": cost + result.matching,
+                "generator": self.gamma * result.matching + pixels + result.fooling,
+            }
+        else:
+            players = {"generator": cost + self.gamma * result.matching + result.fooling}
+        players["discriminator"] = result.real_cost + result.fake_cost + self.r1 * penalty
+
+        verdict = ops.argmax(real["logits"][:, :-1], axis=-1)
+        logs |= players | {
+            "feature_matching": result.matching,
+            "d_real": losses.probability_real(real["logits"]),
+            "d_fake": result.d_fake,
+            "d_error": ops.cast(verdict != ops.argmax(terms.labels, axis=-1), "float32"),
+        }
+        active = self._active(result.real_cost, result.prior_cost) if training else {}
+        return Losses(players, logs, active, weights | {"d_error": terms.known})
+
+    def _classes(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
+        """The paper's game, averaged over q(y|x) where y is not known."""
+        noise = self.prior_sample(ops.shape(x)[0])  # the same for each class
+        totals = [ops.zeros_like(terms.known) for _ in Round._fields]
+        for share, labels, x_tilde in self._reconstructions(terms):
+            recon = self.discriminator(x_tilde, training=training)
+            drawn = self.discriminator(self._prior_images(noise, labels, training), training=training)
+            fake = [losses.judged_fake(judged["logits"]) for judged in (recon, drawn)]
+            values = Round(
+                losses.feature_matching(recon["features"], real["features"]),
+                self.fooling(recon["logits"], labels) + self.fooling(drawn["logits"], labels),
+                losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels),
+                fake[0] + fake[1],
+                fake[1],
+                0.5 * sum(losses.probability_real(judged["logits"]) for judged in (recon, drawn)),
+            )
+            totals = [total + share * value for total, value in zip(totals, values, strict=True)]
+        return Round(*totals)
+
+    def _reconstructions(self, terms: Terms) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Reconstructions `(B, H, W, C)`, the one-hot labels they have, and their shares `(B,)`."""
+        if self.expectation == "enumerated":
+            for k, logits in enumerate(terms.logits):
+                labels = ops.zeros_like(terms.labels) + ops.eye(self.num_classes)[k]
+                yield terms.shares[:, k], labels, self.observed(logits).mean
+            return
+        drawn = terms.class_posterior.sample(self.seed_generator)
+        labels = ops.where(terms.known[:, None] > 0.5, terms.labels, ops.stop_gradient(drawn))
+        logits = sum(
+            ops.reshape(labels[:, k], (-1, 1, 1, 1)) * logits for k, logits in enumerate(terms.logits)
+        )
+        yield ops.ones_like(terms.known), labels, self.observed(logits).mean
+
+    def _prior_images(self, noise: Tensor, labels: Tensor, training: bool) -> Tensor:
+        """Images of prior samples of these classes, from standard normal noise `(B, Z)`."""
+        condition = {"labels": labels}
+        prior = self.prior(condition, training)
+        return self.likelihood(noise if prior is None else prior.place(noise), condition, training).mean
+
+    def _feature_matching(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
+        """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""
+        drawn = terms.class_posterior.sample(self.seed_generator)
+        labels = ops.where(terms.known[:, None] > 0.5, terms.labels, ops.stop_gradient(drawn))
+        noise = self.prior_sample(ops.shape(x)[0])
+        judged = self.discriminator(self._prior_images(noise, labels, training), training=training)
+        means = [
+            ops.mean(ops.cast(verdict["features"], "float32"), axis=0, keepdims=True)
+            for verdict in (judged, real)
+        ]
+        nothing = ops.zeros_like(terms.known)
+        target = 1.0 - self.label_smoothing
+        of_class = losses.judged_real(real["logits"], target, terms.labels)
+        of_any = losses.real_of_any_class(real["logits"], target)
+        fake = losses.judged_fake(judged["logits"])
+        return Round(
+            nothing + losses.feature_matching(*means),
+            nothing,
+            ops.where(terms.known > 0.5, of_class, of_any),
+            fake,
+            fake,
+            losses.probability_real(judged["logits"]),
+        )
+
+    # ---- on arrays ----
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """What `classifier` may be."""
+        return CLASSIFIERS
+
+    def class_logits(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
+        """Logits of what `classify` gives, before the temperature: `(B, K)` float64."""
+        choose("classifier", self.classifier, CLASSIFIERS)
+        if self.classifier == "encoder":
+            return super().class_logits(images, batch_size)
+        verdict = self._in_batches(self.discriminator, self._array(images), batch_size)["logits"]
+        verdict = verdict[:, :-1].astype("float64")
+        if self.classifier == "discriminator":
+            return verdict
+        own = super().class_logits(images, batch_size)
+        log_shares = [special.log_softmax(logits, axis=1) for logits in (verdict, own)]
+        return np.logaddexp(*log_shares) - np.log(2.0)
+
+    # ---- configuration ----
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "game": self.game,
+            "expectation": self.expectation,
+            "classifier": self.classifier,
+        }
