@@ -26,7 +26,15 @@ if TYPE_CHECKING:
         report,
     )
     from keras_vaegan.errors import InputError
-    from keras_vaegan.models import CVAE, CVAEGAN, VAE, VAEGAN, SemiSupervisedVAE, SemiSupervisedVAEGAN
+    from keras_vaegan.models import (
+        CVAE,
+        CVAEGAN,
+        VAE,
+        VAEGAN,
+        SemiSupervisedVAE,
+        SemiSupervisedVAEGAN,
+        StackedSemiSupervisedVAE,
+    )
 
 # Public name -> module that has it; None for the modules themselves.
 _PUBLIC: dict[str, str | None] = {
@@ -37,6 +45,7 @@ _PUBLIC: dict[str, str | None] = {
     "InputError": "errors",
     "SemiSupervisedVAE": "models",
     "SemiSupervisedVAEGAN": "models",
+    "StackedSemiSupervisedVAE": "models",
     "callbacks": None,
     "data": None,
     "diagnosis": None,
@@ -58,6 +67,7 @@ __all__ = [
     "InputError",
     "SemiSupervisedVAE",
     "SemiSupervisedVAEGAN",
+    "StackedSemiSupervisedVAE",
     "__version__",
     "callbacks",
     "data",

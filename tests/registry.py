@@ -86,6 +86,24 @@ def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, dropout=0.0, prior
     )
 
 
+def stacked_ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
+    """A fully connected M1+M2, on a VAE of codes of three dimensions."""
+    shape = {"units": (5,), "activation": "tanh"}
+    base = kvg.VAE(
+        mlp.encoder(image_shape, 3, name="base_encoder", **shape),
+        mlp.decoder(image_shape, 3, name="base_decoder", **shape),
+    )
+    return kvg.StackedSemiSupervisedVAE(
+        base,
+        heads.code_trunk(3, **shape),
+        heads.encoder_head(5, LATENT_DIM, num_classes, units=(4,), activation="tanh"),
+        heads.class_head(5, num_classes),
+        heads.code_decoder(3, LATENT_DIM, num_classes, **shape),
+        prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
+        **arguments,
+    )
+
+
 def ssl_vae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, **arguments):
     """A fully connected semi-supervised VAE/GAN."""
     *_, judge = smooth_networks(image_shape, True, num_classes=num_classes)
@@ -113,6 +131,7 @@ ARGUMENTS = {
     "cvae_both": (cvae, {"num_classes": NUM_CLASSES, "given": True, "prior": True}),
     "ssl_vae": (ssl_vae, {"alpha": 0.5, "beta": 0.7, "prior": True}),
     "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5, "dropout": 0.2}),
+    "stacked_ssl_vae": (stacked_ssl_vae, {"alpha": 0.5, "prior": True}),
     "ssl_vae_gan": (
         ssl_vae_gan,
         {"alpha": 0.5, "gamma": 0.7, "pixel_weight": 0.2, "prior": True, "label_weight": 0.6},
@@ -141,6 +160,9 @@ MODELS = {name: functools.partial(build, **kwargs) for name, (build, kwargs) in 
 ADVERSARIAL = [name for name in MODELS if "gan" in name]
 CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 
+# Models whose first draws of normal noise are not of codes `(B, LATENT_DIM)`, or not all of them.
+OTHER_DRAWS = ("ssl_vae_consistent", "stacked_ssl_vae")
+
 # The models that `reference.losses` transcribes, with its arguments: those of fully connected
 # networks that draw nothing but the codes, and so no masks, directions or classes.
 TRANSCRIBED = {
@@ -151,6 +173,7 @@ TRANSCRIBED = {
         "vae_gan_convolutional",
         "cvae_both",
         "ssl_vae_consistent",
+        "stacked_ssl_vae",
         "ssl_vae_gan_matching",
         "ssl_vae_gan_sampled",
     )

@@ -480,3 +480,127 @@ def test_networks_that_do_not_fit_each_other_are_refused(said):
 @pytest.mark.parametrize("argument", ["alpha", "consistency", "radius", "temperature"])
 def test_numbers_out_of_range_are_refused(argument):
     refused(lambda: registry.ssl_vae(**{argument: -1.0}), argument, "-1.0")
+
+
+# ---- M1+M2 ----
+
+
+def stacked(**arguments):
+    model = registry.set_weights(registry.stacked_ssl_vae(**arguments))
+    generator = np.random.default_rng(8)
+    for variable in model.base.weights:  # which do not train
+        if "seed" not in variable.path:
+            variable.assign(generator.normal(0.0, 0.6, variable.shape))
+    model.compile(keras.optimizers.SGD(0.1))
+    return model
+
+
+def of_base(model):
+    """The base's weights by path, as float64; `reference` knows networks by the names of their layers."""
+    return {
+        variable.path.removeprefix("base_"): ops.convert_to_numpy(variable).astype(float)
+        for variable in model.base.weights
+        if "seed" not in variable.path
+    }
+
+
+def test_the_bound_of_a_stack_is_that_of_codes():
+    model = stacked()
+    base, weights = of_base(model), reference.weights_of(model)
+    z1, _ = reference.encode(base, reference.joined(np.float64(X)))
+    found = logs_of(model, Y)
+    # By the networks alone, at the mean of q(z1|x) and with the noise that is drawn: the KL needs none.
+    features = reference.features_of(weights, z1)
+    q = reference.normal(weights, "encoder", reference.joined(features, reference.one_hot(Y, 3)), "tanh")
+    kl = reference.normal_kl(*q, np.zeros_like(q[0]), np.zeros_like(q[0])).sum(axis=1)
+    np.testing.assert_allclose(found["kl"], kl, rtol=1e-4)
+    logits = reference.affine(features, reference.layer(weights, "class_head_logits"))
+    np.testing.assert_allclose(model.classify(X), special.softmax(logits, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(
+        found["labelled"], found["kl"] + found["reconstruction"] + np.log(3), rtol=1e-5
+    )
+
+
+def test_images_of_a_stack_are_decoded_through_its_base():
+    model = stacked()
+    base, weights = of_base(model), reference.weights_of(model)
+    z2 = np.random.default_rng(0).standard_normal((6, 2))
+    z1, _ = reference.normal(weights, "decoder", reference.joined(z2, reference.one_hot(Y, 3)), "tanh")
+    expected = reference.decode(base, z1)
+    np.testing.assert_allclose(model.decode(z2, Y).reshape(6, -1), expected, rtol=1e-4, atol=1e-6)
+    assert model.transfer_style(X, [0, 2]).shape == (6, 2, *registry.IMAGE_SHAPE)
+
+
+def test_the_base_stays_as_it_is():
+    original = kvg.VAE(
+        registry.mlp.encoder((2, 3, 1), 3, units=(5,)), registry.mlp.decoder((2, 3, 1), 3, units=(5,))
+    )
+    networks = (
+        registry.heads.code_trunk(3, units=(5,)),
+        registry.heads.encoder_head(5, 2, 3),
+        registry.heads.class_head(5, 3),
+        registry.heads.code_decoder(3, 2, 3, units=(5,)),
+    )
+    model = kvg.StackedSemiSupervisedVAE(original, *networks)
+    model.compile(keras.optimizers.SGD(0.5))
+    before = [np.array(ops.convert_to_numpy(v)) for v in original.trainable_variables]
+    assert original.trainable_variables and not model.base.trainable_variables
+    trained = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
+    model.fit(X, HIDDEN, epochs=2, verbose=0)
+    kept = zip(
+        before,
+        original.trainable_variables,
+        model.base.encoder.weights + model.base.decoder.weights,
+        strict=True,
+    )
+    for value, own, copy in kept:
+        np.testing.assert_array_equal(ops.convert_to_numpy(own), value)
+        np.testing.assert_array_equal(ops.convert_to_numpy(copy), value)
+    assert any(
+        np.any(ops.convert_to_numpy(v) != old)
+        for v, old in zip(model.trainable_variables, trained, strict=True)
+    )
+
+
+def test_the_likelihood_of_a_stack_is_that_of_its_two_layers():
+    """Against plain Monte Carlo from the prior, on images of few pixels."""
+    model = stacked(prior=True)
+    # All layers but the base's decoder are made mild, so that draws from q reach all of the posterior.
+    mild = [model.base.encoder, model.encoder_head, model.code_decoder, model.prior_network]
+    for variable in [variable for network in mild for variable in network.weights]:
+        variable.assign(0.3 * ops.convert_to_tensor(variable))
+    base, weights = of_base(model), reference.weights_of(model)
+    generator, count = np.random.default_rng(1), 100_000
+    x, y = np.rint(X[:2]), Y[:2]
+    found = model.log_likelihood(x, y, num_samples=5000, seed=3)
+    for i in range(2):
+        label = reference.one_hot([y[i]], 3)
+        center, log_spread = reference.prior(weights, [label], (1, 2))
+        z2 = center + np.exp(log_spread / 2) * generator.standard_normal((count, 2))
+        labels = np.repeat(label, count, axis=0)
+        mean, log_variance = reference.normal(weights, "decoder", reference.joined(z2, labels), "tanh")
+        z1 = mean + np.exp(log_variance / 2) * generator.standard_normal(mean.shape)
+        pixels = reference.decode(base, z1)
+        nats = reference.log_density(x[i].reshape(1, -1), pixels).sum(axis=1)
+        assert found[i] == pytest.approx(special.logsumexp(nats) - np.log(count), abs=0.05)
+    once = np.mean([model.log_likelihood(x, y, num_samples=1, seed=s).mean() for s in range(8)])
+    assert once < found.mean()
+
+
+def test_bases_that_cannot_carry_a_stack_are_refused():
+    heads, mlp = registry.heads, registry.mlp
+    fitting = {
+        "base": registry.vae(),
+        "trunk": heads.code_trunk(2, units=(5,)),
+        "encoder": heads.encoder_head(5, 2, 3),
+        "class_head": heads.class_head(5, 3),
+        "decoder": heads.code_decoder(2, 2, 3),
+    }
+    kvg.StackedSemiSupervisedVAE(**fitting)
+    for said, wrong in {
+        "base must be a VAE": {"base": registry.cvae(num_classes=3)},
+        "trunk must take codes of the base, (2,)": {"trunk": heads.code_trunk(3)},
+        "decoder must give codes of the base, (2,)": {"decoder": heads.code_decoder(3, 2, 3)},
+        "decoder must give a dictionary": {"decoder": mlp.decoder((2, 3, 1), 2, num_classes=3)},
+    }.items():
+        refused(lambda wrong=wrong: kvg.StackedSemiSupervisedVAE(**fitting | wrong), said)

@@ -158,6 +158,9 @@ def train(
     name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
     if pathlib.Path(training["dataset"]).exists():
         training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
+    base = recipe["networks"].get("base")
+    if isinstance(base, str) and pathlib.Path(base).exists():
+        recipe["networks"]["base"] = str(pathlib.Path(base).resolve())
     folder = _claim_folder(output, name, overwrite)
     image_size = image_size or training.get("image_size")
     data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)

@@ -6,6 +6,7 @@ from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.semi_supervised_gan import SemiSupervisedVAEGAN
+from keras_vaegan.models.stacked import StackedSemiSupervisedVAE
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.models.vae_gan import VAEGAN
 
@@ -18,6 +19,16 @@ MODELS: dict[str, type[LatentVariableModel]] = {
     "cvae_gan": CVAEGAN,
     "ssl_vae": SemiSupervisedVAE,
     "ssl_vae_gan": SemiSupervisedVAEGAN,
+    "stacked_ssl_vae": StackedSemiSupervisedVAE,
 }
 
-__all__ = ["CVAE", "CVAEGAN", "MODELS", "VAE", "VAEGAN", "SemiSupervisedVAE", "SemiSupervisedVAEGAN"]
+__all__ = [
+    "CVAE",
+    "CVAEGAN",
+    "MODELS",
+    "VAE",
+    "VAEGAN",
+    "SemiSupervisedVAE",
+    "SemiSupervisedVAEGAN",
+    "StackedSemiSupervisedVAE",
+]

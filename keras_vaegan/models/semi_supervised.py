@@ -11,14 +11,14 @@ from keras_vaegan import losses
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.splits import check_every_class
-from keras_vaegan.distributions import Categorical, DiagonalNormal
+from keras_vaegan.distributions import Bernoulli, Categorical, DiagonalNormal
 from keras_vaegan.errors import InputError
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.vae import at_least
 from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
-from keras_vaegan.typing import Tensor
+from keras_vaegan.typing import Condition, Tensor
 
 PROBE = 1e-2  # length of the step at whose end the adversarial direction is taken, in the norm of an image
 
@@ -33,7 +33,7 @@ class Terms(NamedTuple):
         class_posterior: q(y|x).
         kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the bound and what is
             descended in place of their sum, -log p(y) included.
-        logits: of the decoded codes, a tuple of K, `(B, H, W, C)` each.
+        decoded: p(x|z, y) at the draw of z, for each class.
     """
 
     labels: Tensor
@@ -43,7 +43,7 @@ class Terms(NamedTuple):
     kl: Tensor
     reconstruction: Tensor
     cost: Tensor
-    logits: tuple[Tensor, ...]
+    decoded: tuple[Bernoulli | DiagonalNormal, ...]
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -153,7 +153,7 @@ class SemiSupervisedVAE(CVAE):
         """The terms of a batch of images `(B, H, W, C)` and labels `(B,)`, -1 where unknown, or None."""
         count, classes = ops.shape(x)[0], self.num_classes or 0
         labels, known = self._one_hot(y, count)
-        features = self.trunk(x, training=training)
+        features, target = self.look(x, training)
         class_posterior = Categorical(self.class_head(features, training=training))
 
         # All images as of the first class, then all as of the second: `(K B, ...)`.
@@ -165,10 +165,8 @@ class SemiSupervisedVAE(CVAE):
         q, prior = DiagonalNormal(parts["mean"], parts["log_variance"]), self.prior(condition, training)
         noise = keras.random.normal((count, self.latent_dim), dtype="float32", seed=self.seed_generator)
         z = q.place(ops.tile(noise, (classes, 1)))
-        decoded = self.decoder({"codes": z, **condition}, training=training)
-        logits = ops.reshape(decoded, (classes, -1, *self.image_shape))
-        logits = tuple(logits[k] for k in range(classes))
-        reconstruction = -ops.stack([self.observed(part).log_prob(x) for part in logits], axis=1)
+        decoded = self.decoded_by_class(z, condition, training)
+        reconstruction = -ops.stack([p.log_prob(target) for p in decoded], axis=1)
 
         def by_class(values: Tensor) -> Tensor:
             return ops.transpose(ops.reshape(values, (classes, -1)))
@@ -176,7 +174,19 @@ class SemiSupervisedVAE(CVAE):
         kl, weighted = by_class(q.kl(prior)), by_class(self.weighted_kl(q, prior, training))
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
         cost = weighted + self.pixel_share() * reconstruction + self._log_classes
-        return Terms(labels, known, shares, class_posterior, kl, reconstruction, cost, logits)
+        return Terms(labels, known, shares, class_posterior, kl, reconstruction, cost, decoded)
+
+    def look(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """Features of images `(B, F)`, and what the bound is of: the images themselves."""
+        return self.trunk(x, training=training), x
+
+    def decoded_by_class(
+        self, z: Tensor, condition: Condition, training: bool
+    ) -> tuple[Bernoulli | DiagonalNormal, ...]:
+        """p(x|z, y) for each class, from codes `(K B, Z)`, class by class."""
+        logits = self.decoder({"codes": z, **condition}, training=training)
+        logits = ops.reshape(logits, (self.num_classes, -1, *self.image_shape))
+        return tuple(self.observed(logits[k]) for k in range(self.num_classes or 0))
 
     def pixel_share(self) -> float:
         """Weight of the reconstruction in pixels in what is descended: all of the bound's."""

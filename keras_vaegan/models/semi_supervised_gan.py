@@ -140,16 +140,14 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
     def _reconstructions(self, terms: Terms) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Reconstructions `(B, H, W, C)`, the one-hot labels they have, and their shares `(B,)`."""
         if self.expectation == "enumerated":
-            for k, logits in enumerate(terms.logits):
+            for k, p in enumerate(terms.decoded):
                 labels = ops.zeros_like(terms.labels) + ops.eye(self.num_classes)[k]
-                yield terms.shares[:, k], labels, self.observed(logits).mean
+                yield terms.shares[:, k], labels, p.mean
             return
         drawn = terms.class_posterior.sample(self.seed_generator)
         labels = ops.where(terms.known[:, None] > 0.5, terms.labels, ops.stop_gradient(drawn))
-        logits = sum(
-            ops.reshape(labels[:, k], (-1, 1, 1, 1)) * logits for k, logits in enumerate(terms.logits)
-        )
-        yield ops.ones_like(terms.known), labels, self.observed(logits).mean
+        chosen = sum(ops.reshape(labels[:, k], (-1, 1, 1, 1)) * p.mean for k, p in enumerate(terms.decoded))
+        yield ops.ones_like(terms.known), labels, chosen
 
     def _prior_images(self, noise: Tensor, labels: Tensor, training: bool) -> Tensor:
         """Images of prior samples of these classes, from standard normal noise `(B, Z)`."""

@@ -68,3 +68,52 @@ def encoder_head(
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     outputs = blocks.posterior_head(x, latent_dim, name, inputs["features"] if variance_of_features else None)
     return keras.Model(inputs, outputs, name=name)
+
+
+def code_trunk(
+    codes: int,
+    units: int | Sequence[int] = (256,),
+    activation: str = "relu",
+    dropout: float = 0.0,
+    name: str = "trunk",
+) -> keras.Model:
+    """A trunk on the codes of another model: `(B, Z1)` -> features `(B, F)`.
+
+    Args:
+        codes: Z1.
+        units: widths of the layers.
+        activation: Keras name of their activation.
+        dropout: share of each layer that is left out in training.
+        name: of the model; prefix of its layers' names.
+    """
+    inputs = keras.Input(blocks.check_positive("codes", codes), name=f"{name}_codes")
+    units = blocks.check_positive("units", units)
+    return keras.Model(inputs, blocks.dense_stack(inputs, units, activation, name, dropout), name=name)
+
+
+def code_decoder(
+    codes: int,
+    latent_dim: int,
+    num_classes: int,
+    units: int | Sequence[int] = (256,),
+    activation: str = "relu",
+    name: str = "decoder",
+) -> keras.Model:
+    """p(z1|z2, y): dictionary of `codes` `(B, Z)` and `labels` -> `{"mean", "log_variance"}` `(B, Z1)`.
+
+    Args:
+        codes: Z1.
+        latent_dim: Z.
+        num_classes: K.
+        units: widths of the hidden layers.
+        activation: Keras name of their activation.
+        name: of the model; prefix of its layers' names.
+    """
+    inputs = {
+        "codes": keras.Input(blocks.check_positive("latent_dim", latent_dim), name="codes"),
+        "labels": keras.Input(blocks.check_positive("num_classes", num_classes), name="labels"),
+    }
+    x = blocks.joined([inputs["codes"], inputs["labels"]], f"{name}_joined")
+    x = blocks.dense_stack(x, units, activation, name)
+    (codes,) = blocks.check_positive("codes", codes)
+    return keras.Model(inputs, blocks.posterior_head(x, codes, name), name=name)

@@ -21,13 +21,21 @@ SCHEDULES = {
     name: getattr(keras.optimizers.schedules, name)
     for name in ("CosineDecay", "ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay")
 }
-NETWORKS = ("trunk", "encoder", "class_head", "decoder", "prior", "discriminator")  # heads after their trunk
+NETWORKS = (
+    "base",
+    "trunk",
+    "encoder",
+    "class_head",
+    "decoder",
+    "prior",
+    "discriminator",
+)  # heads after their trunk
 TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size")
 SEMI_SUPERVISED = ("num_labels", "labelled_share")  # of training, where some of the labels are hidden
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
 WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "training.num_labels", "networks.latent_dim"}
 NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}
-SET_BY_BUILD = {"latent_dim", "num_outputs", "num_classes", "given", "features"}
+SET_BY_BUILD = {"codes", "latent_dim", "num_outputs", "num_classes", "given", "features"}
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -57,6 +65,9 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
     if "prior" in _networks_of(model):
         names.append("networks.condition")
     for network in _networks_of(model):
+        if network == "base":
+            names.append("networks.base")
+            continue
         legal = _parameters(_function(recipe, network, model)) - SET_BY_BUILD
         names += [f"networks.{network}.{option}" for option in (*legal, "family")]
     for player, settings in _player_settings(recipe).items():
@@ -143,6 +154,9 @@ def build(
     for network in _networks_of(model_class):
         if network == "prior" and network not in recipe["networks"]:
             continue  # N(0, I)
+        if network == "base":
+            networks[network] = _base(recipe, image_shape)
+            continue
         function = _function(recipe, network, model_class)
         known = inspect.signature(function).parameters
         own: dict[str, Any] = {"image_shape": image_shape, "latent_dim": latent_dim}
@@ -150,6 +164,8 @@ def build(
             own |= {"num_classes": num_classes, "num_outputs": (num_classes or 0) + 1}
         if "image" in condition:
             own["given"] = True
+        if "base" in networks:
+            own["codes"] = networks["base"].latent_dim
         if "trunk" in networks:
             own["features"] = networks["trunk"].output_shape[-1]
         own = {name: value for name, value in own.items() if name in known}
@@ -199,13 +215,35 @@ def _networks_of(model: Any) -> list[str]:
     return [network for network in NETWORKS if network in known]
 
 
+def _base(recipe: Mapping[str, Any], image_shape: Sequence[int]) -> LatentVariableModel:
+    """The trained model that another one stands on."""
+    from keras_vaegan.presets.sources import load_source
+
+    source = recipe["networks"].get("base")
+    if not isinstance(source, str):
+        raise InputError(
+            "networks.base must name a trained VAE, a preset or a run folder "
+            f"(as --set base=runs/vae_digits); received {source!r}."
+        )
+    base = load_source(source)[0]
+    if tuple(base.image_shape) != tuple(image_shape):
+        raise InputError(
+            f"networks.base must be of images of the shape {tuple(image_shape)}; {source} is of "
+            f"{base.image_shape}."
+        )
+    return base
+
+
 def _function(recipe: Mapping[str, Any], network: str, model: Any) -> Callable[..., Any]:
     """What builds a network: of its family or the recipe's, or of the heads that all families share."""
     networks = recipe["networks"]
     name = networks.get(network, {}).get("family", networks["family"])
     family = FAMILIES[choose("networks.family", name, FAMILIES)]
-    if network == "encoder" and "trunk" in _networks_of(model):
+    others = _networks_of(model)
+    if network == "encoder" and "trunk" in others:
         network = "encoder_head"
+    if network in ("trunk", "decoder") and "base" in others:
+        network = f"code_{network}"
     return getattr(family if hasattr(family, network) else heads, network)
 
 

@@ -17,6 +17,7 @@ MODEL_KEYS: dict[str, str] = {
     "completion_cvae": "VAE conditioned on the visible part of an image (Sohn et al. 2015)",
     "vae_gan": "VAE with a discriminator's features as reconstruction loss (Larsen et al. 2015)",
     "cvae_gan": "conditional VAE with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)",
+    "stacked_ssl_vae": "M1+M2, the semi-supervised VAE on the codes of a trained VAE (Kingma et al. 2014)",
     "ssl_vae_gan": "M2 with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)",
     "ssl_vae": "semi-supervised VAE, M2, which learns classes from few labels (Kingma et al. 2014)",
 }
@@ -322,6 +323,70 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": SEMI_SUPERVISED_TRAINING,
         "source": "Kingma et al. 2014, M2, with virtual adversarial training (Miyato et al. 2018)",
         "expect": "digits told apart, learnt from a hundred of each",
+    },
+    "stacked_ssl_vae_digits": {
+        "model": {"key": "stacked_ssl_vae", "alpha": 10.0},
+        "networks": {
+            "family": "mlp",
+            "latent_dim": 8,
+            "condition": ["labels"],
+            "base": None,
+            "trunk": {"units": [128]},
+            "encoder": {"units": [128]},
+            "decoder": {"units": [128]},
+        },
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
+        "training": {**DIGITS_TRAINING, "num_labels": 100, "labelled_share": 0.25},
+        "source": "Kingma et al. 2014, M1+M2, with smaller networks; on a VAE that is trained first",
+        "expect": "most digits told apart, learnt from ten of each",
+    },
+    "stacked_ssl_vae_mnist": {
+        "model": {"key": "stacked_ssl_vae", "alpha": 10.0},
+        "networks": {
+            "family": "mlp",
+            "latent_dim": 32,
+            "condition": ["labels"],
+            "base": "vae_mnist",
+            "trunk": {"units": [500]},
+            "encoder": {"units": [500]},
+            "decoder": {"units": [500]},
+        },
+        "optimizer": {
+            "generator": {
+                "class": "Adam",
+                "learning_rate": cosine(1e-3, SEMI_SUPERVISED_TRAINING),
+                **AVERAGED,
+            }
+        },
+        "training": SEMI_SUPERVISED_TRAINING,
+        "source": "Kingma et al. 2014, M1+M2",
+        "expect": "digits told apart, learnt from a hundred of each",
+    },
+    "ssl_vae_gan_digits": {
+        "model": {
+            "key": "ssl_vae_gan",
+            "alpha": 10.0,
+            "pixel_weight": 1.0,
+            "game": "feature_matching",
+            "classifier": "ensemble",
+        },
+        "networks": {
+            "family": "mlp",
+            "latent_dim": 8,
+            "condition": ["labels"],
+            "trunk": {"units": [256]},
+            "class_head": {"units": [128], "dropout": 0.3},
+            "encoder": {"units": [128]},
+            "decoder": {"units": [128, 256]},
+            "discriminator": {"units": [256, 128]},
+        },
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED},
+            "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5, **AVERAGED},
+        },
+        "training": {**DIGITS_TRAINING, "num_labels": 100, "labelled_share": 0.25},
+        "source": "Chen, Fang and Ju 2016, M2 and GAN, with the feature matching of Salimans et al. 2016",
+        "expect": "most digits told apart, learnt from ten of each",
     },
     "paper_ssl_vae_mnist": {
         "model": {"key": "ssl_vae"},
