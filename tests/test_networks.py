@@ -10,7 +10,7 @@ from keras import ops
 import keras_vaegan as kvg
 from keras_vaegan.networks import FAMILIES, SpectralConv2D, SpectralDense, dcgan, mlp
 
-SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}}
+SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (2, 3)}}
 SHAPES = [(28, 28, 1), (32, 32, 3), (20, 28, 2), (9, 7, 4)]
 Z = 3
 

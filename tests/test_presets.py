@@ -33,8 +33,11 @@ EVERY_RECIPE = [
 
 
 @pytest.mark.parametrize("name", EVERY_RECIPE)
-def test_every_recipe_builds_and_trains_a_step(name):
+def test_every_recipe_builds_and_trains_a_step(name, tmp_path):
     recipe = small(name)
+    if "base" in recipe["networks"]:
+        presets.build(small("vae_digits"), SHAPE).save_to_preset(tmp_path)
+        presets.override(recipe, "base", str(tmp_path))
     model = presets.build(recipe, SHAPE, seed=0, num_classes=3)
     x = np.random.default_rng(0).random((4, *SHAPE), dtype="float32")
     y = np.array([0, 2, 1, 1])
@@ -49,6 +52,39 @@ def test_every_recipe_builds_and_trains_a_step(name):
         rate = rate["initial_learning_rate"] if isinstance(rate, dict) else rate
         assert float(optimizer.learning_rate) == pytest.approx(rate, rel=1e-3)
     assert set(recipe) == {"model", "networks", "optimizer", "training", "source", "expect"}
+
+
+def test_a_stack_needs_a_base_of_its_images(tmp_path):
+    recipe = small("stacked_ssl_vae_digits")
+    with pytest.raises(InputError, match="networks.base must name a trained VAE.*received None"):
+        presets.build(recipe, SHAPE, num_classes=3)
+    presets.build(small("vae_digits"), (5, 5, 1)).save_to_preset(tmp_path)
+    presets.override(recipe, "base", str(tmp_path))
+    with pytest.raises(InputError, match=r"networks.base must be of images of the shape.*is of \(5, 5, 1\)"):
+        presets.build(recipe, SHAPE, num_classes=3)
+
+
+def test_the_papers_networks_are_of_its_sizes():
+    """Chen, Fang and Ju 2016: inputs and outputs of the dense layers, kernels of the convolutions."""
+
+    def kernels(network):
+        return [tuple(variable.shape) for variable in network.weights if variable.path.endswith("kernel")]
+
+    model = presets.build(presets.recipe("paper_ssl_vae_mnist"), (28, 28, 1), num_classes=10)
+    assert kernels(model.trunk) == [(784, 1024), (1024, 1024)]
+    assert sorted(kernels(model.encoder_head)) == [(1024, 50), (1024, 50), (1034, 1024)]
+    assert kernels(model.class_head) == [(1024, 10)]
+    assert kernels(model.decoder) == [(60, 1024), (1024, 1024), (1024, 784)]
+    model = presets.build(presets.recipe("paper_convolutional_ssl_vae_mnist"), (28, 28, 1), num_classes=10)
+    assert kernels(model.trunk) == [(5, 5, 1, 20), (5, 5, 20, 50), (7 * 7 * 50, 1024)]
+    assert kernels(model.decoder) == [
+        (50, 500),
+        (500, 7 * 7 * 50),
+        (5, 5, 50, 20),
+        (5, 5, 20, 1),
+        (784 + 10, 512),
+        (512, 784),
+    ]
 
 
 @pytest.mark.parametrize("key", presets.MODEL_KEYS)

@@ -330,6 +330,18 @@ def test_the_error_and_the_calibration_are_scored():
     assert found["unlabelled_bound"]["value"] < found["labelled_bound"]["value"]
 
 
+def test_each_classifier_of_a_hybrid_is_scored():
+    model = registry.set_weights(registry.ssl_vae_gan(classifier="discriminator"))
+    x, y = registry.images(40), registry.labels(40)
+    data = ImageData((x, y), (x, y), (x, y), name="random", class_names=["a", "b", "c"])
+    found = scores(model, data, likelihood_images=8)
+    for name in ("encoder", "discriminator", "ensemble"):
+        model.classifier = name
+        wrong = model.classify(x).argmax(axis=1) != y
+        assert found[f"{name}_error"]["value"] == pytest.approx(wrong.mean())
+    assert found["classification_error"]["value"] == found["discriminator_error"]["value"]
+
+
 def test_other_models_have_no_classifier_to_score():
     data = ImageData((X, Y), (X, Y), (X, Y), name="random", class_names=["a", "b", "c"])
     refused(lambda: scores(registry.cvae(num_classes=3), data), "no classifier of its own")

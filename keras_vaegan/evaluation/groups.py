@@ -210,6 +210,9 @@ def _classification(of: Evaluation) -> Iterator[Score]:
     found = metrics.label_agreement(calibrated, of_split[1])
     wrong = _by_class(of, [1.0 - share for share in found["per_class"]])
     yield Score("classification_error", 1.0 - found["agreement"], better="lower", details=wrong)
+    for classifier in model.classifiers if len(model.classifiers) > 1 else ():
+        told = model.class_logits(of_split[0], of.batch_size, classifier).argmax(axis=1)
+        yield Score(f"{classifier}_error", float(np.mean(told != of_split[1])), better="lower")
     bare = special.softmax(model.class_logits(of_split[0], of.batch_size), axis=1)
     for name, probabilities in (("calibration_error_before", bare), ("calibration_error", calibrated)):
         value = metrics.expected_calibration_error(probabilities, of_split[1])

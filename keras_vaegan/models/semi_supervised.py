@@ -12,7 +12,7 @@ from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.splits import check_every_class
 from keras_vaegan.distributions import Bernoulli, Categorical, DiagonalNormal
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, choose
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.vae import at_least
@@ -262,8 +262,11 @@ class SemiSupervisedVAE(CVAE):
         logits = self.class_logits(images, batch_size) / self.temperature
         return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype("float32")
 
-    def class_logits(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
-        """Logits of what `classify` gives, before the temperature: `(B, K)` float64."""
+    def class_logits(
+        self, images: ArrayLike, batch_size: int = 128, classifier: str | None = None
+    ) -> np.ndarray:
+        """Logits `(B, K)` float64 before the temperature: of what `classify` gives, or of one classifier."""
+        choose("classifier", classifier or "encoder", self.classifiers)
         logits = self._in_batches(self.class_network, self._array(images), batch_size)
         return logits.astype("float64")
 

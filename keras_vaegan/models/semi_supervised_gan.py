@@ -186,18 +186,19 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         """What `classifier` may be."""
         return CLASSIFIERS
 
-    def class_logits(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
-        """Logits of what `classify` gives, before the temperature: `(B, K)` float64."""
-        choose("classifier", self.classifier, CLASSIFIERS)
-        if self.classifier == "encoder":
-            return super().class_logits(images, batch_size)
-        verdict = self._in_batches(self.discriminator, self._array(images), batch_size)["logits"]
-        verdict = verdict[:, :-1].astype("float64")
-        if self.classifier == "discriminator":
-            return verdict
-        own = super().class_logits(images, batch_size)
-        log_shares = [special.log_softmax(logits, axis=1) for logits in (verdict, own)]
-        return np.logaddexp(*log_shares) - np.log(2.0)
+    def class_logits(
+        self, images: ArrayLike, batch_size: int = 128, classifier: str | None = None
+    ) -> np.ndarray:
+        chosen = choose("classifier", classifier or self.classifier, CLASSIFIERS)
+        logits = []
+        if chosen in ("encoder", "ensemble"):
+            logits.append(super().class_logits(images, batch_size))
+        if chosen in ("discriminator", "ensemble"):
+            verdict = self._in_batches(self.discriminator, self._array(images), batch_size)
+            logits.append(verdict["logits"][:, :-1].astype("float64"))
+        if len(logits) == 1:
+            return logits[0]
+        return np.logaddexp(*(special.log_softmax(one, axis=1) for one in logits)) - np.log(2.0)
 
     # ---- configuration ----
 

@@ -55,7 +55,7 @@ def encoder(
     )
     x = blocks.joined([images, *([condition["given"]] if given else [])], f"{name}_seen")
     x = _maps_down(x, filters, kernel_size, normalization, activation, name)[-1]
-    x = blocks.dense_stack(_flat_with_labels([x], condition, name), units, activation, name)
+    x = blocks.dense_stack(flat_with_labels([x], condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     return keras.Model(inputs, blocks.posterior_head(x, latent_dim, name), name=name)
 
@@ -108,7 +108,7 @@ def prior(
         if given
         else []
     )
-    x = blocks.dense_stack(_flat_with_labels(maps, condition, name), units, activation, name)
+    x = blocks.dense_stack(flat_with_labels(maps, condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     return keras.Model(condition, blocks.posterior_head(x, latent_dim, name), name=name)
 
@@ -152,7 +152,7 @@ def decoder(
             condition["given"], filters[::-1], kernel_size, normalization, activation, f"{name}_given"
         )
         seen = [*down[::-1], condition["given"]]
-    x = blocks.dense_stack(_flat_with_labels([codes, *seen[:1]], condition, name), units, activation, name)
+    x = blocks.dense_stack(flat_with_labels([codes, *seen[:1]], condition, name), units, activation, name)
     x = layers.Dense(math.prod(sizes[-1]) * filters[0], name=f"{name}_project")(x)
     x = layers.Reshape((*sizes[-1], filters[0]), name=f"{name}_map")(x)
     x = blocks.normalize_and_activate(x, normalization, activation, f"{name}_project")
@@ -183,6 +183,7 @@ def discriminator(
     normalization: Normalization = "none",
     spectral_normalization: bool = False,
     activation: str = "leaky_relu",
+    dropout: float = 0.0,
     name: str = "discriminator",
 ) -> keras.Model:
     """D(x): images `(B, H, W, C)` -> `{"logits": (B, num_outputs), "features": (B, ...)}`.
@@ -193,6 +194,7 @@ def discriminator(
             al. 2015 use the third convolution); the last convolution if None.
         num_outputs: 1 for real against fake, K + 1 for classes against fake.
         spectral_normalization: divide every kernel by its spectral norm.
+        dropout: share of each dense layer, and of what goes into the first, that is left out in training.
         image_shape, filters, kernel_size, units, normalization, activation, name: as for `encoder`.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
@@ -200,8 +202,8 @@ def discriminator(
     outputs: list[Tensor] = []
     x = _maps_down(images, filters, kernel_size, normalization, activation, name, convolution, outputs)[-1]
     last_convolution = len(outputs) - 1
-    x = layers.Flatten(name=f"{name}_flatten")(x)
-    x = blocks.dense_stack(x, units, activation, name, dense=dense, outputs=outputs)
+    x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+    x = blocks.dense_stack(x, units, activation, name, dropout, dense, outputs)
     logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
     chosen = last_convolution if feature_layer is None else feature_layer
     features = blocks.feature_output(outputs, chosen, name)
@@ -249,7 +251,7 @@ def _maps_down(
     return maps
 
 
-def _flat_with_labels(parts: Sequence[Tensor], condition: dict[str, Tensor], name: str) -> Tensor:
+def flat_with_labels(parts: Sequence[Tensor], condition: dict[str, Tensor], name: str) -> Tensor:
     """The parts, flattened, and the labels side by side, `(B, F)`."""
     flat = [
         layers.Flatten(name=f"{name}_flatten" + (f"_{i}" if i else ""))(part) if len(part.shape) > 2 else part

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_vaegan.errors import InputError
 from keras_vaegan.networks import blocks
 from keras_vaegan.networks.blocks import Normalization
-from keras_vaegan.networks.dcgan import crop, discriminator, encoder, halved_sizes, prior
+from keras_vaegan.networks.dcgan import crop, discriminator, encoder, flat_with_labels, halved_sizes, prior
 
 __all__ = ["decoder", "discriminator", "encoder", "prior", "trunk"]
 
@@ -73,14 +72,12 @@ def decoder(
         units: widths of the dense layers before the maps.
         label_units: widths of the dense layers behind them, which see the labels too.
         num_classes: K.
-        given: not to be had here.
+        given: whether it is conditioned on part of the images, which comes in beside the labels.
         image_shape, kernel_size, activation, name: as for `trunk`.
     """
     image_shape = blocks.check_image_shape(image_shape)
     filters = blocks.check_positive("filters", filters)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
-    if given:
-        raise InputError("given must be False: this decoder sees no part of the images.")
     sizes = halved_sizes(image_shape, len(filters))
     inputs, codes, condition = blocks.conditional_inputs(
         "codes", (latent_dim,), image_shape, num_classes, given, name
@@ -95,8 +92,7 @@ def decoder(
         x = crop(x, sizes[-2 - i], f"{block}_crop")
         x = layers.Conv2D(channels, kernel_size, padding="same", name=block)(x)
         x = blocks.activate(x, activation, f"{block}_activation")
-    x = layers.Flatten(name=f"{name}_flatten")(x)
-    x = blocks.joined([x, *condition.values()], f"{name}_joined")
+    x = flat_with_labels([x, *([condition["given"]] if given else [])], condition, name)
     x = blocks.dense_stack(x, label_units, activation, f"{name}_labelled")
     x = layers.Dense(math.prod(image_shape), dtype="float32", name=f"{name}_logits")(x)
     return keras.Model(

@@ -111,6 +111,7 @@ def discriminator(
     num_outputs: int = 1,
     activation: str = "leaky_relu",
     spectral_normalization: bool = False,
+    dropout: float = 0.0,
     name: str = "discriminator",
 ) -> keras.Model:
     """D(x): images `(B, H, W, C)` -> `{"logits": (B, num_outputs), "features": (B, F)}`.
@@ -123,13 +124,14 @@ def discriminator(
         num_outputs: 1 for real against fake, K + 1 for classes against fake.
         activation: Keras name of the hidden layers' activation.
         spectral_normalization: divide every kernel by its spectral norm.
+        dropout: share of each hidden layer that is left out in training.
         name: of the model; prefix of its layers' names.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = layers.Flatten(name=f"{name}_flatten")(images)
     dense = blocks.dense(spectral_normalization)
     outputs: list[Tensor] = []
-    x = _hidden(x, units, activation, name, dense=dense, outputs=outputs)
+    x = _hidden(x, units, activation, name, dropout=dropout, dense=dense, outputs=outputs)
     logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
     features = blocks.feature_output(outputs, feature_layer, name)
     return keras.Model(images, {"logits": logits, "features": features}, name=name)

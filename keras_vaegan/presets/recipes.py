@@ -305,11 +305,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ssl_vae_mnist": {
         "model": {"key": "ssl_vae", "alpha": 10.0, "consistency": 10.0, "radius": 2.0},
         "networks": {
-            "family": "lenet",
+            "family": "dcgan",
             "latent_dim": 32,
             "condition": ["labels"],
-            "trunk": {"filters": [32, 64], "units": [256], "normalization": "batch"},
-            "class_head": {"dropout": 0.3},
+            "trunk": {"filters": [32, 64], "units": [256], "normalization": "batch", "dropout": 0.2},
             "encoder": {"units": [128]},
             "decoder": {"family": "mlp", "units": [256, 512]},
         },
@@ -387,6 +386,28 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": {**DIGITS_TRAINING, "num_labels": 100, "labelled_share": 0.25},
         "source": "Chen, Fang and Ju 2016, M2 and GAN, with the feature matching of Salimans et al. 2016",
         "expect": "most digits told apart, learnt from ten of each",
+    },
+    "ssl_vae_gan_mnist": {
+        "model": {
+            "key": "ssl_vae_gan",
+            "alpha": 10.0,
+            "pixel_weight": 1.0,
+            "game": "feature_matching",
+            "classifier": "ensemble",
+        },
+        "networks": {
+            "family": "dcgan",
+            "latent_dim": 32,
+            "condition": ["labels"],
+            "trunk": {"filters": [32, 64], "units": [256], "normalization": "batch", "dropout": 0.2},
+            "encoder": {"units": [128]},
+            "decoder": {"family": "mlp", "units": [256, 512]},
+            "discriminator": {"filters": [32, 64], "units": [256], "feature_layer": -1, "dropout": 0.3},
+        },
+        "optimizer": players(1e-3, 1e-3, SEMI_SUPERVISED_TRAINING),
+        "training": SEMI_SUPERVISED_TRAINING,
+        "source": "Chen, Fang and Ju 2016, M2 and GAN, with the feature matching of Salimans et al. 2016",
+        "expect": "digits told apart, learnt from a hundred of each",
     },
     "paper_ssl_vae_mnist": {
         "model": {"key": "ssl_vae"},
