@@ -93,10 +93,10 @@ def table(found, options):
     yield from (
         "# Semi-supervised MNIST",
         "",
-        f"Error on the {options.split} images in per cent, by number of labels, class-balanced, of the 55,000 "
-        f"training images; seeds {', '.join(map(str, options.seeds))} draw labels and weights. Images are not "
-        "augmented. Epochs are the recipe's, fixed on a draw of labels that is not here; nothing is stopped "
-        f"early. 2 cores, {datetime.date.today()}.",
+        f"Error on the {options.split} images in per cent, by number of labels, class-balanced, of the "
+        f"55,000 training images; seeds {', '.join(map(str, options.seeds))} draw labels and weights. Images "
+        "are not augmented. Epochs are the recipe's, fixed on a draw of labels that is not here; nothing is "
+        f"stopped early. 2 cores, {datetime.date.today()}.",
         "",
         f"    python benchmarks/semi_supervised.py --seeds {' '.join(map(str, options.seeds))} "
         "--output runs/semi_supervised",
