@@ -130,7 +130,7 @@ ARGUMENTS = {
     "cvae_completion": (cvae, {"given": True, "prior": True, "masks": ("quadrants:3",)}),
     "cvae_both": (cvae, {"num_classes": NUM_CLASSES, "given": True, "prior": True}),
     "ssl_vae": (ssl_vae, {"alpha": 0.5, "beta": 0.7, "prior": True}),
-    "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5, "dropout": 0.2}),
+    "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5}),
     "stacked_ssl_vae": (stacked_ssl_vae, {"alpha": 0.5, "prior": True}),
     "ssl_vae_gan": (
         ssl_vae_gan,
