@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
+from keras_vaegan.distributions import LOG_2PI
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
@@ -511,32 +512,65 @@ class LatentVariableModel(MultiPlayerModel):
         """
         x, k = self._array(x), whole_number("num_samples", num_samples, 1)
         condition, seed = self.condition(len(x), labels, x, mask), as_seed(seed)
-        q = self._in_batches(self.encoder, feed(self.encoder, "images", x, condition), batch_size)
-        prior = self.prior_parameters(condition, len(x), batch_size)
+        known = self.proposals(x, condition, batch_size)
         rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
         for start in range(0, len(x), rows):
             chunk = slice(start, start + rows)
-            noise = np.stack(
-                [
-                    np.random.default_rng([seed, image]).standard_normal((k, self.latent_dim))
-                    for image in range(start, start + len(x[chunk]))
-                ]
-            )
-            (mean, log_variance), (center, log_spread) = (
-                [of[part][chunk, None].astype("float64") for part in ("mean", "log_variance")]
-                for of in (q, prior)
-            )
-            z = mean + np.exp(0.5 * log_variance) * noise
-            # log p(z|c) - log q(z|x, c); the constants cancel.
-            distance = (z - center) ** 2 * np.exp(-log_spread)
-            weights = 0.5 * (noise**2 + log_variance - log_spread - distance).sum(axis=-1)
+            noise = [
+                np.random.default_rng([seed, image]).standard_normal((k, self.noise_dim))
+                for image in range(start, start + len(x[chunk]))
+            ]
+            # Each image k times, one after the other.
             repeated = {name: np.repeat(value[chunk], k, axis=0) for name, value in condition.items()}
-            codes = z.reshape(-1, self.latent_dim).astype("float32")
-            logits = self._in_batches(self.decoder, feed(self.decoder, "codes", codes, repeated), batch_size)
-            log_p = self.log_prob(self.observed(logits), np.repeat(x[chunk], k, axis=0), repeated)
-            weights = weights + ops.convert_to_numpy(log_p).reshape(-1, k)
-            result[chunk] = np.logaddexp.reduce(weights, axis=1) - np.log(k)
+            normals = {
+                name: (
+                    np.repeat(of["mean"][chunk], k, axis=0),
+                    np.repeat(of["log_variance"][chunk], k, axis=0),
+                )
+                for name, of in known.items()
+            }
+            images = np.repeat(x[chunk], k, axis=0)
+            weights = self.log_weights(images, repeated, normals, np.concatenate(noise), batch_size)
+            result[chunk] = np.logaddexp.reduce(weights.reshape(-1, k), axis=1) - np.log(k)
         return result
+
+    @property
+    def noise_dim(self) -> int:
+        """Standard normal numbers that a draw of all the codes of an image takes."""
+        return self.latent_dim
+
+    def proposals(
+        self, x: np.ndarray, condition: Condition, batch_size: int
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """What `log_weights` knows of each image, by name: parameters of normal distributions `(B, Z)`."""
+        return {
+            "posterior": self._in_batches(
+                self.encoder, feed(self.encoder, "images", x, condition), batch_size
+            ),
+            "prior": self.prior_parameters(condition, len(x), batch_size),
+        }
+
+    def log_weights(
+        self,
+        x: np.ndarray,
+        condition: Condition,
+        normals: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        noise: np.ndarray,
+        batch_size: int,
+    ) -> np.ndarray:
+        """log p(x, z|c) - log q(z|x, c) of draws z, `(N,)` float64 in nats; one row for each draw.
+
+        Args:
+            x: images `(N, H, W, C)`.
+            condition: of each.
+            normals: what `proposals` gave, as `(mean, log_variance)`.
+            noise: standard normal, `(N, noise_dim)`.
+            batch_size: codes decoded at a time.
+        """
+        z = placed(normals["posterior"], noise)
+        logits = self._in_batches(self.decoder, feed(self.decoder, "codes", z, condition), batch_size)
+        log_p = ops.convert_to_numpy(self.log_prob(self.observed(logits), x, condition)).astype("float64")
+        return log_p + log_density(z, normals["prior"]) - log_density(z, normals["posterior"])
 
     def _in_batches(self, network: keras.Model, inputs: Any, batch_size: int) -> Any:
         """The outputs of a network as arrays."""
@@ -559,6 +593,18 @@ def as_seed(seed: int | None) -> int:
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     return whole_number("seed", seed, 0)
+
+
+def placed(normal: tuple[np.ndarray, np.ndarray], noise: np.ndarray) -> np.ndarray:
+    """Draws from normal distributions `(mean, log_variance)`: `(N, Z)` float32."""
+    mean, log_variance = (part.astype("float64") for part in normal)
+    return (mean + np.exp(0.5 * log_variance) * noise).astype("float32")
+
+
+def log_density(z: np.ndarray, normal: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """log N(z; mean, log_variance) in nats: `(N,)` float64."""
+    mean, log_variance = (part.astype("float64") for part in normal)
+    return -0.5 * ((z - mean) ** 2 * np.exp(-log_variance) + log_variance + LOG_2PI).sum(axis=1)
 
 
 def _line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -1,15 +1,15 @@
 """M1+M2: the semi-supervised VAE on the codes of a trained VAE (Kingma et al. 2014, section 2.3)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike
 
-from keras_vaegan.distributions import LOG_2PI, Bernoulli, DiagonalNormal
-from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.models.latent import NUM_WEIGHED, as_seed
+from keras_vaegan.distributions import Bernoulli, DiagonalNormal
+from keras_vaegan.errors import InputError
+from keras_vaegan.models.latent import log_density, placed
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.typing import Condition, Tensor
@@ -77,52 +77,42 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         )
         return tuple(DiagonalNormal(mean[k], log_variance[k]) for k in range(self.num_classes or 0))
 
-    def log_likelihood(
+    # ---- the importance-weighted bound, over both layers of codes ----
+
+    @property
+    def noise_dim(self) -> int:
+        return self.base.latent_dim + self.latent_dim
+
+    def proposals(
+        self, x: np.ndarray, condition: Condition, batch_size: int
+    ) -> dict[str, dict[str, np.ndarray]]:
+        return {
+            "of_base": self._in_batches(self.base.encoder, x, batch_size),
+            "prior": self.prior_parameters(condition, len(x), batch_size),
+        }
+
+    def log_weights(
         self,
-        x: ArrayLike,
-        labels: ArrayLike | None = None,
-        mask: str | ArrayLike | None = None,
-        num_samples: int = 100,
-        seed: int | None = 0,
-        batch_size: int = 128,
+        x: np.ndarray,
+        condition: Condition,
+        normals: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        noise: np.ndarray,
+        batch_size: int,
     ) -> np.ndarray:
-        """Importance-weighted bound on log p(x|y) (Burda et al. 2016, eq. 8), over both layers of codes.
+        """log p(x|z1) p(z1|z2, y) p(z2) / q(z1|x) q(z2|z1, y) of draws, `(N,)` float64 in nats."""
 
-            log 1/k sum_i p(x|z1_i) p(z1_i|z2_i, y) p(z2_i) / q(z1_i|x) q(z2_i|z1_i, y)
+        def given(network: keras.Model, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            parts = self._in_batches(network, {**inputs, **condition}, batch_size)
+            return parts["mean"], parts["log_variance"]
 
-        Arguments and result are those of every model's `log_likelihood`.
-        """
-        x, k = self._array(x), whole_number("num_samples", num_samples, 1)
-        condition, seed = self.condition(len(x), labels, x, mask), as_seed(seed)
-        q1 = self._in_batches(self.base.encoder, x, batch_size)
-        prior = self.prior_parameters(condition, len(x), batch_size)
-        rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
-        for start in range(0, len(x), rows):
-            chunk = slice(start, start + rows)
-            images = np.repeat(x[chunk], k, axis=0)
-            repeated = {name: np.repeat(value[chunk], k, axis=0) for name, value in condition.items()}
-            of_base, of_prior = (
-                {name: np.repeat(v[chunk], k, axis=0) for name, v in p.items()} for p in (q1, prior)
-            )
-            noise = np.concatenate(
-                [
-                    np.random.default_rng([seed, image]).standard_normal(
-                        (k, self.base.latent_dim + self.latent_dim)
-                    )
-                    for image in range(start, start + len(x[chunk]))
-                ]
-            )
-            z1 = _placed(of_base, noise[:, : self.base.latent_dim])
-            features = self._in_batches(self.code_trunk, z1, batch_size)
-            q2 = self._in_batches(self.encoder_head, {"features": features, **repeated}, batch_size)
-            z2 = _placed(q2, noise[:, self.base.latent_dim :])
-            p1 = self._in_batches(self.code_decoder, {"codes": z2, **repeated}, batch_size)
-            logits = self._in_batches(self.base.decoder, z1, batch_size)
-            weights = ops.convert_to_numpy(self.observed(logits).log_prob(images)).astype("float64")
-            weights += _log_density(z1, p1) - _log_density(z1, of_base)
-            weights += _log_density(z2, of_prior) - _log_density(z2, q2)
-            result[chunk] = np.logaddexp.reduce(weights.reshape(-1, k), axis=1) - np.log(k)
-        return result
+        z1 = placed(normals["of_base"], noise[:, : self.base.latent_dim])
+        q2 = given(self.encoder_head, features=self._in_batches(self.code_trunk, z1, batch_size))
+        z2 = placed(q2, noise[:, self.base.latent_dim :])
+        p1 = given(self.code_decoder, codes=z2)
+        log_p = self.observed(self._in_batches(self.base.decoder, z1, batch_size)).log_prob(x)
+        log_q = log_density(z1, normals["of_base"]) + log_density(z2, q2)
+        log_codes = log_density(z1, p1) + log_density(z2, normals["prior"])
+        return ops.convert_to_numpy(log_p).astype("float64") + log_codes - log_q
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -144,18 +134,6 @@ def _drawn_by(base: VAE, decoder: keras.Model) -> keras.Model:
     """Codes z2 and labels -> logits of images, by way of the mean of p(z1|z2, y)."""
     inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in decoder.input.items()}
     return keras.Model(inputs, base.decoder(decoder(inputs)["mean"]), name="decoder_of_images")
-
-
-def _placed(parameters: dict[str, np.ndarray], noise: np.ndarray) -> np.ndarray:
-    """Draws from normal distributions, float32."""
-    mean, log_variance = (parameters[part].astype("float64") for part in ("mean", "log_variance"))
-    return (mean + np.exp(0.5 * log_variance) * noise).astype("float32")
-
-
-def _log_density(z: np.ndarray, parameters: dict[str, np.ndarray]) -> np.ndarray:
-    """log N(z) in nats, `(N,)` float64."""
-    mean, log_variance = (parameters[part].astype("float64") for part in ("mean", "log_variance"))
-    return -0.5 * ((z - mean) ** 2 * np.exp(-log_variance) + log_variance + LOG_2PI).sum(axis=1)
 
 
 def _check_base(base: VAE, trunk: keras.Model, decoder: keras.Model) -> None:
