@@ -1,0 +1,180 @@
+"""The pieces of DRAW (Gregor et al. 2015): two Gaussian filterbanks, reading, writing, one step.
+
+Equations are those of the paper, sections 2 and 3; N is the glimpse's side, images are `(B, H, W, C)`.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import layers, ops
+
+from keras_vaegan.errors import InputError, whole_number
+from keras_vaegan.networks.blocks import check_image_shape
+from keras_vaegan.typing import Tensor
+
+PARAMETERS = 5  # of an attention: two for the centre, variance, stride, intensity
+TINY = 1e-8
+
+
+class Glimpse(NamedTuple):
+    """Where a network looks, or draws: the two filterbanks and what they were made from.
+
+    Attributes:
+        rows: F_Y, `(B, N, H)`; each of the N filters sums to 1.
+        columns: F_X, `(B, N, W)`.
+        intensity: gamma, `(B, 1)`.
+        centre: `(B, 2)`, height first, in pixels from the upper left corner (the paper's g less one).
+        size: `(B,)`, the side of the square of filter centres in pixels, (N - 1) delta.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    intensity: Tensor
+    centre: Tensor
+    size: Tensor
+
+
+def filterbanks(parameters: Tensor, glimpse: int, height: int, width: int) -> Glimpse:
+    """Two filterbanks of Gaussian filters (eq. 19 to 26).
+
+    The paper counts pixels from 1; a centre at 0 of the parameters is that of the image:
+
+        g_X = (W + 1) / 2 (g~_X + 1),  g_Y = (H + 1) / 2 (g~_Y + 1),  delta = (max(W, H) - 1) / (N - 1) delta~
+        mu_i = g + (i - N / 2 - 0.5) delta,  F[i, a] = exp(-(a - mu_i)^2 / 2 sigma^2) / sum over a
+
+    Args:
+        parameters: `(B, 5)`: g~_X, g~_Y, log sigma^2, log delta~, log gamma.
+        glimpse: N.
+        height, width: H and W.
+    """
+    # In float32: a filter that lies outside of the image is a quotient of tiny numbers.
+    g_x, g_y, log_variance, log_stride, log_intensity = ops.split(
+        ops.cast(parameters, "float32"), PARAMETERS, axis=-1
+    )
+    centre_x = 0.5 * (width + 1) * (g_x + 1.0)
+    centre_y = 0.5 * (height + 1) * (g_y + 1.0)
+    stride = (max(height, width) - 1) / (glimpse - 1) * ops.exp(log_stride)
+    steps = ops.arange(1, glimpse + 1, dtype="float32") - glimpse / 2 - 0.5
+
+    def bank(centre: Tensor, size: int) -> Tensor:
+        means = (centre + steps * stride)[..., None]
+        places = ops.arange(1, size + 1, dtype="float32")
+        exponent = -ops.square(places - means) * 0.5 * ops.exp(-log_variance)[..., None]
+        # The largest is taken off first: far outside all would round to nothing, and to 0 / 0.
+        return ops.softmax(exponent, axis=-1)
+
+    return Glimpse(
+        bank(centre_y, height),
+        bank(centre_x, width),
+        ops.exp(log_intensity),
+        ops.concatenate([centre_y, centre_x], axis=-1) - 1.0,
+        ops.squeeze((glimpse - 1) * stride, axis=-1),
+    )
+
+
+def look(images: Tensor, glimpse: Glimpse) -> Tensor:
+    """The patches `(B, N, N, C)` that are seen: gamma F_Y x F_X^T (eq. 27), channel by channel."""
+    seen = ops.einsum("bnh,bhwc,bmw->bnmc", glimpse.rows, ops.cast(images, "float32"), glimpse.columns)
+    return glimpse.intensity[..., None, None] * seen
+
+
+def draw(patches: Tensor, glimpse: Glimpse) -> Tensor:
+    """The images `(B, H, W, C)` that patches `(B, N, N, C)` make: 1 / gamma F_Y^T w F_X (eq. 29)."""
+    drawn = ops.einsum("bnh,bnmc,bmw->bhwc", glimpse.rows, ops.cast(patches, "float32"), glimpse.columns)
+    return drawn / (glimpse.intensity[..., None, None] + TINY)
+
+
+def check_glimpse(argument: str, glimpse: int | None, image_shape: tuple[int, ...]) -> int | None:
+    """Return `glimpse`, None or a whole number from 2 to the shorter side of the image, or raise."""
+    if glimpse is None:
+        return None
+    whole_number(argument, glimpse, 2)  # with one filter there is no stride
+    if glimpse > min(image_shape[:2]):
+        raise InputError(
+            f"{argument} must be at most the shorter side of the image, {min(image_shape[:2])}; "
+            f"received {glimpse}."
+        )
+    return glimpse
+
+
+class _Attention(layers.Layer):
+    """What reading and writing share: the image's shape, N, and the layer that gives the parameters."""
+
+    def __init__(
+        self, image_shape: tuple[int, ...] | list[int], glimpse: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.image_shape = check_image_shape(image_shape)
+        self.glimpse = check_glimpse("glimpse", glimpse, self.image_shape)
+        self.attend = None
+        if self.glimpse is not None:
+            self.attend = layers.Dense(PARAMETERS, dtype="float32", name="attention")
+
+    def glimpse_at(self, h: Tensor) -> Glimpse:
+        """The filterbanks for a decoder state `(B, R)`."""
+        if self.attend is None or self.glimpse is None:
+            raise InputError(f"{self.name} has no attention: glimpse is None.")
+        return filterbanks(self.attend(h), self.glimpse, *self.image_shape[:2])
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"image_shape": list(self.image_shape), "glimpse": self.glimpse}
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class Read(_Attention):
+    """What the encoder sees of an image and of what is still missing (eq. 27); all of both without attention.
+
+    Args:
+        image_shape: `(H, W, C)`.
+        glimpse: N, or None for no attention.
+    """
+
+    def build(self, images_shape: Any, errors_shape: Any, h_shape: Any) -> None:
+        if self.attend is not None:
+            self.attend.build(h_shape)
+        self.built = True
+
+    def call(self, images: Tensor, errors: Tensor, h: Tensor) -> Tensor:
+        """Patches of images and of errors, both `(B, H, W, C)`, by a decoder state `(B, R)`: `(B, F)`."""
+        both = ops.concatenate([ops.cast(images, "float32"), ops.cast(errors, "float32")], axis=-1)
+        if self.glimpse is not None:
+            both = look(both, self.glimpse_at(h))
+        return ops.reshape(both, (ops.shape(both)[0], self.size))
+
+    @property
+    def size(self) -> int:
+        """F, the numbers that are read."""
+        height, width, channels = self.image_shape
+        return 2 * channels * (height * width if self.glimpse is None else self.glimpse**2)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class Write(_Attention):
+    """What a decoder state adds to the canvas (eq. 28 and 29); the whole image without attention.
+
+    Args:
+        image_shape: `(H, W, C)`.
+        glimpse: N, or None for no attention.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, ...] | list[int], glimpse: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(image_shape, glimpse, **kwargs)
+        height, width, channels = self.image_shape
+        self.patch_shape = (
+            (height, width, channels) if self.glimpse is None else (self.glimpse, self.glimpse, channels)
+        )
+        units = self.patch_shape[0] * self.patch_shape[1] * channels
+        self.patch = layers.Dense(units, dtype="float32", name="patch")
+
+    def build(self, h_shape: Any) -> None:
+        for layer in (self.patch, self.attend):
+            if layer is not None:
+                layer.build(h_shape)
+        self.built = True
+
+    def call(self, h: Tensor) -> Tensor:
+        """Of decoder states `(B, R)`: `(B, H, W, C)`, to be added to the canvas."""
+        patch = ops.reshape(self.patch(h), (ops.shape(h)[0], *self.patch_shape))
+        return patch if self.glimpse is None else draw(patch, self.glimpse_at(h))
