@@ -98,10 +98,8 @@ class Adversarial(VAE):
         x = self.as_images(x)
         condition = self.draw_condition(x, y)
         labels = condition.get("labels")
-        q, prior = self.posterior(x, condition, training), self.prior(condition, training)
-        p = self.likelihood(q.sample(self.seed_generator), condition, training)
-        x_tilde = p.mean
-        x_prior = self.likelihood(self.prior_sample(ops.shape(x)[0], prior), condition, training).mean
+        bound_kl, kl, p = self.infer(x, condition, training)
+        x_tilde, x_prior = p.mean, self.imagine(ops.shape(x)[0], condition, training).mean
 
         real, penalty = self._judge_real(x, training)
         recon = self.discriminator(x_tilde, training=training)
@@ -111,9 +109,9 @@ class Adversarial(VAE):
         fooling = sum(self.fooling(judged["logits"], labels) for judged in (recon, drawn))
         real_cost = losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels)
         prior_cost = losses.judged_fake(drawn["logits"])
-        logs = self.bound(x, q, prior, p, condition)
+        logs = self.bound(x, bound_kl, p, condition)
 
-        kl, pixels = self.weighted_kl(q, prior, training), self.pixel_weight * logs["reconstruction"]
+        pixels = self.pixel_weight * logs["reconstruction"]
         if self.three_players:
             players = {
                 "encoder": kl + features + pixels,

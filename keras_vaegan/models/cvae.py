@@ -17,7 +17,7 @@ from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.masks import NAMED, check_mask, named_mask
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose, whole_number
-from keras_vaegan.models.latent import as_seed, feed, prior_noise, some_classes
+from keras_vaegan.models.latent import as_seed, prior_noise, some_classes
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
@@ -238,7 +238,7 @@ class CVAE(VAE):
         images, num_samples = self._array(images), whole_number("num_samples", num_samples, 1)
         condition = self.condition(len(images), labels, images, mask)
         prior = self.prior_parameters(condition, len(images), batch_size)
-        noise = prior_noise(len(images) * num_samples, (self.latent_dim,), as_seed(seed))
+        noise = prior_noise(len(images) * num_samples, self.code_shape, as_seed(seed))
         mean, log_variance = (
             np.repeat(prior[part], num_samples, axis=0) for part in ("mean", "log_variance")
         )
@@ -290,11 +290,9 @@ class CVAE(VAE):
         bounds = []
         for k in range(self.num_classes or 0):
             condition = self.condition(len(x), np.full(len(x), k))
-            q = self._in_batches(self.encoder, feed(self.encoder, "images", x, condition), batch_size)
+            q = self._encoded(x, condition, batch_size)
             prior = self.prior_parameters(condition, len(x), batch_size)
-            logits = self._in_batches(
-                self.decoder, feed(self.decoder, "codes", q["mean"], condition), batch_size
-            )
+            logits = self._logits(q["mean"], condition, batch_size)
             log_p = self.log_prob(self.observed(logits), x, condition)
             kl = DiagonalNormal(q["mean"], q["log_variance"]).kl(
                 DiagonalNormal(prior["mean"], prior["log_variance"])

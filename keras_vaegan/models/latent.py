@@ -215,7 +215,7 @@ class LatentVariableModel(MultiPlayerModel):
         """Codes `(B, Z)` from the prior: what `prior` gave, N(0, I) if None."""
         if prior is not None:
             return prior.sample(self.seed_generator)
-        return keras.random.normal((batch_size, self.latent_dim), dtype="float32", seed=self.seed_generator)
+        return keras.random.normal((batch_size, *self.code_shape), dtype="float32", seed=self.seed_generator)
 
     def draw_condition(self, x: Tensor, y: Tensor | None) -> Condition:
         """The condition of a batch in training, from its images and labels."""
@@ -284,6 +284,11 @@ class LatentVariableModel(MultiPlayerModel):
         """Raise unless the labels of a training will do; a model that takes none does not look at them."""
         if y is not None:
             check_labels(y, count, argument=argument)
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of the code of one image, `(Z,)`."""
+        return (self.latent_dim,)
 
     # ---- the condition, on arrays ----
 
@@ -357,13 +362,13 @@ class LatentVariableModel(MultiPlayerModel):
         """Mean and log-variance of q(z|x), `{"mean", "log_variance"}`, each `(B, Z)` float32."""
         x = self._array(x)
         condition = self.condition(len(x), labels, x, mask)
-        return self._in_batches(self.encoder, feed(self.encoder, "images", x, condition), batch_size)
+        return self._encoded(x, condition, batch_size)
 
     def prior_parameters(
         self, condition: Condition, count: int, batch_size: int = 128
     ) -> dict[str, np.ndarray]:
         """Mean and log-variance of p(z|c), `{"mean", "log_variance"}`, each `(count, Z)` float32."""
-        return dict.fromkeys(("mean", "log_variance"), np.zeros((count, self.latent_dim), "float32"))
+        return dict.fromkeys(("mean", "log_variance"), np.zeros((count, *self.code_shape), "float32"))
 
     def decode(
         self,
@@ -382,13 +387,14 @@ class LatentVariableModel(MultiPlayerModel):
             batch_size: images decoded at a time.
         """
         z = np.asarray(z, "float32")
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise InputError(f"z must be codes of shape (B, {self.latent_dim}); received {z.shape}.")
+        if z.shape[1:] != self.code_shape or z.ndim == len(self.code_shape):
+            shape = ", ".join(map(str, ("B", *self.code_shape)))
+            raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
         images = None if images is None else self._array(images)
         return self._decoded(z, self.condition(len(z), labels, images, mask), batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
-        logits = self._in_batches(self.decoder, feed(self.decoder, "codes", z, condition), batch_size)
+        logits = self._logits(z, condition, batch_size)
         return ops.convert_to_numpy(self.with_visible(self.observed(logits).mean, condition))
 
     def reconstruct(
@@ -426,7 +432,7 @@ class LatentVariableModel(MultiPlayerModel):
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         condition = self.condition(num_images, self.labels_in_turn(num_images, labels, start))
         prior = self.prior_parameters(condition, num_images, batch_size)
-        noise = prior_noise(num_images, (self.latent_dim,), as_seed(seed), start)
+        noise = prior_noise(num_images, self.code_shape, as_seed(seed), start)
         codes = prior["mean"] + np.exp(0.5 * prior["log_variance"]) * noise
         return self._decoded(codes, condition, batch_size)
 
@@ -470,7 +476,7 @@ class LatentVariableModel(MultiPlayerModel):
         if labels is not None and (not isinstance(labels, (tuple, list)) or len(labels) != 2):
             raise InputError(f"labels must be a pair, the classes of a and of b; received {labels!r}.")
         classes = [None, None] if labels is None else [np.atleast_1d(np.asarray(y)) for y in labels]
-        codes = [self.encode(x, y)[:, None] for x, y in zip(ends, classes, strict=True)]
+        codes = [self.encode(x, y).reshape(len(x), 1, -1) for x, y in zip(ends, classes, strict=True)]
         conditions = [self.condition(len(ends[0]), y) for y in classes]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
         way = (_arc if path == "spherical" else _line)(codes[0], codes[1], t[None, :, None])
@@ -479,7 +485,7 @@ class LatentVariableModel(MultiPlayerModel):
             axes = (1,) * (start.ndim - 1)
             line = _line(start[:, None], conditions[1][name][:, None], t.reshape(1, -1, *axes))
             condition[name] = line.reshape(-1, *start.shape[1:])
-        images = self._decoded(way.reshape(-1, self.latent_dim), condition, batch_size=128)
+        images = self._decoded(way.reshape(-1, *self.code_shape), condition, batch_size=128)
         images = images.reshape(len(ends[0]), steps, *images.shape[1:])
         return images[0] if single else images
 
@@ -544,9 +550,7 @@ class LatentVariableModel(MultiPlayerModel):
     ) -> dict[str, dict[str, np.ndarray]]:
         """What `log_weights` knows of each image, by name: parameters of normal distributions `(B, Z)`."""
         return {
-            "posterior": self._in_batches(
-                self.encoder, feed(self.encoder, "images", x, condition), batch_size
-            ),
+            "posterior": self._encoded(x, condition, batch_size),
             "prior": self.prior_parameters(condition, len(x), batch_size),
         }
 
@@ -568,9 +572,17 @@ class LatentVariableModel(MultiPlayerModel):
             batch_size: codes decoded at a time.
         """
         z = placed(normals["posterior"], noise)
-        logits = self._in_batches(self.decoder, feed(self.decoder, "codes", z, condition), batch_size)
+        logits = self._logits(z, condition, batch_size)
         log_p = ops.convert_to_numpy(self.log_prob(self.observed(logits), x, condition)).astype("float64")
         return log_p + log_density(z, normals["prior"]) - log_density(z, normals["posterior"])
+
+    def _encoded(self, x: np.ndarray, condition: Condition, batch_size: int) -> dict[str, np.ndarray]:
+        """Mean and log-variance of q(z|x, c), as arrays."""
+        return self._in_batches(self.encoder, feed(self.encoder, "images", x, condition), batch_size)
+
+    def _logits(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
+        """The decoder's outputs for codes, as an array."""
+        return self._in_batches(self.decoder, feed(self.decoder, "codes", z, condition), batch_size)
 
     def _in_batches(self, network: keras.Model, inputs: Any, batch_size: int) -> Any:
         """The outputs of a network as arrays."""

@@ -104,21 +104,28 @@ class VAE(LatentVariableModel):
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_images(x)
         condition = self.draw_condition(x, y)
+        kl, weighted_kl, p = self.infer(x, condition, training)
+        logs = self.bound(x, kl, p, condition)
+        return Losses({"generator": weighted_kl + logs["reconstruction"]}, logs)
+
+    def infer(
+        self, x: Tensor, condition: Condition, training: bool
+    ) -> tuple[Tensor, Tensor, Bernoulli | DiagonalNormal]:
+        """The KL of q(z|x, c) `(B,)`, the same as it is descended, and p(x|z, c) at a draw of z."""
         q, prior = self.posterior(x, condition, training), self.prior(condition, training)
         p = self.likelihood(q.sample(self.seed_generator), condition, training)
-        logs = self.bound(x, q, prior, p, condition)
-        return Losses({"generator": self.weighted_kl(q, prior, training) + logs["reconstruction"]}, logs)
+        return q.kl(prior), self.weighted_kl(q, prior, training), p
+
+    def imagine(self, batch_size: int, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
+        """p(x|z, c) at a draw of z from the prior."""
+        z = self.prior_sample(batch_size, self.prior(condition, training))
+        return self.likelihood(z, condition, training)
 
     def bound(
-        self,
-        x: Tensor,
-        q: DiagonalNormal,
-        prior: DiagonalNormal | None,
-        p: Bernoulli | DiagonalNormal,
-        condition: Condition,
+        self, x: Tensor, kl: Tensor, p: Bernoulli | DiagonalNormal, condition: Condition
     ) -> dict[str, Tensor]:
         """The negative bound and its two parts, `{name: (B,)}` in nats."""
-        kl, reconstruction = q.kl(prior), -self.log_prob(p, x, condition)
+        reconstruction = -self.log_prob(p, x, condition)
         return {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
 
     def weighted_kl(self, q: DiagonalNormal, prior: DiagonalNormal | None, training: bool) -> Tensor:
