@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from keras_vaegan.models import (
         CVAE,
         CVAEGAN,
+        DRAW,
         VAE,
         VAEGAN,
         SemiSupervisedVAE,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _PUBLIC: dict[str, str | None] = {
     "CVAE": "models",
     "CVAEGAN": "models",
+    "DRAW": "models",
     "VAE": "models",
     "VAEGAN": "models",
     "InputError": "errors",
@@ -62,6 +64,7 @@ _PUBLIC: dict[str, str | None] = {
 __all__ = [
     "CVAE",
     "CVAEGAN",
+    "DRAW",
     "VAE",
     "VAEGAN",
     "InputError",

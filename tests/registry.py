@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 import keras_vaegan as kvg
-from keras_vaegan.networks import dcgan, heads, mlp
+from keras_vaegan.networks import dcgan, draw, heads, mlp
 
 IMAGE_SHAPE = (2, 3, 1)
 LATENT_DIM = 2
@@ -86,6 +86,13 @@ def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, dropout=0.0, prior
     )
 
 
+def draw_model(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, **arguments):
+    """A DRAW of few units."""
+    settings = {"units": 4, "glimpse": glimpse, "num_classes": num_classes}
+    networks = (getattr(draw, name)(image_shape, LATENT_DIM, **settings) for name in ("encoder", "decoder"))
+    return kvg.DRAW(*networks, steps=steps, **arguments)
+
+
 def stacked_ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
     """A fully connected M1+M2, on a VAE of codes of three dimensions."""
     shape = {"units": (5,), "activation": "tanh"}
@@ -131,6 +138,8 @@ ARGUMENTS = {
     "cvae_both": (cvae, {"num_classes": NUM_CLASSES, "given": True, "prior": True}),
     "ssl_vae": (ssl_vae, {"alpha": 0.5, "beta": 0.7, "prior": True}),
     "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5}),
+    "draw": (draw_model, {}),
+    "draw_conditional": (draw_model, {"num_classes": NUM_CLASSES, "glimpse": None, "beta": 0.5}),
     "stacked_ssl_vae": (stacked_ssl_vae, {"alpha": 0.5, "prior": True}),
     "ssl_vae_gan": (
         ssl_vae_gan,
@@ -161,7 +170,7 @@ ADVERSARIAL = [name for name in MODELS if "gan" in name]
 CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 
 # Models whose first draws of normal noise are not of codes `(B, LATENT_DIM)`, or not all of them.
-OTHER_DRAWS = ("ssl_vae_consistent", "stacked_ssl_vae")
+OTHER_DRAWS = ("draw", "draw_conditional", "ssl_vae_consistent", "stacked_ssl_vae")
 
 # The models that `reference.losses` transcribes, with its arguments: those of fully connected
 # networks that draw nothing but the codes, and so no masks, directions or classes.
@@ -174,6 +183,8 @@ TRANSCRIBED = {
         "cvae_both",
         "ssl_vae_consistent",
         "stacked_ssl_vae",
+        "draw",
+        "draw_conditional",
         "ssl_vae_gan_matching",
         "ssl_vae_gan_sampled",
     )

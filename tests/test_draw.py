@@ -3,10 +3,17 @@
 import keras
 import numpy as np
 import pytest
+import reference
+import registry
 from keras import ops
+from registry import LATENT_DIM, NUM_CLASSES
+from scipy import special
+from test_gradient_routing import assert_same_direction_and_length, updates
 
+import keras_vaegan as kvg
 from keras_vaegan import InputError
-from keras_vaegan.networks import draw
+from keras_vaegan.models.latent import prior_noise
+from keras_vaegan.networks import draw, mlp
 
 HEIGHT, WIDTH, N = 7, 10, 4
 
@@ -117,7 +124,7 @@ def test_layers_read_and_write_by_the_decoders_state(glimpse):
     h = (0.2 * generator.standard_normal((3, 6))).astype("float32")  # glimpses near the image
     read, write = draw.Read(shape, glimpse), draw.Write(shape, glimpse)
     seen = ops.convert_to_numpy(read(images, errors, h))
-    drawn = ops.convert_to_numpy(write(h))
+    drawn = ops.convert_to_numpy(write(h)["drawn"])
     assert seen.shape == (3, read.size) and drawn.shape == (3, *shape)
 
     both = np.concatenate([images, errors], axis=-1)
@@ -153,3 +160,247 @@ def test_glimpses_that_cannot_be_are_refused(glimpse, said):
         draw.Read((HEIGHT, WIDTH, 1), glimpse)
     with pytest.raises(InputError, match="no attention"):
         draw.Write((HEIGHT, WIDTH, 1)).glimpse_at(ops.zeros((1, 3)))
+
+
+# ---- the model ----
+
+MODELS = {
+    "attention": {"glimpse": 2},
+    "attention in one": {"glimpse": 2, "steps": 1},
+    "whole images": {"glimpse": None},
+    "labels": {"glimpse": 2, "num_classes": NUM_CLASSES, "beta": 0.5},
+    "gaussian, free bits": {"glimpse": 2, "likelihood": "gaussian", "noise_scale": 0.4, "free_bits": 0.3},
+}
+LABELS = registry.labels()
+
+
+def build(**arguments):
+    return registry.set_weights(registry.draw_model(**arguments), seed=9)
+
+
+def noise_for(model, seed=1):
+    shape = registry.BATCH, *model.code_shape
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def lstm(weights, name, x, h, c):
+    """Gates in Keras' order: input, forget, cell, output."""
+    kernels = (weights[f"{name}_lstm/{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
+    kernel, recurrent, bias = kernels
+    i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4, axis=1)
+    c = reference.sigmoid(f) * c + reference.sigmoid(i) * np.tanh(g)
+    return reference.sigmoid(o) * np.tanh(c), c
+
+
+def affine(weights, name, x):
+    return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
+
+
+def transcribed(
+    weights, x, noise, labels=None, steps=3, num_classes=None, glimpse=2, beta=1.0, free_bits=0.0, **kind
+):
+    """DRAW by the paper's equations, in float64: logs, the generator's loss, canvases and glimpses.
+
+    Args:
+        noise: `(B, T, Z)`; None for the path of means; a pair of None and codes to draw by those, unseen.
+    """
+    codes = noise[1] if isinstance(noise, tuple) else None
+    x = np.float64(x)
+    (count, height, width, channels), parts = x.shape, []
+    if num_classes is not None:
+        parts = [reference.one_hot(labels, num_classes)]
+    first = {name: weights[f"cell/first_{name}"] for name in ("canvas", "h", "c", "h_encoder", "c_encoder")}
+    state = {name: np.repeat(value[None], count, axis=0) for name, value in first.items()}
+    made = {"kl": [], "codes": [], "canvases": [], "centre": [], "size": []}
+    for t in range(steps):
+        if codes is None:
+            error = x - reference.sigmoid(state["canvas"])
+            seen = np.concatenate([x, error], axis=3)
+            if glimpse is not None:
+                bank = banks(affine(weights, "encoder_read/attention", state["h"]), glimpse, height, width)
+                seen = np.stack(
+                    [
+                        g * np.einsum("nh,hwc,mw->nmc", f_y, s, f_x)
+                        for (f_x, f_y, g, *_), s in zip(bank, seen, strict=True)
+                    ]
+                )
+            joined = reference.joined(seen, state["h"], *parts)
+            state["h_encoder"], state["c_encoder"] = lstm(
+                weights, "encoder", joined, state["h_encoder"], state["c_encoder"]
+            )
+            mean, log_variance = (
+                affine(weights, f"encoder_{part}", state["h_encoder"]) for part in ("mean", "log_variance")
+            )
+            z = mean if noise is None else mean + np.exp(log_variance / 2) * noise[:, t]
+            made["kl"].append(reference.normal_kl(mean, log_variance, 0.0 * mean, 0.0 * mean))
+        else:
+            z = codes[:, t]
+        state["h"], state["c"] = lstm(weights, "decoder", reference.joined(z, *parts), state["h"], state["c"])
+        patch = affine(weights, "decoder_write/patch", state["h"])
+        if glimpse is None:
+            drawn = patch.reshape(x.shape)
+        else:
+            bank = banks(affine(weights, "decoder_write/attention", state["h"]), glimpse, height, width)
+            patch = patch.reshape(count, glimpse, glimpse, channels)
+            drawn = np.stack(
+                [
+                    np.einsum("nh,nmc,mw->hwc", f_y, p, f_x) / g
+                    for (f_x, f_y, g, *_), p in zip(bank, patch, strict=True)
+                ]
+            )
+            made["centre"].append([[b[4] - 1, b[3] - 1] for b in bank])
+            made["size"].append([(glimpse - 1) * b[5] for b in bank])
+        state["canvas"] = state["canvas"] + drawn
+        made["codes"].append(z)
+        made["canvases"].append(reference.sigmoid(state["canvas"]))
+    made = {name: np.stack(values, axis=1) for name, values in made.items() if values}
+    if codes is not None:
+        return made
+    kl = made["kl"].reshape(count, -1)
+    flat = reference.joined(made["canvases"][:, -1])
+    logs, weighted, pixels = reference.bound(
+        reference.joined(x), flat, kl, np.ones_like(flat), free_bits=free_bits, **kind
+    )
+    return made | logs | {"generator": beta * weighted + pixels}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bound_is_that_of_the_equations(name, inject_noise):
+    arguments = MODELS[name]
+    model = build(**arguments)
+    noise = noise_for(model)
+    inject_noise(noise)
+    expected = transcribed(reference.weights_of(model), registry.images(), noise, LABELS, **arguments)
+    made = model.compute_losses(ops.convert_to_tensor(registry.images()), ops.convert_to_tensor(LABELS))
+    for log in ("loss", "kl", "reconstruction"):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(made.logs[log]), expected[log], rtol=1e-4, err_msg=log
+        )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(made.players["generator"]), expected["generator"], rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_is_down_the_gradient_of_the_transcription(name, inject_noise):
+    arguments = MODELS[name]
+    model = build(**arguments)
+    noise, weights = noise_for(model), reference.weights_of(model)
+    inject_noise(noise)
+    applied = updates(model, {"generator": 1.0}, (registry.images(), LABELS))
+
+    def objective():
+        return transcribed(weights, registry.images(), noise, LABELS, **arguments)["generator"].mean()
+
+    generator, expected = np.random.default_rng(0), {}
+    for path, value in weights.items():  # a few elements of each: all would take minutes
+        chosen = generator.permutation(value.size)[:6]
+        differences = []
+        for place in chosen:
+            index = np.unravel_index(place, value.shape)
+            kept, step = value[index], 1e-5
+            value[index] = kept + step
+            above = objective()
+            value[index] = kept - step
+            differences.append((above - objective()) / (2 * step))
+            value[index] = kept
+        expected[path] = np.array(differences)
+        applied[path] = applied[path].ravel()[chosen]
+    assert_same_direction_and_length(applied, expected)
+
+
+def test_every_step_has_noise_of_its_own(inject_noise):
+    """A change of the noise of one step leaves the steps before it alone."""
+    model = build()
+    noise = noise_for(model)
+    other = noise.copy()
+    other[:, 1] += 1.0
+    paths = [
+        {
+            name: ops.convert_to_numpy(value)
+            for name, value in model.inference({"images": registry.images(), "noise": n}).items()
+        }
+        for n in (noise, other)
+    ]
+    same = [np.allclose(*(path["codes"][:, t] for path in paths)) for t in range(3)]
+    assert same == [True, False, False]
+    drawn = ops.convert_to_numpy(model.prior_sample(500))
+    assert drawn.shape == (500, 3, LATENT_DIM)
+    assert np.abs(np.corrcoef(drawn.reshape(500, -1), rowvar=False) - np.eye(6)).max() < 0.2
+
+
+def test_the_kl_is_that_of_monte_carlo():
+    """The mean over draws of log q(z) - log p(z), of one image, against the mean of the analytic KL."""
+    model = build()
+    x = np.repeat(registry.images(1), 20_000, axis=0)
+    noise = np.random.default_rng(2).standard_normal((len(x), *model.code_shape)).astype("float32")
+    path = {
+        name: np.float64(ops.convert_to_numpy(value))
+        for name, value in model.inference({"images": x, "noise": noise}).items()
+    }
+    drawn = 0.5 * (path["codes"] ** 2 - noise**2 - path["log_variance"]).sum(axis=(1, 2))
+    analytic = reference.normal_kl(path["mean"], path["log_variance"], 0.0, 0.0).sum(axis=(1, 2))
+    error = (drawn - analytic).std() / np.sqrt(len(x))
+    assert drawn.mean() == pytest.approx(analytic.mean(), abs=5 * error)
+    assert error < 0.02 * analytic.mean()
+
+
+@pytest.mark.parametrize("name", ["attention", "whole images", "labels"])
+def test_codes_and_canvases_are_those_of_the_equations(name):
+    arguments = MODELS[name]
+    model, x = build(**arguments), registry.images()
+    weights, of = reference.weights_of(model), registry.condition(model)
+    seen = transcribed(weights, x, None, LABELS, **arguments)
+    np.testing.assert_allclose(model.encode(x, **of), seen["codes"], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(model.reconstruct(x, **of), seen["canvases"][:, -1], rtol=1e-4, atol=1e-5)
+    for images, codes in ((x, seen["codes"]), (None, prior_noise(4, model.code_shape, 7))):
+        made = model.canvases(4, of.get("labels"), images, seed=7)
+        expected = transcribed(weights, x, (None, codes), LABELS, **arguments)
+        np.testing.assert_allclose(made["canvases"], expected["canvases"], rtol=1e-3, atol=1e-5)
+        if "centre" in expected:
+            np.testing.assert_allclose(made["centres"], expected["centre"], rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(made["sizes"], expected["size"], rtol=1e-3)
+        else:
+            np.testing.assert_allclose(made["centres"], np.broadcast_to((0.5, 1.0), made["centres"].shape))
+    generated = model.generate(4, of.get("labels"), seed=7)
+    np.testing.assert_allclose(generated, made["canvases"][:, -1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_likelihood_is_that_of_draws_from_the_prior():
+    model = build(steps=2)
+    for variable in model.encoder.weights:  # draws from q are to reach all of the posterior
+        variable.assign(0.3 * ops.convert_to_tensor(variable))
+    x = np.rint(registry.images(2))
+    found = model.log_likelihood(x, num_samples=4000, seed=3)
+    codes = np.random.default_rng(1).standard_normal((100_000, *model.code_shape)).astype("float32")
+    pixels = np.float64(model.decode(codes, batch_size=10_000)).reshape(len(codes), -1)
+    for i in range(2):
+        nats = reference.log_density(x[i].reshape(1, -1), np.clip(pixels, 1e-9, 1 - 1e-9)).sum(axis=1)
+        assert found[i] == pytest.approx(special.logsumexp(nats) - np.log(len(codes)), abs=0.05)
+
+
+def test_sampled_codes_follow_their_path():
+    model = build()
+    codes = model.encode(registry.images(), sample=True, seed=5)
+    noise = prior_noise(4, model.code_shape, 5)
+    expected = transcribed(reference.weights_of(model), registry.images(), noise)["codes"]
+    np.testing.assert_allclose(codes, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_steps_and_networks_that_cannot_be_are_refused():
+    shape = (2, 3, 1)
+    networks = draw.encoder(shape, 2, 4), draw.decoder(shape, 2, 4)
+    for steps in (0, 2.5, True):
+        with pytest.raises(InputError, match="steps must be"):
+            kvg.DRAW(*networks, steps=steps)
+    cases = {
+        "encoder must be one step of DRAW": (mlp.encoder(shape, 2), networks[1]),
+        "decoder must be one step of DRAW": (networks[0], mlp.decoder(shape, 2)),
+        "must agree on the decoder's state": (networks[0], draw.decoder(shape, 2, 5)),
+        "must agree on the code": (networks[0], draw.decoder(shape, 3, 4)),
+        "must agree on the image": (networks[0], draw.decoder((3, 3, 1), 2, 4)),
+        "conditioned on the same labels": (networks[0], draw.decoder(shape, 2, 4, num_classes=3)),
+    }
+    for said, pair in cases.items():
+        with pytest.raises(InputError, match=said):
+            kvg.DRAW(*pair)

@@ -28,6 +28,8 @@ LOGS = {
     "ssl_vae": SSL_LOGS,
     "ssl_vae_consistent": [*SSL_LOGS, "consistency"],
     "stacked_ssl_vae": SSL_LOGS,
+    "draw": VAE_LOGS,
+    "draw_conditional": VAE_LOGS,
     "ssl_vae_gan": [*SSL_LOGS, *GAME_LOGS, "d_error"],
     "ssl_vae_gan_matching": [*SSL_LOGS, *GAME_LOGS, "d_error"],
     "ssl_vae_gan_sampled": [*SSL_LOGS, "encoder", *GAME_LOGS, "d_error"],

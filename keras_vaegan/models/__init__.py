@@ -3,6 +3,7 @@
 import keras_vaegan.networks  # noqa: F401 - Keras finds the layers of a saved model by their registration
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.cvae_gan import CVAEGAN
+from keras_vaegan.models.draw import DRAW
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.semi_supervised_gan import SemiSupervisedVAEGAN
@@ -17,6 +18,8 @@ MODELS: dict[str, type[LatentVariableModel]] = {
     "completion_cvae": CVAE,
     "vae_gan": VAEGAN,
     "cvae_gan": CVAEGAN,
+    "draw": DRAW,
+    "conditional_draw": DRAW,
     "ssl_vae": SemiSupervisedVAE,
     "ssl_vae_gan": SemiSupervisedVAEGAN,
     "stacked_ssl_vae": StackedSemiSupervisedVAE,
@@ -25,6 +28,7 @@ MODELS: dict[str, type[LatentVariableModel]] = {
 __all__ = [
     "CVAE",
     "CVAEGAN",
+    "DRAW",
     "MODELS",
     "VAE",
     "VAEGAN",

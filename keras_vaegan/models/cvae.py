@@ -50,6 +50,8 @@ class CVAE(VAE):
     Logs: those of `VAE`, for the conditional bound.
     """
 
+    own_inputs: tuple[str, ...] = ("codes",)  # what the decoder takes beside the condition
+
     def __init__(
         self,
         encoder: keras.Model,
@@ -80,7 +82,8 @@ class CVAE(VAE):
     @property
     def _condition_inputs(self) -> dict[str, Tensor]:
         inputs = self.decoder.input
-        return {k: v for k, v in inputs.items() if k != "codes"} if isinstance(inputs, dict) else {}
+        known = isinstance(inputs, dict)
+        return {k: v for k, v in inputs.items() if k not in self.own_inputs} if known else {}
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
         networks = super().player_networks()

@@ -166,8 +166,8 @@ class LatentVariableModel(MultiPlayerModel):
         if pathlib.Path(folder).is_file():
             raise InputError(f"folder must be a folder; {os.fspath(folder)!r} is a file.")
         key = next((key for key, model in MODELS.items() if model is type(self)), type(self).__name__)
-        if self.completes:
-            key = f"completion_{key}"
+        kind = "completion" if self.completes else "conditional" if self.num_classes else ""
+        key = f"{kind}_{key}" if f"{kind}_{key}" in MODELS else key
         known = {
             "model": key,
             "image_shape": list(self.image_shape),

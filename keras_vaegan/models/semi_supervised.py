@@ -171,7 +171,7 @@ class SemiSupervisedVAE(CVAE):
         def by_class(values: Tensor) -> Tensor:
             return ops.transpose(ops.reshape(values, (classes, -1)))
 
-        kl, weighted = by_class(q.kl(prior)), by_class(self.weighted_kl(q, prior, training))
+        kl, weighted = by_class(q.kl(prior)), by_class(self.weighted_kl(q.kl_per_dimension(prior), training))
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
         cost = weighted + self.pixel_share() * reconstruction + self._log_classes
         return Terms(labels, known, shares, class_posterior, kl, reconstruction, cost, decoded)

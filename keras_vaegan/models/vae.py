@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_vaegan import losses
-from keras_vaegan.distributions import Bernoulli, DiagonalNormal
+from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.models.latent import LatentVariableModel, feed, input_of
 from keras_vaegan.training.multi_player import Losses
@@ -114,7 +114,7 @@ class VAE(LatentVariableModel):
         """The KL of q(z|x, c) `(B,)`, the same as it is descended, and p(x|z, c) at a draw of z."""
         q, prior = self.posterior(x, condition, training), self.prior(condition, training)
         p = self.likelihood(q.sample(self.seed_generator), condition, training)
-        return q.kl(prior), self.weighted_kl(q, prior, training), p
+        return q.kl(prior), self.weighted_kl(q.kl_per_dimension(prior), training), p
 
     def imagine(self, batch_size: int, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
         """p(x|z, c) at a draw of z from the prior."""
@@ -128,9 +128,13 @@ class VAE(LatentVariableModel):
         reconstruction = -self.log_prob(p, x, condition)
         return {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
 
-    def weighted_kl(self, q: DiagonalNormal, prior: DiagonalNormal | None, training: bool) -> Tensor:
-        """The KL as it is descended: with free bits, times beta, which rises at first. `(B,)`"""
-        kl = losses.free_bits(q.kl_per_dimension(prior), self.free_bits) if self.free_bits else q.kl(prior)
+    def weighted_kl(self, kl_per_dimension: Tensor, training: bool) -> Tensor:
+        """The KL `(B, ...)` as it is descended: with free bits, times beta, which rises at first. `(B,)`"""
+        kl = (
+            losses.free_bits(kl_per_dimension, self.free_bits)
+            if self.free_bits
+            else sum_event(kl_per_dimension)
+        )
         beta = self.beta
         if self.annealing_steps and training:
             done = ops.cast(self.optimizer.iterations, "float32") / self.annealing_steps

@@ -3,14 +3,19 @@
 Equations are those of the paper, sections 2 and 3; N is the glimpse's side, images are `(B, H, W, C)`.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import keras
 from keras import layers, ops
 
+from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, whole_number
+from keras_vaegan.networks import blocks, dcgan
 from keras_vaegan.networks.blocks import check_image_shape
-from keras_vaegan.typing import Tensor
+from keras_vaegan.typing import Condition, Tensor
+
+discriminator = dcgan.discriminator  # of the last canvas
 
 PARAMETERS = 5  # of an attention: two for the centre, variance, stride, intensity
 TINY = 1e-8
@@ -174,7 +179,170 @@ class Write(_Attention):
                 layer.build(h_shape)
         self.built = True
 
-    def call(self, h: Tensor) -> Tensor:
-        """Of decoder states `(B, R)`: `(B, H, W, C)`, to be added to the canvas."""
+    def call(self, h: Tensor) -> dict[str, Tensor]:
+        """Of decoder states `(B, R)`.
+
+        Returns:
+            `drawn` `(B, H, W, C)`, to be added to the canvas, and where: `centre` `(B, 2)` and `size` `(B,)`
+            of the glimpse in pixels, of the whole image without attention.
+        """
         patch = ops.reshape(self.patch(h), (ops.shape(h)[0], *self.patch_shape))
-        return patch if self.glimpse is None else draw(patch, self.glimpse_at(h))
+        if self.glimpse is not None:
+            at = self.glimpse_at(h)
+            return {"drawn": draw(patch, at), "centre": at.centre, "size": at.size}
+        ones = ops.ones((ops.shape(h)[0], 1))
+        height, width = self.image_shape[:2]
+        middle = ops.concatenate([0.5 * (height - 1) * ones, 0.5 * (width - 1) * ones], axis=-1)
+        return {"drawn": patch, "centre": middle, "size": (max(height, width) - 1.0) * ones[:, 0]}
+
+
+def encoder(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    units: int = 256,
+    glimpse: int | None = None,
+    num_classes: int | None = None,
+    name: str = "encoder",
+) -> keras.Model:
+    """One step of the recognition network: what is read, and the state -> q(z_t) (eq. 3 to 5, 1 and 2).
+
+    Args:
+        image_shape: `(H, W, C)`.
+        latent_dim: Z.
+        units: of the LSTM, and of the decoder's.
+        glimpse: N of what is read, or None to read all of the image.
+        num_classes: K, of a network that is conditioned on labels.
+        name: of the model; prefix of its layers' names.
+
+    Returns:
+        Functional model, dictionary of `images` and `errors` `(B, H, W, C)`, the decoder's state `seen_by`
+        `(B, R)`, the own state `h` and `c` `(B, R)`, and `labels` -> `mean` and `log_variance` `(B, Z)`, and
+        `h` and `c` for the next step.
+    """
+    image_shape = check_image_shape(image_shape)
+    (units,) = blocks.check_positive("units", units)
+    (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
+    inputs = {part: keras.Input(image_shape, name=part) for part in ("images", "errors")}
+    inputs |= {part: keras.Input((units,), name=part) for part in ("seen_by", "h", "c")}
+    condition = blocks.condition_inputs(image_shape, num_classes, given=False)
+    seen = Read(image_shape, glimpse, name=f"{name}_read")(
+        inputs["images"], inputs["errors"], inputs["seen_by"]
+    )
+    x = blocks.joined([seen, inputs["seen_by"], *condition.values()], f"{name}_joined")
+    h, state = layers.LSTMCell(units, name=f"{name}_lstm")(x, states=[inputs["h"], inputs["c"]])
+    outputs = {**blocks.posterior_head(h, latent_dim, name), "h": h, "c": state[1]}
+    return keras.Model({**inputs, **condition}, outputs, name=name)
+
+
+def decoder(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    units: int = 256,
+    glimpse: int | None = None,
+    num_classes: int | None = None,
+    name: str = "decoder",
+) -> keras.Model:
+    """One step of the generative network: a draw of z_t, and the state -> what is added (eq. 7 and 8).
+
+    Args:
+        glimpse: N of what is written, or None to write all of the image.
+        image_shape, latent_dim, units, num_classes, name: as for `encoder`.
+
+    Returns:
+        Functional model, dictionary of `codes` `(B, Z)`, the state `h` and `c` `(B, R)`, and `labels` -> what
+        `Write` gives, and `h` and `c` for the next step.
+    """
+    image_shape = check_image_shape(image_shape)
+    (units,) = blocks.check_positive("units", units)
+    inputs = {"codes": keras.Input(blocks.check_positive("latent_dim", latent_dim), name="codes")}
+    inputs |= {part: keras.Input((units,), name=part) for part in ("h", "c")}
+    condition = blocks.condition_inputs(image_shape, num_classes, given=False)
+    x = blocks.joined([inputs["codes"], *condition.values()], f"{name}_joined")
+    h, state = layers.LSTMCell(units, name=f"{name}_lstm")(x, states=[inputs["h"], inputs["c"]])
+    written = Write(image_shape, glimpse, name=f"{name}_write")(h)
+    return keras.Model({**inputs, **condition}, {**written, "h": h, "c": state[1]}, name=name)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class DRAWCell(layers.Layer):
+    """One step of DRAW: networks that look and draw, and the state that goes from step to step.
+
+    The state is a dictionary: the `canvas` `(B, H, W, C)`, in logits, and the two LSTMs' `h` and `c` (of the
+    decoder) and `h_encoder` and `c_encoder`, `(B, R)` each. The first one is learned, as in the paper.
+
+    Args:
+        encoder, decoder: as the functions of that name give them.
+    """
+
+    def __init__(self, encoder: keras.Model, decoder: keras.Model, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder, self.decoder = encoder, decoder
+        self.image_shape = tuple(encoder.input["images"].shape[1:])
+        shapes = {
+            "canvas": self.image_shape,
+            "h": decoder.input["h"].shape[1:],
+            "c": decoder.input["c"].shape[1:],
+            "h_encoder": encoder.input["h"].shape[1:],
+            "c_encoder": encoder.input["c"].shape[1:],
+        }
+        self.first = {
+            part: self.add_weight(tuple(shape), initializer="zeros", dtype="float32", name=f"first_{part}")
+            for part, shape in shapes.items()
+        }
+        self.built = True
+
+    def start(self, count: Any) -> dict[str, Tensor]:
+        """The first state, `count` times."""
+        return {
+            part: ops.broadcast_to(ops.convert_to_tensor(value)[None], (count, *value.shape))
+            for part, value in self.first.items()
+        }
+
+    def look(
+        self, state: Mapping[str, Tensor], x: Tensor, condition: Condition, training: bool = False
+    ) -> tuple[dict[str, Tensor], DiagonalNormal]:
+        """Look at images and at what is missing on the canvas: the state, and q(z_t)."""
+        parts = self.encoder(
+            {
+                "images": x,
+                "errors": x - ops.sigmoid(state["canvas"]),
+                "seen_by": state["h"],
+                "h": state["h_encoder"],
+                "c": state["c_encoder"],
+                **condition,
+            },
+            training=training,
+        )
+        state = {**state, "h_encoder": as_float(parts["h"]), "c_encoder": as_float(parts["c"])}
+        return state, DiagonalNormal(parts["mean"], parts["log_variance"])
+
+    def draw(
+        self, state: Mapping[str, Tensor], z: Tensor, condition: Condition, training: bool = False
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Draw by codes `(B, Z)`: the state, and `centre` and `size` of where."""
+        parts = self.decoder({"codes": z, "h": state["h"], "c": state["c"], **condition}, training=training)
+        state = {
+            **state,
+            "canvas": state["canvas"] + parts["drawn"],
+            "h": as_float(parts["h"]),
+            "c": as_float(parts["c"]),
+        }
+        return state, {"centre": parts["centre"], "size": parts["size"]}
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        networks = {
+            name: keras.saving.deserialize_keras_object(config.pop(name)) for name in ("encoder", "decoder")
+        }
+        return cls(**networks, **config)
+
+
+def as_float(x: Tensor) -> Tensor:
+    """In float32, whatever a network computes in: a state keeps its type from step to step."""
+    return ops.cast(x, "float32")

@@ -17,6 +17,8 @@ MODEL_KEYS: dict[str, str] = {
     "completion_cvae": "VAE conditioned on the visible part of an image (Sohn et al. 2015)",
     "vae_gan": "VAE with a discriminator's features as reconstruction loss (Larsen et al. 2015)",
     "cvae_gan": "conditional VAE with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)",
+    "draw": "DRAW, which draws an image step by step (Gregor et al. 2015)",
+    "conditional_draw": "DRAW conditioned on class labels (Chen, Fang and Ju 2016)",
     "stacked_ssl_vae": "M1+M2, the semi-supervised VAE on the codes of a trained VAE (Kingma et al. 2014)",
     "ssl_vae_gan": "M2 with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)",
     "ssl_vae": "semi-supervised VAE, M2, which learns classes from few labels (Kingma et al. 2014)",
@@ -172,6 +174,78 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": COMPLETION_TRAINING,
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
         "expect": "the hidden part of a digit completed in several ways",
+    },
+    "draw_digits": {
+        "model": {"key": "draw", "steps": 8},
+        "networks": {
+            "family": "draw",
+            "latent_dim": 8,
+            "encoder": {"units": 128, "glimpse": 6},
+            "decoder": {"units": 128, "glimpse": 6},
+        },
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": 1e-3, "global_clipnorm": 10.0, **AVERAGED}
+        },
+        "training": DIGITS_TRAINING,
+        "source": "Gregor et al. 2015, with smaller networks",
+        "expect": "blurred digits of all ten classes, drawn in eight steps",
+    },
+    "draw_mnist": {
+        "model": {"key": "draw", "steps": 10},
+        "networks": {
+            "family": "draw",
+            "latent_dim": 10,
+            "encoder": {"units": 256, "glimpse": 5},
+            "decoder": {"units": 256, "glimpse": 5},
+        },
+        "optimizer": {
+            "generator": {
+                "class": "Adam",
+                "learning_rate": cosine(1e-3, LONGER_TRAINING),
+                "global_clipnorm": 10.0,
+                **AVERAGED,
+            }
+        },
+        "training": LONGER_TRAINING,
+        "source": "Gregor et al. 2015",
+        "expect": "digits of all ten classes, drawn in ten steps",
+    },
+    "conditional_draw_digits": {
+        "model": {"key": "conditional_draw", "steps": 8},
+        "networks": {
+            "family": "draw",
+            "latent_dim": 8,
+            "condition": ["labels"],
+            "encoder": {"units": 128, "glimpse": 6},
+            "decoder": {"units": 128, "glimpse": 6},
+        },
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": 1e-3, "global_clipnorm": 10.0, **AVERAGED}
+        },
+        "training": DIGITS_TRAINING,
+        "source": "Chen, Fang and Ju 2016, conditional DRAW, with smaller networks",
+        "expect": "blurred digits of the classes asked for, drawn in eight steps",
+    },
+    "conditional_draw_mnist": {
+        "model": {"key": "conditional_draw", "steps": 10},
+        "networks": {
+            "family": "draw",
+            "latent_dim": 10,
+            "condition": ["labels"],
+            "encoder": {"units": 256, "glimpse": 5},
+            "decoder": {"units": 256, "glimpse": 5},
+        },
+        "optimizer": {
+            "generator": {
+                "class": "Adam",
+                "learning_rate": cosine(1e-3, LONGER_TRAINING),
+                "global_clipnorm": 10.0,
+                **AVERAGED,
+            }
+        },
+        "training": LONGER_TRAINING,
+        "source": "Chen, Fang and Ju 2016, conditional DRAW",
+        "expect": "digits of the classes asked for, drawn in ten steps",
     },
     "vae_gan_digits": {
         "model": {"key": "vae_gan"},

@@ -33,6 +33,23 @@ def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) 
     return _leaf.input_gradient(function, x)
 
 
+def unfold(
+    step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any, length: int
+) -> tuple[Any, Any]:
+    """Take a step again and again, in the form that is fastest to compile and to run on the backend.
+
+    Args:
+        step: `(state, input)` -> `(state, output)`, dictionaries of tensors; it must change no variable.
+        state: of which the steps keep shapes and types.
+        inputs: dictionary of tensors `(length, ...)`, of which each step gets one.
+        length: number of steps.
+
+    Returns:
+        `(last state, outputs)`, the outputs as tensors `(length, ...)`.
+    """
+    return _leaf.unfold(step, state, inputs, length)
+
+
 def be_deterministic() -> None:
     """Ask the backend for operators that give the same bits each time, for the whole process."""
     _leaf.be_deterministic()
@@ -49,4 +66,4 @@ def set_random_states(states: Sequence[np.ndarray]) -> None:
         _leaf.set_random_states(states)
 
 
-__all__ = ["Steps", "be_deterministic", "input_gradient", "random_states", "set_random_states"]
+__all__ = ["Steps", "be_deterministic", "input_gradient", "random_states", "set_random_states", "unfold"]

@@ -79,6 +79,13 @@ class Steps:
         self.jax_state_sync()
 
 
+def unfold(
+    step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any, length: int
+) -> tuple[Any, Any]:
+    """See `keras_vaegan.training.unfold`: a scan, which compiles one step."""
+    return jax.lax.scan(step, state, inputs, length)
+
+
 def be_deterministic() -> None:
     """See `keras_vaegan.training.be_deterministic`; XLA's operators on the CPU are."""
 

@@ -1,10 +1,23 @@
 """What the backends share whose variables hold the state while a step runs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_vaegan.typing import Tensor
+
+
+def unfold(
+    step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any, length: int
+) -> tuple[Any, Any]:
+    """See `keras_vaegan.training.unfold`: a Python loop, which TensorFlow compiles as one long graph."""
+    outputs = []
+    for t in range(length):
+        state, output = step(state, {name: values[t] for name, values in inputs.items()})
+        outputs.append(output)
+    return state, {name: ops.stack([output[name] for output in outputs]) for name in outputs[0]}
 
 
 class StatefulSteps:

@@ -7,8 +7,17 @@ import keras
 import numpy as np
 import torch
 
-from keras_vaegan.training.stateful import StatefulSteps
+from keras_vaegan.training.stateful import StatefulSteps, unfold
 from keras_vaegan.typing import Tensor
+
+__all__ = [
+    "Steps",
+    "be_deterministic",
+    "input_gradient",
+    "random_states",
+    "set_random_states",
+    "unfold",
+]
 
 
 class Steps(StatefulSteps):
