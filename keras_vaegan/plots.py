@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import PIL.Image
 
 PADDING = 2  # pixels between the images of a grid
+BOX = (220, 50, 32)  # of a glimpse
+LAST_FRAME = 1500  # milliseconds for which a finished drawing stands
 MOST_COLUMNS = 20  # of a grid with a column for each class
 HIDDEN = 0.5  # grey of a pixel that is not given
 MIN_SIDE = 56  # images smaller than this are enlarged by a whole factor, so that they can be seen
@@ -81,6 +83,55 @@ def save_grid(images: ArrayLike, path: str | os.PathLike[str], columns: int | No
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
     with atomic_path(path) as temporary:
         picture.save(temporary)
+
+
+def save_animation(
+    canvases: np.ndarray,
+    centres: np.ndarray,
+    sizes: np.ndarray,
+    path: str | os.PathLike[str],
+    columns: int | None = None,
+    frame: int = 120,
+) -> None:
+    """Write how images come about as a GIF: a grid, step by step, with a box around each glimpse.
+
+    Args:
+        canvases: `(N, T, H, W, C)` in [0, 1].
+        centres: `(N, T, 2)` of the glimpses, height first, in pixels.
+        sizes: `(N, T)`, the sides of the glimpses in pixels.
+        path: of the GIF; a finished drawing stands for a while, without boxes, before it begins again.
+        columns: images in a row; about square when not given.
+        frame: milliseconds of a step.
+    """
+    from PIL import Image, ImageDraw
+
+    count, steps, height, width = canvases.shape[:4]
+    scale = max(1, math.ceil(MIN_SIDE / max(height, width)))
+    columns = columns or math.ceil(math.sqrt(count))
+    frames = []
+    for t in range(steps):
+        picture = as_picture(grid(canvases[:, t], columns)).convert("RGB")
+        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+        frames.append(picture.copy())
+        pen = ImageDraw.Draw(frames[-1])
+        for i in range(count):
+            # Pixel p covers p to p + 1; the box of a glimpse reaches from middle to middle of its filters.
+            corner = np.array([i // columns * (height + PADDING), i % columns * (width + PADDING)]) + PADDING
+            ends = [centres[i, t] + 0.5 + side * 0.5 * sizes[i, t] for side in (-1.0, 1.0)]
+            top, left, bottom, right = np.concatenate(
+                [np.clip(corner + end, corner, corner + (height, width)) * scale for end in ends]
+            )
+            if bottom > top and right > left:  # none around a glimpse outside of the image
+                pen.rectangle((left, top, right - 1, bottom - 1), outline=BOX, width=max(1, scale // 2))
+    with atomic_path(path) as temporary:
+        frames[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=[*frames[1:], picture],
+            duration=[frame] * steps + [LAST_FRAME],
+            loop=0,
+        )
 
 
 def save_reconstructions(

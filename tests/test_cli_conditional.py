@@ -318,3 +318,34 @@ def test_labels_that_cannot_be_kept_are_refused(arguments, words, tmp_path, caps
 def test_a_model_without_classes_cannot_classify(completion_run, capsys):
     said = refused(capsys, "classify", completion_run)
     assert "can classify" in said and "ssl_vae" in said
+
+
+# ---- drawing step by step ----
+
+
+def test_a_drawing_is_animated(tmp_path, capsys):
+    folder = tmp_path / "draw"
+    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 256, "--set", "steps=3"]
+    tiny += [
+        f"--set={network}.{setting}"
+        for network in ("encoder", "decoder")
+        for setting in ("units=6", "glimpse=3")
+    ]
+    assert run("train", "--model", "conditional_draw", *tiny, "--epochs", 1, "--output", folder) == 0
+    for name in ("samples", "reconstructions", "latent_grid", "latent_means", "styles"):
+        assert (folder / f"{name}.png").is_file()
+    animate = ["animate", folder, "--num-images", 6, "--labels", "3,5", "--seed", 2, "--output"]
+    assert run(*animate, tmp_path / "a.npz") == 0
+    found = arrays(tmp_path / "a.npz")
+    model = keras.saving.load_model(folder / "model.keras")
+    for name, expected in model.canvases(6, [3, 5], seed=2).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
+    assert run(*animate, tmp_path / "a.gif") == 0
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 4
+    assert "--output must end in .gif" in refused(capsys, *animate, tmp_path / "a.png")
+
+
+def test_a_model_that_does_not_draw_cannot_be_animated(cvae_run, tmp_path, capsys):
+    said = refused(capsys, "animate", cvae_run, "--output", tmp_path / "a.gif")
+    assert "can draw step by step, as draw can" in said

@@ -74,3 +74,30 @@ def test_curves_are_drawn_with_their_validation(tmp_path):
 def test_no_images_are_refused():
     with pytest.raises(InputError, match="images must be"):
         plots.grid(np.zeros((0, 4, 4, 1)))
+
+
+def test_an_animation_shows_every_canvas_and_the_box_of_its_glimpse(tmp_path):
+    canvases = np.zeros((2, 3, 60, 60, 1), "float32")
+    canvases[:, 1:] = 0.5
+    canvases[:, 2, 0, 0] = 1.0  # equal frames would be written as one
+    centres, sizes = np.full((2, 3, 2), 29.5, "float32"), np.full((2, 3), 20.0, "float32")
+    centres[1, :, 0] = -100.0  # outside of the image
+    plots.save_animation(canvases, centres, sizes, tmp_path / "a.gif", columns=2)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 4 and gif.info["loop"] == 0
+        frames, durations = [], []
+        for t in range(4):
+            gif.seek(t)
+            frames.append(np.asarray(gif.convert("RGB")).astype(int))
+            durations.append(gif.info["duration"])
+    assert durations == [120, 120, 120, 1500]
+    for t, frame in enumerate(frames):
+        assert frame.shape == (64, 126, 3)
+        level = 0 if t == 0 else 127
+        assert np.all(np.abs(frame[2 + 30, 2 + 30] - level) <= 3)  # within the box
+        red = (frame[..., 0] > 150) & (frame[..., 1] < 120)
+        assert red.any() == (t < 3)
+        if t < 3:  # the square about the middle of the first image, nothing inside of it
+            rows, columns = np.nonzero(red[:, :62])
+            assert (rows.min(), rows.max(), columns.min(), columns.max()) == (22, 41, 22, 41)
+            assert not red[24:40, 24:40].any()

@@ -14,7 +14,15 @@ from keras_vaegan.cli.doctor import doctor
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.presets import presets
 from keras_vaegan.cli.report import report
-from keras_vaegan.cli.sample import classify, complete, generate, interpolate, reconstruct, transfer_style
+from keras_vaegan.cli.sample import (
+    animate,
+    classify,
+    complete,
+    generate,
+    interpolate,
+    reconstruct,
+    transfer_style,
+)
 from keras_vaegan.cli.train import models, train
 from keras_vaegan.errors import InputError, unknown_name
 
@@ -46,6 +54,7 @@ for command in (
     complete,
     transfer_style,
     classify,
+    animate,
     evaluate,
     report,
     doctor,

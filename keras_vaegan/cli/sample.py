@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
 
 SOURCE = click.argument("source")
+VERBS = {"transfer_style": "transfer style", "canvases": "draw step by step"}  # in words
 DATA_OPTIONS = options.data_options(
     "the one SOURCE was trained on", "Images: a name, a folder or an .npz file."
 )
@@ -205,6 +206,38 @@ def classify(source, num_images, seed, output, batch_size, **where):
     click.echo(f"wrote {output}")
 
 
+@click.command(cls=GroupedCommand)
+@SOURCE
+@option("--num-images", type=click.IntRange(1), default=16, help="How many images.")
+@options.labels
+@options.seed
+@option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    required=True,
+    help="File to write: .gif or .npz.",
+)
+@options.batch_size
+@options.backend
+def animate(source, num_images, labels, seed, output, batch_size):
+    """Show how SOURCE, a run folder, a preset or a .keras file of a DRAW, draws images step by step.
+
+    A GIF has a box around each glimpse. .npz has `canvases` (N, T, H, W, C) float32 in [0, 1], `centres`
+    (N, T, 2), height first, and `sizes` (N, T) of the glimpses in pixels.
+    """
+    from keras_vaegan import plots
+
+    if output.suffix not in (".gif", ".npz"):
+        raise InputError(f"--output must end in .gif (a picture) or .npz (arrays); received {str(output)!r}.")
+    model, metadata = _load(source)
+    _able(model, "canvases", "steps", "draw")
+    chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
+    made = model.canvases(num_images, chosen, seed=seed, batch_size=batch_size)
+    columns = plots.class_columns(model.num_classes if chosen is None else len(chosen), num_images)
+    frames = made["canvases"], made["centres"], made["sizes"]
+    _write(output, made, lambda path: plots.save_animation(*frames, path, columns))
+
+
 def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
     options.load_keras()
     from keras_vaegan.presets import load_source
@@ -214,9 +247,9 @@ def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
 
 def _able(model: "LatentVariableModel", verb: str, condition: str, able: str) -> None:
     """Raise unless the model has a verb, and the condition that the verb needs."""
-    if not hasattr(model, verb) or not getattr(model, condition):
+    if not hasattr(model, verb) or not getattr(model, condition, None):
         raise InputError(
-            f"source must be a model that can {verb.replace('_', ' ')}, as {able} can; "
+            f"source must be a model that can {VERBS.get(verb, verb)}, as {able} can; "
             f"it is a {type(model).__name__}."
         )
 

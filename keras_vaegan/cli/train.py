@@ -470,10 +470,11 @@ def _draw(model: "LatentVariableModel", data: "ImageData", folder: pathlib.Path)
 
     images, labels = data.train[0][:NUM_VIEWED], data.train[1]
     labels = None if labels is None else labels[:NUM_VIEWED]
-    codes = model.encode(images, model.labels_of(labels))
+    codes = model.encode(images, model.labels_of(labels)).reshape(len(images), -1)
     plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
 
     def decode(z: np.ndarray) -> np.ndarray:
+        z = z.reshape(-1, *model.code_shape)
         return model.decode(z, model.labels_of(np.zeros(len(z), int)))  # of the first class
 
     plots.save_latent_grid(decode, codes, folder / "latent_grid.png")

@@ -164,10 +164,11 @@ def _latent(of: Evaluation) -> Iterator[Score]:
     model = of.with_model()
     images, labels = of.real_of_model(of.num_images)
     q = model.posterior_parameters(images, labels, batch_size=of.batch_size)
+    q = {part: q[part].reshape(len(images), -1) for part in ("mean", "log_variance")}  # all steps' dimensions
     kl = metrics.kl_per_dimension(q["mean"], q["log_variance"])
     details = {str(i): float(value) for i, value in enumerate(kl)}
     yield Score("kl", float(kl.sum()), unit="nats", details=details)
-    yield Score("active_units", metrics.active_units(q["mean"]), reference=model.latent_dim)
+    yield Score("active_units", metrics.active_units(q["mean"]), reference=q["mean"].shape[1])
 
 
 def _likelihood(of: Evaluation) -> Iterator[Score]:

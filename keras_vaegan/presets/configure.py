@@ -1,5 +1,6 @@
 """Recipes changed by the user, and models built from them."""
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -68,8 +69,10 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
         if network == "base":
             names.append("networks.base")
             continue
-        legal = _parameters(_function(recipe, network, model)) - SET_BY_BUILD
-        names += [f"networks.{network}.{option}" for option in (*legal, "family")]
+        names.append(f"networks.{network}.family")
+        with contextlib.suppress(InputError):  # one that the family does not have has no options
+            legal = _parameters(_function(recipe, network, model)) - SET_BY_BUILD
+            names += [f"networks.{network}.{option}" for option in legal]
     for player, settings in _player_settings(recipe).items():
         kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
         legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
@@ -244,7 +247,10 @@ def _function(recipe: Mapping[str, Any], network: str, model: Any) -> Callable[.
         network = "encoder_head"
     if network in ("trunk", "decoder") and "base" in others:
         network = f"code_{network}"
-    return getattr(family if hasattr(family, network) else heads, network)
+    function = getattr(family, network, getattr(heads, network, None))
+    if function is None:
+        raise InputError(f"networks.{network} must be of another family; {name} has none.")
+    return function
 
 
 def _parameters(*functions: Callable[..., Any]) -> set[str]:
