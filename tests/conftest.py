@@ -7,12 +7,13 @@ import tempfile
 
 if os.environ.get("KERAS_BACKEND") == "jax":
     # Compiling takes most of the time there: do not optimise, and compile equal programs once.
-    _cache = tempfile.mkdtemp(prefix="keras-vaegan-tests-")
-    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers share that of the process that starts them
+        _cache = tempfile.mkdtemp(prefix="keras-vaegan-tests-")
+        atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
     os.environ.setdefault(
         "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     )
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
