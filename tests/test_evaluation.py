@@ -241,6 +241,7 @@ def test_a_model_is_scored_with_all_that_applies_and_says_what_does_not():
         "synthetic",
         "style",
         "completion",
+        "classification",
     }
     x, reconstructions = small_data().test[0], model.reconstruct(small_data().test[0])
     assert found["mean_squared_error"]["value"] == pytest.approx(
