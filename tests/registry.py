@@ -73,13 +73,13 @@ def cvae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, spec
     return kvg.CVAEGAN(*networks, prior=network, **arguments)
 
 
-def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, dropout=0.0, prior=False, **arguments):
+def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
     """A fully connected semi-supervised VAE."""
-    trunk = mlp.trunk(image_shape, units=(5,), activation="tanh", dropout=dropout)
+    trunk = mlp.trunk(image_shape, units=(5,), activation="tanh")
     return kvg.SemiSupervisedVAE(
         trunk,
         heads.encoder_head(5, LATENT_DIM, num_classes, units=(4,), activation="tanh"),
-        heads.class_head(5, num_classes, units=(3,), activation="tanh", dropout=dropout),
+        heads.class_head(5, num_classes, units=(3,), activation="tanh"),
         mlp.decoder(image_shape, LATENT_DIM, units=(5,), activation="tanh", num_classes=num_classes),
         prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
         **arguments,

@@ -38,6 +38,7 @@ class DRAW(CVAE):
     """
 
     own_inputs = ("codes", "h", "c")
+    step_inputs = ("images", "errors", "seen_by", "h", "c")  # what the encoder takes beside the condition
 
     def __init__(self, encoder: keras.Model, decoder: keras.Model, steps: int = 10, **kwargs: Any) -> None:
         self.steps = whole_number("steps", steps, 1)
@@ -170,11 +171,11 @@ class DRAW(CVAE):
 
     def _check_networks(self) -> None:
         for name, network, wanted in (
-            ("encoder", self.encoder, {"images", "errors", "seen_by", "h", "c"}),
-            ("decoder", self.decoder, {"codes", "h", "c"}),
+            ("encoder", self.encoder, self.step_inputs),
+            ("decoder", self.decoder, self.own_inputs),
         ):
             inputs = network.input
-            if not isinstance(inputs, dict) or not wanted <= set(inputs):
+            if not isinstance(inputs, dict) or not set(wanted) <= set(inputs):
                 raise InputError(
                     f"{name} must be one step of DRAW and take {', '.join(sorted(wanted))}, as "
                     "`keras_vaegan.networks.draw` makes it."
@@ -195,9 +196,7 @@ class DRAW(CVAE):
         if self.prior_network is not None:
             raise InputError("prior must be None: DRAW's is N(0, I) at every step.")
         of_encoder = {
-            name: tensor
-            for name, tensor in self.encoder.input.items()
-            if name not in ("images", "errors", "seen_by", "h", "c")
+            name: tensor for name, tensor in self.encoder.input.items() if name not in self.step_inputs
         }
         shapes = [
             {name: tuple(tensor.shape) for name, tensor in inputs.items()}

@@ -74,6 +74,11 @@ def players(generator: float, discriminator: float, training: dict[str, Any]) ->
     }
 
 
+def clipped(rate: Any) -> dict[str, Any]:
+    """Adam for a model that runs through many steps, whose gradients may explode (Gregor et al. 2015)."""
+    return {"generator": {"class": "Adam", "learning_rate": rate, "global_clipnorm": 10.0, **AVERAGED}}
+
+
 RECIPES: dict[str, dict[str, Any]] = {
     "vae_digits": {
         "model": {"key": "vae"},
@@ -183,9 +188,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "encoder": {"units": 128, "glimpse": 6},
             "decoder": {"units": 128, "glimpse": 6},
         },
-        "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": 1e-3, "global_clipnorm": 10.0, **AVERAGED}
-        },
+        "optimizer": clipped(1e-3),
         "training": DIGITS_TRAINING,
         "source": "Gregor et al. 2015, with smaller networks",
         "expect": "blurred digits of all ten classes, drawn in eight steps",
@@ -198,14 +201,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "encoder": {"units": 256, "glimpse": 5},
             "decoder": {"units": 256, "glimpse": 5},
         },
-        "optimizer": {
-            "generator": {
-                "class": "Adam",
-                "learning_rate": cosine(1e-3, LONGER_TRAINING),
-                "global_clipnorm": 10.0,
-                **AVERAGED,
-            }
-        },
+        "optimizer": clipped(cosine(1e-3, LONGER_TRAINING)),
         "training": LONGER_TRAINING,
         "source": "Gregor et al. 2015",
         "expect": "digits of all ten classes, drawn in ten steps",
@@ -219,9 +215,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "encoder": {"units": 128, "glimpse": 6},
             "decoder": {"units": 128, "glimpse": 6},
         },
-        "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": 1e-3, "global_clipnorm": 10.0, **AVERAGED}
-        },
+        "optimizer": clipped(1e-3),
         "training": DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW, with smaller networks",
         "expect": "blurred digits of the classes asked for, drawn in eight steps",
@@ -235,14 +229,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "encoder": {"units": 256, "glimpse": 5},
             "decoder": {"units": 256, "glimpse": 5},
         },
-        "optimizer": {
-            "generator": {
-                "class": "Adam",
-                "learning_rate": cosine(1e-3, LONGER_TRAINING),
-                "global_clipnorm": 10.0,
-                **AVERAGED,
-            }
-        },
+        "optimizer": clipped(cosine(1e-3, LONGER_TRAINING)),
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW",
         "expect": "digits of the classes asked for, drawn in ten steps",
