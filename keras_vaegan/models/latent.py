@@ -246,6 +246,8 @@ class LatentVariableModel(MultiPlayerModel):
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train, as `keras.Model.fit`; arrays are checked first (`InputError` if they will not do)."""
         self._check_data(x, y)
+        if isinstance(x, (np.ndarray, Batches)):
+            self.check_training_labels(x.y if isinstance(x, Batches) else y)
         validation = kwargs.get("validation_data")
         if validation is not None:
             self._check_data(*_first_two(validation), prefix="validation_data: ")
@@ -289,6 +291,9 @@ class LatentVariableModel(MultiPlayerModel):
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the code of one image, `(Z,)`."""
         return (self.latent_dim,)
+
+    def check_training_labels(self, y: Any) -> None:
+        """Raise unless labels that passed `check_targets` are enough to train on."""
 
     # ---- the condition, on arrays ----
 

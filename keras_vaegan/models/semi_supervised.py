@@ -235,17 +235,12 @@ class SemiSupervisedVAE(CVAE):
             labelled_share: for arrays, the share of labelled images in every batch (`Batches`), which
                 otherwise is what chance makes of their share among all.
         """
-        if isinstance(x, np.ndarray):
-            self._check_data(x, y)
-            check_every_class(np.asarray(y), self.num_classes or 0, "y")
-            if labelled_share is not None:
-                x = Batches(x, y, batch_size or 32, seed=self.seed or 0, labelled_share=labelled_share)
-                y = batch_size = None
-        elif labelled_share is not None:
-            raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
-        elif isinstance(x, Batches):
-            self.check_targets(x.y, len(x.x), "y")
-            check_every_class(np.asarray(x.y), self.num_classes or 0, "y")
+        if labelled_share is not None:
+            if not isinstance(x, np.ndarray):
+                raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
+            self._check_data(x, y)  # before it is in batches, of which the labels alone are looked at
+            x = Batches(x, y, batch_size or 32, seed=self.seed or 0, labelled_share=labelled_share)
+            y = batch_size = None
         return super().fit(x, y, batch_size, *args, **kwargs)
 
     def check_targets(self, y: Any, count: int, argument: str) -> None:
@@ -256,6 +251,10 @@ class SemiSupervisedVAE(CVAE):
                 "-1 where they are not known."
             )
         check_labels(y, count, self.num_classes, argument)
+
+    def check_training_labels(self, y: Any) -> None:
+        """Raise unless every class has an image with a label."""
+        check_every_class(np.asarray(y), self.num_classes or 0, "y")
 
     def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
         """q(y|x) of images `(B, H, W, C)`, at the temperature that `calibrate` fitted: `(B, K)` float32."""
