@@ -11,6 +11,7 @@ import argparse
 import json
 import pathlib
 
+from keras_vaegan import presets
 from keras_vaegan.files import read_json
 from keras_vaegan.presets import RECIPES, load_folder
 
@@ -28,7 +29,7 @@ def main():
     options = parser.parse_args()
 
     model, metadata = load_folder(options.run)
-    recipe = json.loads(json.dumps(RECIPES[options.name]))
+    recipe = json.loads(json.dumps(presets.plan(presets.recipe(options.name))))
     dataset, trained = recipe["training"]["dataset"], metadata["recipe"]
     if options.images:
         trained["training"]["dataset"] = dataset

@@ -348,6 +348,21 @@ def test_a_learning_rate_may_be_a_schedule_in_steps():
         presets.build(recipe, SHAPE)
 
 
+def test_a_schedule_that_says_no_steps_ends_with_the_training():
+    recipe = small("vae_gan_digits")
+    schedule = {"class": "CosineDecay", "initial_learning_rate": 0.1, "alpha": 0.02}
+    presets.override(recipe, "generator.learning_rate", schedule)
+    presets.override(recipe, "discriminator.learning_rate", schedule | {"decay_steps": 9})
+    with pytest.raises(InputError, match="learning_rate must have decay_steps"):
+        presets.build(recipe, SHAPE)
+    recipe["training"] |= {"dataset": "mnist", "epochs": 3, "batch_size": 128}
+    model = presets.build(recipe, SHAPE)
+    steps = [model.player_optimizer(player)._learning_rate.decay_steps for player in model.players]
+    assert steps == [3 * 430, 9]  # 55,000 images in batches of 128
+    planned = presets.plan(recipe, 12)["optimizer"]
+    assert [settings["learning_rate"]["decay_steps"] for settings in planned.values()] == [12, 9]
+
+
 def test_a_model_of_other_classes_comes_from_the_same_recipe(tmp_path):
     recipe = small("cvae_digits")
     model = presets.build(recipe, SHAPE, seed=0, num_classes=3)

@@ -47,7 +47,7 @@ def test_a_shipped_preset_holds_networks_in_half_precision_and_says_what_it_is(n
     assert not [path for path in kinds if path.startswith("optimizer")]
     assert {str(kind) for path, kind in kinds.items() if "seed" not in path} == {"float16"}
     metadata = json.loads((folder / "metadata.json").read_text())
-    assert metadata["recipe"] == json.loads(json.dumps(presets.RECIPES[name]))
+    assert metadata["recipe"] == json.loads(json.dumps(presets.plan(presets.recipe(name))))
     assert metadata["licence"] == "Apache-2.0" and metadata["dataset"] and metadata["results"]
     assert metadata["epochs_done"] == metadata["recipe"]["training"]["epochs"]
 

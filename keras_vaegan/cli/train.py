@@ -226,7 +226,6 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
             f"--dataset must have labels for {metadata['model']}, which is conditioned on them; "
             f"{metadata['dataset']} has none."
         )
-    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
     x, y = data.train
     settings = recipe["training"]
     if settings.get("num_labels") is not None:
@@ -240,6 +239,8 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
         augment=metadata["augment"],
         labelled_share=None if all_known else settings.get("labelled_share"),
     )
+    metadata["recipe"] = recipe = presets.plan(recipe, settings["epochs"] * len(batches))
+    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
     name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
     labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
     click.echo(

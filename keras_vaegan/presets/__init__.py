@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 
 if TYPE_CHECKING:
-    from keras_vaegan.presets.configure import build, options, override, recipe, recipe_for
+    from keras_vaegan.presets.configure import build, options, override, plan, recipe, recipe_for
     from keras_vaegan.presets.folder import load_folder, save_folder
     from keras_vaegan.presets.sources import find, from_preset, load_source, take_over, trained_presets
 
@@ -17,6 +17,7 @@ _PUBLIC = {
     "build": "configure",
     "options": "configure",
     "override": "configure",
+    "plan": "configure",
     "recipe": "configure",
     "recipe_for": "configure",
     "find": "sources",
@@ -34,6 +35,7 @@ __all__ = [
     "build",
     "options",
     "override",
+    "plan",
     "recipe",
     "recipe_for",
     "find",

@@ -12,7 +12,7 @@ from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
 from keras_vaegan.models import MODELS
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.networks import FAMILIES, heads
-from keras_vaegan.presets.recipes import RECIPES
+from keras_vaegan.presets.recipes import RECIPES, TRAINING_IMAGES, num_steps
 
 OPTIMIZERS = {
     name: getattr(keras.optimizers, name)
@@ -181,8 +181,40 @@ def build(
     return model
 
 
+def plan(recipe: dict[str, Any], steps: int | None = None) -> dict[str, Any]:
+    """The recipe with `decay_steps` for the learning rates that say none: those of the whole training.
+
+    Args:
+        recipe: as `recipe` gives it.
+        steps: of the training; if None, what the recipe's own data set makes of it.
+    """
+    recipe = copy.deepcopy(recipe)
+    lacking = [settings for settings in recipe["optimizer"].values() if _lacks_steps(settings)]
+    training = recipe["training"]
+    if lacking and steps is None:
+        if training["dataset"] not in TRAINING_IMAGES:
+            raise InputError(
+                "optimizer: learning_rate must have decay_steps: how many images there are in "
+                f"{training['dataset']} is not known here."
+            )
+        steps = num_steps(training, TRAINING_IMAGES[training["dataset"]])
+    for settings in lacking:
+        settings["learning_rate"]["decay_steps"] = steps
+    return recipe
+
+
+def _lacks_steps(settings: Mapping[str, Any]) -> bool:
+    """Whether the learning rate is a schedule that needs `decay_steps` and has none."""
+    schedule = settings.get("learning_rate")
+    if not isinstance(schedule, Mapping) or "decay_steps" in schedule:
+        return False
+    known = SCHEDULES.get(str(schedule.get("class")))
+    return known is not None and "decay_steps" in inspect.signature(known).parameters
+
+
 def compile_from(recipe: Mapping[str, Any], model: LatentVariableModel) -> None:
     """Compile a model with the optimizers of a recipe."""
+    recipe = plan(dict(recipe))
     settings = _player_settings(recipe)
     model.compile({player: _optimizer(player, settings[player]) for player in model.players})
 

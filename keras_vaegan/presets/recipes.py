@@ -39,20 +39,25 @@ COMPLETION_TRAINING = {**MNIST_TRAINING, "epochs": 16}
 SEMI_SUPERVISED_TRAINING = {**MNIST_TRAINING, "epochs": 20, "num_labels": 1000, "labelled_share": 0.25}
 CIFAR_TRAINING = {"dataset": "cifar10", "augment": "flip", "epochs": 70, "batch_size": 64}
 
-# What was trained on, with the images held out left out: of cifar10 10,000 were at hand.
+# Images trained on, those held out left out: of cifar10 10,000 were at hand.
 TRAINING_IMAGES = {"mnist": 55_000, "cifar10": 9_000}
 
 
-def cosine(rate: float, training: dict[str, Any]) -> dict[str, Any]:
+def cosine(rate: float) -> dict[str, Any]:
     """A learning rate that falls to a fiftieth along half a cosine (Loshchilov and Hutter 2017).
 
-    Its end is that of the training; Keras wants it in steps.
+    Without `decay_steps` it ends where the training does.
     """
-    images, batch = TRAINING_IMAGES[training["dataset"]], training["batch_size"]
-    if "num_labels" in training:  # an epoch is a pass over those without a label
-        images, batch = images - training["num_labels"], batch - round(training["labelled_share"] * batch)
-    steps = training["epochs"] * math.ceil(images / batch)
-    return {"class": "CosineDecay", "initial_learning_rate": rate, "decay_steps": steps, "alpha": 0.02}
+    return {"class": "CosineDecay", "initial_learning_rate": rate, "alpha": 0.02}
+
+
+def num_steps(training: dict[str, Any], num_images: int) -> int:
+    """Steps of a whole training, from its section of the recipe and the images trained on."""
+    batch_size = training["batch_size"]
+    if training.get("num_labels") is not None:  # an epoch is a pass over those without a label
+        num_images -= training["num_labels"]
+        batch_size -= round(training["labelled_share"] * batch_size)
+    return training["epochs"] * math.ceil(num_images / batch_size)
 
 
 # Keras averages the weights along the training and puts the averages in place at its end. With batch
@@ -61,16 +66,16 @@ AVERAGED = {"use_ema": True, "ema_momentum": 0.995}
 AVERAGED_WITH_STATISTICS = {"use_ema": True, "ema_momentum": 0.99}
 
 
-def players(generator: float, discriminator: float, training: dict[str, Any]) -> dict[str, Any]:
+def players(generator: float, discriminator: float) -> dict[str, Any]:
     """Adam for both players of a hybrid, with rates that fall along the training."""
     return {
         "generator": {
             "class": "Adam",
-            "learning_rate": cosine(generator, training),
+            "learning_rate": cosine(generator),
             "beta_1": 0.5,
             **AVERAGED_WITH_STATISTICS,
         },
-        "discriminator": {"class": "Adam", "learning_rate": cosine(discriminator, training), "beta_1": 0.5},
+        "discriminator": {"class": "Adam", "learning_rate": cosine(discriminator), "beta_1": 0.5},
     }
 
 
@@ -174,7 +179,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "prior": {"filters": [32, 64, 96], "units": [256]},
         },
         "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": cosine(2e-3, COMPLETION_TRAINING), **AVERAGED}
+            "generator": {"class": "Adam", "learning_rate": cosine(2e-3), **AVERAGED}
         },
         "training": COMPLETION_TRAINING,
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
@@ -201,7 +206,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "encoder": {"units": 256, "glimpse": 5},
             "decoder": {"units": 256, "glimpse": 5},
         },
-        "optimizer": clipped(cosine(1e-3, LONGER_TRAINING)),
+        "optimizer": clipped(cosine(1e-3)),
         "training": LONGER_TRAINING,
         "source": "Gregor et al. 2015",
         "expect": "digits of all ten classes, drawn in ten steps",
@@ -229,7 +234,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "encoder": {"units": 256, "glimpse": 5},
             "decoder": {"units": 256, "glimpse": 5},
         },
-        "optimizer": clipped(cosine(1e-3, LONGER_TRAINING)),
+        "optimizer": clipped(cosine(1e-3)),
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW",
         "expect": "digits of the classes asked for, drawn in ten steps",
@@ -260,7 +265,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
             "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
-        "optimizer": players(1e-3, 2e-3, MNIST_TRAINING),
+        "optimizer": players(1e-3, 2e-3),
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
         "expect": "digits of all ten classes, as sharp as the real images",
@@ -327,7 +332,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
             "discriminator": {"filters": [32, 64], "spectral_normalization": True},
         },
-        "optimizer": players(1e-3, 2e-3, LONGER_TRAINING),
+        "optimizer": players(1e-3, 2e-3),
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
         "expect": "digits of the classes asked for, as sharp as the real images",
@@ -342,7 +347,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [192, 96, 48], "normalization": "batch"},
             "discriminator": {"filters": [48, 96, 192], "normalization": "batch"},
         },
-        "optimizer": players(4e-4, 4e-4, CIFAR_TRAINING),
+        "optimizer": players(4e-4, 4e-4),
         "training": CIFAR_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes; networks after DCGAN",
         "expect": "colours and outlines of the classes asked for",
@@ -376,7 +381,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimizer": {
             "generator": {
                 "class": "Adam",
-                "learning_rate": cosine(1e-3, SEMI_SUPERVISED_TRAINING),
+                "learning_rate": cosine(1e-3),
                 **AVERAGED_WITH_STATISTICS,
             }
         },
@@ -414,7 +419,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimizer": {
             "generator": {
                 "class": "Adam",
-                "learning_rate": cosine(1e-3, SEMI_SUPERVISED_TRAINING),
+                "learning_rate": cosine(1e-3),
                 **AVERAGED,
             }
         },
@@ -465,7 +470,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"family": "mlp", "units": [256, 512]},
             "discriminator": {"filters": [32, 64], "units": [256], "feature_layer": -1, "dropout": 0.3},
         },
-        "optimizer": players(1e-3, 1e-3, SEMI_SUPERVISED_TRAINING),
+        "optimizer": players(1e-3, 1e-3),
         "training": SEMI_SUPERVISED_TRAINING,
         "source": "Chen, Fang and Ju 2016, M2 and GAN, with the feature matching of Salimans et al. 2016",
         "expect": "digits told apart, learnt from a hundred of each",

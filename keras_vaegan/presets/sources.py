@@ -140,7 +140,7 @@ def take_over(model: LatentVariableModel, other: LatentVariableModel) -> int:
 
 def _in_folder(name: str, folder: pathlib.Path, recipe: dict[str, Any]) -> Preset:
     metadata = load_metadata(folder)
-    return Preset(name, folder, metadata.get("recipe") or recipe or None, metadata)
+    return Preset(name, folder, recipe or metadata.get("recipe") or None, metadata)
 
 
 def _shipped(name: str) -> pathlib.Path | None:
