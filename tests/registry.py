@@ -93,6 +93,14 @@ def draw_model(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, **
     return kvg.DRAW(*networks, steps=steps, **arguments)
 
 
+def draw_gan(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, spectral=False, **arguments):
+    """A DRAW of few units, with a fully connected discriminator."""
+    *_, judge = smooth_networks(image_shape, True, spectral, num_classes)
+    settings = {"units": 4, "glimpse": glimpse, "num_classes": num_classes}
+    networks = (getattr(draw, name)(image_shape, LATENT_DIM, **settings) for name in ("encoder", "decoder"))
+    return kvg.DRAWGAN(*networks, judge, steps=steps, **arguments)
+
+
 def stacked_ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
     """A fully connected M1+M2, on a VAE of codes of three dimensions."""
     shape = {"units": (5,), "activation": "tanh"}
@@ -140,6 +148,11 @@ ARGUMENTS = {
     "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5}),
     "draw": (draw_model, {}),
     "draw_conditional": (draw_model, {"num_classes": NUM_CLASSES, "glimpse": None, "beta": 0.5}),
+    "draw_gan": (draw_gan, {"gamma": 0.7, "time_weights": "linear", "r1": 0.5}),
+    "draw_gan_conditional": (
+        draw_gan,
+        {"num_classes": NUM_CLASSES, "glimpse": None, "three_players": True, "label_weight": 0.6},
+    ),
     "stacked_ssl_vae": (stacked_ssl_vae, {"alpha": 0.5, "prior": True}),
     "ssl_vae_gan": (
         ssl_vae_gan,
@@ -170,7 +183,14 @@ ADVERSARIAL = [name for name in MODELS if "gan" in name]
 CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 
 # Models whose first draws of normal noise are not of codes `(B, LATENT_DIM)`, or not all of them.
-OTHER_DRAWS = ("draw", "draw_conditional", "ssl_vae_consistent", "stacked_ssl_vae")
+OTHER_DRAWS = (
+    "draw",
+    "draw_conditional",
+    "draw_gan",
+    "draw_gan_conditional",
+    "ssl_vae_consistent",
+    "stacked_ssl_vae",
+)
 
 # The models that `reference.losses` transcribes, with its arguments: those of fully connected
 # networks that draw nothing but the codes, and so no masks, directions or classes.
@@ -185,6 +205,8 @@ TRANSCRIBED = {
         "stacked_ssl_vae",
         "draw",
         "draw_conditional",
+        "draw_gan",
+        "draw_gan_conditional",
         "ssl_vae_gan_matching",
         "ssl_vae_gan_sampled",
     )

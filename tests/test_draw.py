@@ -209,7 +209,8 @@ def transcribed(
     (count, height, width, channels), parts = x.shape, []
     if num_classes is not None:
         parts = [reference.one_hot(labels, num_classes)]
-    first = {name: weights[f"cell/first_{name}"] for name in ("canvas", "h", "c", "h_encoder", "c_encoder")}
+    first = {name: weights[f"first_drawing/{name}"] for name in ("canvas", "h", "c")}
+    first |= {name: weights[f"first_looking/{name}"] for name in ("h_encoder", "c_encoder")}
     state = {name: np.repeat(value[None], count, axis=0) for name, value in first.items()}
     made = {"kl": [], "codes": [], "canvases": [], "centre": [], "size": []}
     for t in range(steps):
@@ -307,6 +308,100 @@ def test_a_step_is_down_the_gradient_of_the_transcription(name, inject_noise):
         expected[path] = np.array(differences)
         applied[path] = applied[path].ravel()[chosen]
     assert_same_direction_and_length(applied, expected)
+
+
+WEIGHTS = {"last": [0.0, 0.0, 1.0], "linear": [1 / 6, 2 / 6, 3 / 6]}
+
+
+def played(weights, x, noise, labels, glimpse=2, time_weights="last", pixel_weight=1.0, **arguments):
+    """The DRAW-GAN's losses and logs: those of DRAW, and what D says of each canvas."""
+    num_classes = arguments.get("num_classes")
+    seen = transcribed(weights, x, noise[0], labels, glimpse=glimpse, num_classes=num_classes)
+    drawn = transcribed(weights, x, (None, noise[1]), labels, glimpse=glimpse, num_classes=num_classes)
+    flat, nothing = reference.joined(np.float64(x)), {"kl": 0.0, "pixels": 0.0}
+    of_game = arguments | {"three_players": False, "gamma": 0.0}
+    rounds = [
+        reference.game(
+            weights,
+            flat,
+            *(reference.joined(made["canvases"][:, t]) for made in (seen, drawn)),
+            **nothing,
+            labels=labels,
+            **of_game,
+        )
+        for t in range(3)
+    ]
+    weighted = {
+        name: sum(w * one[name] for w, one in zip(WEIGHTS[time_weights], rounds, strict=True))
+        for name in ("generator", "discriminator", "d_real", "d_fake")
+    }
+    features = rounds[-1]["feature_matching"]
+    pixels = pixel_weight * seen["reconstruction"]
+    players = {"generator": arguments.get("gamma", 1.0) * features + pixels + weighted["generator"]}
+    if arguments.get("three_players"):
+        players["encoder"] = seen["kl"] + features + pixels
+    else:
+        players["generator"] = players["generator"] + seen["kl"]
+    logs = {name: seen[name] for name in ("loss", "kl", "reconstruction")}
+    return weighted | logs | {"feature_matching": features} | players
+
+
+@pytest.mark.parametrize("name", ["draw_gan", "draw_gan_conditional"])
+def test_the_game_over_canvases_is_that_of_the_equations(name, inject_noise):
+    model = registry.set_weights(registry.MODELS[name](seed=0))
+    arguments = registry.ARGUMENTS[name][1]
+    noise = np.random.default_rng(6).standard_normal((2, len(LABELS), *model.code_shape)).astype("float32")
+    inject_noise(*noise)
+    weights, x = reference.weights_of(model), registry.images()
+    expected = played(weights, x, noise, LABELS, **arguments)
+    made = model.compute_losses(ops.convert_to_tensor(x), ops.convert_to_tensor(LABELS), training=True)
+    assert set(made.logs) == set(model.log_names)
+    for log in model.log_names:
+        found = ops.convert_to_numpy(made.logs[log])
+        np.testing.assert_allclose(found, expected[log], rtol=1e-3, atol=1e-5, err_msg=log)
+
+    applied = updates(model, dict.fromkeys(model.players, 1.0), (x, LABELS))
+    owners = {
+        variable.path: player
+        for player, variables in model.player_variables().items()
+        for variable in variables
+    }
+    assert set(owners) == set(applied)
+    generator, differences = np.random.default_rng(0), {}
+    for path, value in weights.items():
+        chosen = generator.permutation(value.size)[:4]
+        differences[path] = []
+        for place in chosen:
+            index = np.unravel_index(place, value.shape)
+            kept, step = value[index], 1e-5
+            ends = []
+            for value[index] in (kept + step, kept - step):
+                ends.append(played(weights, x, noise, LABELS, **arguments)[owners[path]].mean())
+            value[index] = kept
+            differences[path].append((ends[0] - ends[1]) / (2 * step))
+        differences[path] = np.array(differences[path])
+        applied[path] = applied[path].ravel()[chosen]
+    assert_same_direction_and_length(applied, differences)
+
+
+def test_where_each_plays_for_itself_the_first_states_belong_to_whom_they_serve():
+    model = registry.MODELS["draw_gan_conditional"]()
+    owned = {player: {v.path for v in of} for player, of in model.player_variables().items()}
+    assert {"first_looking/h_encoder", "encoder_lstm/kernel"} <= owned["encoder"]
+    assert {"first_drawing/canvas", "decoder_lstm/kernel"} <= owned["generator"]
+
+
+@pytest.mark.parametrize("weights", ["first", [1.0, 2.0], [1.0, 1.0, 0.0], [1.0, -1.0, 1.0], [True, 1, 1], 3])
+def test_weights_of_canvases_that_cannot_be_are_refused(weights):
+    with pytest.raises(InputError, match="time_weights must be"):
+        registry.draw_gan(time_weights=weights)
+
+
+def test_weights_of_canvases_are_scaled_and_kept():
+    model = registry.draw_gan(time_weights=[0, 1, 3])
+    assert list(model.fake_weights) == [0.25, 0.75]
+    again = type(model).from_config(model.get_config())
+    assert list(again.fake_weights) == [0.25, 0.75] and again.pixel_weight == 1.0
 
 
 def test_every_step_has_noise_of_its_own(inject_noise):

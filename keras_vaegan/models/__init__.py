@@ -4,6 +4,7 @@ import keras_vaegan.networks  # noqa: F401 - Keras finds the layers of a saved m
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.draw import DRAW
+from keras_vaegan.models.draw_gan import DRAWGAN
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.semi_supervised_gan import SemiSupervisedVAEGAN
@@ -20,6 +21,8 @@ MODELS: dict[str, type[LatentVariableModel]] = {
     "cvae_gan": CVAEGAN,
     "draw": DRAW,
     "conditional_draw": DRAW,
+    "draw_gan": DRAWGAN,
+    "conditional_draw_gan": DRAWGAN,
     "ssl_vae": SemiSupervisedVAE,
     "ssl_vae_gan": SemiSupervisedVAEGAN,
     "stacked_ssl_vae": StackedSemiSupervisedVAE,
@@ -29,6 +32,7 @@ __all__ = [
     "CVAE",
     "CVAEGAN",
     "DRAW",
+    "DRAWGAN",
     "MODELS",
     "VAE",
     "VAEGAN",

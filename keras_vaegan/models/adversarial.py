@@ -4,17 +4,45 @@ Larsen et al. 2015, "Autoencoding beyond pixels using a learned similarity metri
 Fang and Ju 2016, "When Variational Auto-encoders meet Generative Adversarial Networks".
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_vaegan import losses
+from keras_vaegan.distributions import Bernoulli, DiagonalNormal
 from keras_vaegan.errors import InputError
 from keras_vaegan.models.vae import VAE, at_least
 from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
-from keras_vaegan.typing import Tensor
+from keras_vaegan.typing import Condition, Tensor
+
+
+class Painted(NamedTuple):
+    """What the generator makes of a batch.
+
+    Attributes:
+        kl: of q(z|x) `(B,)` in nats, and `weighted_kl` the same as it is descended.
+        p: p(x|z) at a draw of z from q(z|x).
+        reconstructions, samples: fakes that D is to judge, each a list of images `(B, H, W, C)` in [0, 1],
+            the last of which is the finished one.
+    """
+
+    kl: Tensor
+    weighted_kl: Tensor
+    p: Bernoulli | DiagonalNormal
+    reconstructions: list[Tensor]
+    samples: list[Tensor]
+
+
+class Verdict(NamedTuple):
+    """What D says of fakes, `(B,)` each: the generator's cost, D's, and P(real); the features of the last."""
+
+    fooling: Tensor
+    cost: Tensor
+    probability: Tensor
+    features: Tensor
 
 
 class Adversarial(VAE):
@@ -40,6 +68,10 @@ class Adversarial(VAE):
         label_smoothing: real images count as real with probability 1 minus this (one-sided).
         r1: weight of the penalty |dD/dx|^2 / 2 on real images (Mescheder et al. 2018), of the log-odds
             that they are real.
+        label_weight: where there are classes, w in the generator's cost of a verdict,
+            -log P(real) - w log P(y|real); 1 is the paper's L_G. The second part asks for images of which the
+            class is plain, more plain than that of real ones, and so for less variety in a class (Gong et al.
+            2019, "Twin auxiliary classifiers GAN").
         margin: None, or `(equilibrium, margin)` in nats, as Larsen's released code has
             (0.68, 0.35): D stands still while its cost on real images or on prior samples is
             below equilibrium - margin, the player `generator` while one is above
@@ -61,6 +93,7 @@ class Adversarial(VAE):
         three_players: bool = False,
         label_smoothing: float = 0.0,
         r1: float = 0.0,
+        label_weight: float = 1.0,
         margin: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -73,6 +106,9 @@ class Adversarial(VAE):
         if label_smoothing >= 1.0:
             raise InputError(f"label_smoothing must be less than 1; received {label_smoothing!r}.")
         self.r1 = at_least("r1", r1, 0.0)
+        self.label_weight = at_least("label_weight", label_weight, 0.0)
+        if self.num_classes is None and label_weight != 1.0:
+            raise InputError(f"label_weight must be 1 without classes; received {label_weight!r}.")
         self.margin = None if margin is None else _pair("margin", margin)
         self._check_discriminator()
 
@@ -81,9 +117,14 @@ class Adversarial(VAE):
     def player_networks(self) -> dict[str, list[keras.Model]]:
         players = super().player_networks()
         if self.three_players:
-            encoding = [network for network in players["generator"] if network is not self.decoder]
-            players = {"encoder": encoding, "generator": [self.decoder]}
+            decoding = self.decoding_networks()
+            encoding = [network for network in players["generator"] if network not in decoding]
+            players = {"encoder": encoding, "generator": decoding}
         return {**players, "discriminator": [self.discriminator]}
+
+    def decoding_networks(self) -> list[Any]:
+        """What belongs to the player `generator` where the encoder plays for itself."""
+        return [self.decoder]
 
     @property
     def log_names(self) -> tuple[str, ...]:
@@ -98,20 +139,17 @@ class Adversarial(VAE):
         x = self.as_images(x)
         condition = self.draw_condition(x, y)
         labels = condition.get("labels")
-        bound_kl, kl, p = self.infer(x, condition, training)
-        x_tilde, x_prior = p.mean, self.imagine(ops.shape(x)[0], condition, training).mean
-
+        painted = self.paint(x, condition, training)
         real, penalty = self._judge_real(x, training)
-        recon = self.discriminator(x_tilde, training=training)
-        drawn = self.discriminator(x_prior, training=training)
+        recon = self.judge_fakes(painted.reconstructions, labels, training)
+        drawn = self.judge_fakes(painted.samples, labels, training)
 
-        features = losses.feature_matching(recon["features"], real["features"])
-        fooling = sum(self.fooling(judged["logits"], labels) for judged in (recon, drawn))
+        features = losses.feature_matching(recon.features, real["features"])
+        fooling = recon.fooling + drawn.fooling
         real_cost = losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels)
-        prior_cost = losses.judged_fake(drawn["logits"])
-        logs = self.bound(x, bound_kl, p, condition)
+        logs = self.bound(x, painted.kl, painted.p, condition)
 
-        pixels = self.pixel_weight * logs["reconstruction"]
+        kl, pixels = painted.weighted_kl, self.pixel_weight * logs["reconstruction"]
         if self.three_players:
             players = {
                 "encoder": kl + features + pixels,
@@ -119,21 +157,45 @@ class Adversarial(VAE):
             }
         else:
             players = {"generator": kl + self.gamma * features + pixels + fooling}
-        players["discriminator"] = (
-            real_cost + losses.judged_fake(recon["logits"]) + prior_cost + self.r1 * penalty
-        )
+        players["discriminator"] = real_cost + recon.cost + drawn.cost + self.r1 * penalty
 
-        d_recon, d_prior = (losses.probability_real(judged["logits"]) for judged in (recon, drawn))
         logs |= players | {
             "feature_matching": features,
             "d_real": losses.probability_real(real["logits"]),
-            "d_fake": 0.5 * (d_recon + d_prior),
+            "d_fake": 0.5 * (recon.probability + drawn.probability),
         }
-        return Losses(players, logs, self._active(real_cost, prior_cost) if training else {})
+        return Losses(players, logs, self._active(real_cost, drawn.cost) if training else {})
+
+    def paint(self, x: Tensor, condition: Condition, training: bool) -> Painted:
+        """Reconstruct images `(B, H, W, C)`, and draw as many samples from the prior."""
+        kl, weighted_kl, p = self.infer(x, condition, training)
+        drawn = self.imagine(ops.shape(x)[0], condition, training)
+        return Painted(kl, weighted_kl, p, [p.mean], [drawn.mean])
+
+    @property
+    def fake_weights(self) -> Sequence[float]:
+        """How much D's verdict on each of the fakes of `paint` counts; they sum to 1."""
+        return (1.0,)
+
+    def judge_fakes(self, fakes: list[Tensor], labels: Tensor | None, training: bool) -> Verdict:
+        """D's verdict on fakes, weighed."""
+        totals: list[Any] = [0.0, 0.0, 0.0]
+        for weight, images in zip(self.fake_weights, fakes, strict=True):
+            judged = self.discriminator(images, training=training)
+            parts = (
+                self.fooling(judged["logits"], labels),
+                losses.judged_fake(judged["logits"]),
+                losses.probability_real(judged["logits"]),
+            )
+            totals = [total + weight * part for total, part in zip(totals, parts, strict=True)]
+        return Verdict(*totals, judged["features"])
 
     def fooling(self, logits: Tensor, labels: Tensor | None) -> Tensor:
         """The generator's cost of D's verdict on its images: `(B, outputs)` logits -> `(B,)` nats."""
-        return losses.judged_real(logits, labels=labels)
+        cost = losses.judged_real(logits, labels=labels)
+        if labels is None:
+            return cost
+        return cost - (1.0 - self.label_weight) * losses.wrong_class(logits, labels)
 
     def _judge_real(self, x: Tensor, training: bool) -> tuple[dict[str, Tensor], Tensor]:
         """D's verdict on real images, and the R1 penalty `(B,)` (0 where it is off)."""
@@ -171,6 +233,7 @@ class Adversarial(VAE):
             "three_players": self.three_players,
             "label_smoothing": self.label_smoothing,
             "r1": self.r1,
+            "label_weight": self.label_weight,
             "margin": self.margin,
         }
 

@@ -53,7 +53,8 @@ class DRAW(CVAE):
         return (self.steps, self.latent_dim)
 
     def player_networks(self) -> dict[str, list[Any]]:
-        return {"generator": [self.cell]}
+        cell = self.cell
+        return {"generator": [cell.encoder, cell.first_looking, cell.decoder, cell.first_drawing]}
 
     # ---- p and q ----
 
@@ -73,10 +74,17 @@ class DRAW(CVAE):
     def infer(
         self, x: Tensor, condition: Condition, training: bool
     ) -> tuple[Tensor, Tensor, Bernoulli | DiagonalNormal]:
+        kl, weighted_kl, path = self.inferred(x, condition, training)
+        return kl, weighted_kl, self.observed(path["logits"])
+
+    def inferred(
+        self, x: Tensor, condition: Condition, training: bool
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The KL `(B,)`, the same as it is descended, and what `Inference` gives for a draw of the codes."""
         noise = self.prior_sample(ops.shape(x)[0])
         path = self.inference({"images": x, "noise": noise, **condition}, training=training)
         kl = DiagonalNormal(path["mean"], path["log_variance"]).kl_per_dimension()
-        return sum_event(kl), self.weighted_kl(kl, training), self.observed(path["logits"])
+        return sum_event(kl), self.weighted_kl(kl, training), path
 
     # ---- on arrays ----
 
@@ -226,7 +234,7 @@ class Inference(_Unfolded):
 
         Returns:
             `mean`, `log_variance` and `codes`, where the draws came to lie, `(B, T, Z)`; `logits` of the last
-            canvas `(B, H, W, C)`.
+            canvas `(B, H, W, C)`, and `canvases` `(B, T, H, W, C)` in logits.
         """
         condition = dict(inputs)
         x, noise = ops.cast(condition.pop("images"), "float32"), condition.pop("noise", None)
@@ -235,7 +243,8 @@ class Inference(_Unfolded):
             state, q = self.cell.look(state, x, condition, training)
             z = q.place(given["noise"]) if given else q.mean
             state, _ = self.cell.draw(state, z, condition, training)
-            return state, {"mean": q.mean, "log_variance": q.log_variance, "codes": z}
+            made = {"mean": q.mean, "log_variance": q.log_variance, "codes": z, "canvases": state["canvas"]}
+            return state, made
 
         given = {} if noise is None else {"noise": ops.swapaxes(noise, 0, 1)}
         state, path = unfold(step, self.cell.start(ops.shape(x)[0]), given, self.steps)

@@ -264,6 +264,34 @@ def decoder(
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
+class FirstState(layers.Layer):
+    """Where a recurrence starts, learned from zeros.
+
+    Args:
+        shapes: name of each part of the state -> its shape, without the batch.
+    """
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shapes = {part: tuple(shape) for part, shape in shapes.items()}
+        self.first = {
+            part: self.add_weight(shape, initializer="zeros", dtype="float32", name=part)
+            for part, shape in self.shapes.items()
+        }
+        self.built = True
+
+    def start(self, count: Any) -> dict[str, Tensor]:
+        """`{part: (count, ...)}`, the same for all."""
+        return {
+            part: ops.broadcast_to(ops.convert_to_tensor(value)[None], (count, *value.shape))
+            for part, value in self.first.items()
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"shapes": {part: list(shape) for part, shape in self.shapes.items()}}
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
 class DRAWCell(layers.Layer):
     """One step of DRAW: networks that look and draw, and the state that goes from step to step.
 
@@ -278,25 +306,19 @@ class DRAWCell(layers.Layer):
         super().__init__(**kwargs)
         self.encoder, self.decoder = encoder, decoder
         self.image_shape = tuple(encoder.input["images"].shape[1:])
-        shapes = {
-            "canvas": self.image_shape,
-            "h": decoder.input["h"].shape[1:],
-            "c": decoder.input["c"].shape[1:],
-            "h_encoder": encoder.input["h"].shape[1:],
-            "c_encoder": encoder.input["c"].shape[1:],
-        }
-        self.first = {
-            part: self.add_weight(tuple(shape), initializer="zeros", dtype="float32", name=f"first_{part}")
-            for part, shape in shapes.items()
-        }
+        own, others = decoder.input, encoder.input
+        self.first_drawing = FirstState(
+            {"canvas": self.image_shape, "h": own["h"].shape[1:], "c": own["c"].shape[1:]},
+            name="first_drawing",
+        )
+        self.first_looking = FirstState(
+            {"h_encoder": others["h"].shape[1:], "c_encoder": others["c"].shape[1:]}, name="first_looking"
+        )
         self.built = True
 
     def start(self, count: Any) -> dict[str, Tensor]:
         """The first state, `count` times."""
-        return {
-            part: ops.broadcast_to(ops.convert_to_tensor(value)[None], (count, *value.shape))
-            for part, value in self.first.items()
-        }
+        return {**self.first_drawing.start(count), **self.first_looking.start(count)}
 
     def look(
         self, state: Mapping[str, Tensor], x: Tensor, condition: Condition, training: bool = False

@@ -178,9 +178,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"filters": [96, 64, 32], "units": [256], "full_size_filters": 16},
             "prior": {"filters": [32, 64, 96], "units": [256]},
         },
-        "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": cosine(2e-3), **AVERAGED}
-        },
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": cosine(2e-3), **AVERAGED}},
         "training": COMPLETION_TRAINING,
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
         "expect": "the hidden part of a digit completed in several ways",

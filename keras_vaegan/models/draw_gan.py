@@ -1,0 +1,99 @@
+"""DRAW with a discriminator, on its last canvas or on all of them (Chen, Fang and Ju 2016)."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.models.adversarial import Adversarial, Painted
+from keras_vaegan.models.draw import DRAW
+from keras_vaegan.models.vae import at_least
+from keras_vaegan.typing import Condition, Tensor
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class DRAWGAN(Adversarial, DRAW):
+    """DRAW-GAN. The generator is a DRAW, plain or on labels; the discriminator judges what it draws.
+
+    With c_t the canvases of the reconstruction and c'_t those of a sample from the prior, in pixels, and
+    `real` and `fake` the cross-entropies of D's verdict, to real or fake, or to y or the class of fakes:
+
+        L_G = beta KL + w log-loss of the pixels + gamma |f(x) - f(c_T)|^2 / 2
+              + sum_t w_t (real(c_t) + real(c'_t))
+        L_D = real(x) + sum_t w_t (fake(c_t) + fake(c'_t))
+
+    The paper judges the last canvas, w_T = 1, finds that the pixels have to stay (w is `pixel_weight`), and
+    proposes to judge the sequence of canvases, which `time_weights` does.
+
+    Args:
+        encoder, decoder: as for `DRAW`.
+        discriminator: as for the other hybrids.
+        time_weights: w_t: `last` for the last canvas alone, `linear` for t, `equal`, or T numbers; they are
+            scaled to a sum of 1, and canvases of weight 0 are not judged.
+        **kwargs: the other arguments of `Adversarial` and of `DRAW`, whose logs it has; `pixel_weight` is 1
+            where nothing else is said.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        decoder: keras.Model,
+        discriminator: keras.Model,
+        time_weights: Literal["last", "linear", "equal"] | Sequence[float] = "last",
+        pixel_weight: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            encoder=encoder,
+            decoder=decoder,
+            discriminator=discriminator,
+            pixel_weight=pixel_weight,
+            **kwargs,
+        )
+        self._weights = _scaled(time_weights, self.steps)
+        self.time_weights = time_weights if isinstance(time_weights, str) else tuple(time_weights)
+        self._judged = [t for t, weight in enumerate(self._weights) if weight]
+
+    def decoding_networks(self) -> list[Any]:
+        return [self.cell.decoder, self.cell.first_drawing]
+
+    def paint(self, x: Tensor, condition: Condition, training: bool) -> Painted:
+        kl, weighted_kl, path = self.inferred(x, condition, training)
+        codes = self.prior_sample(ops.shape(x)[0])
+        made = self.drawing({"codes": codes, **condition}, training=training)
+        fakes = (
+            [self.observed(drawn["canvases"][:, t]).mean for t in self._judged] for drawn in (path, made)
+        )
+        return Painted(kl, weighted_kl, self.observed(path["logits"]), *fakes)
+
+    @property
+    def fake_weights(self) -> Sequence[float]:
+        return [self._weights[t] for t in self._judged]
+
+    def get_config(self) -> dict[str, Any]:
+        weights = self.time_weights
+        return super().get_config() | {"time_weights": weights if isinstance(weights, str) else list(weights)}
+
+
+def _scaled(weights: str | Sequence[float], steps: int) -> list[float]:
+    """The weights of T canvases, scaled to a sum of 1."""
+    named: dict[str, list[float]] = {
+        "last": [0.0] * (steps - 1) + [1.0],
+        "linear": list(range(1, steps + 1)),
+        "equal": [1.0] * steps,
+    }
+    values: Any = named.get(weights) if isinstance(weights, str) else weights
+    try:
+        values = [at_least("time_weights", value, 0.0) for value in values]
+        total = sum(values)
+        if len(values) != steps or not 0 < values[-1] <= total < np.inf:
+            raise ValueError
+    except (TypeError, ValueError) as error:  # InputError is a ValueError
+        raise InputError(
+            f"time_weights must be one of {', '.join(named)}, or {steps} numbers of at least 0, one for each "
+            f"step, the last above 0; received {weights!r}."
+        ) from error
+    return [value / total for value in values]
