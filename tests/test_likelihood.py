@@ -257,3 +257,54 @@ def test_an_image_has_the_same_draws_whatever_the_chunks(name, monkeypatch):
 def test_no_samples_are_refused():
     with pytest.raises(kvg.InputError, match="num_samples"):
         registry.vae().log_likelihood(registry.images(), num_samples=0)
+
+
+# ---- bits drawn from grey pixels ----
+
+
+@pytest.mark.parametrize("name", ["vae", "vae_gan", "cvae_completion", "ssl_vae", "ssl_vae_gan", "draw_gan"])
+def test_the_bound_of_bits_is_that_of_the_images_of_bits(name, inject_noise, monkeypatch):
+    build, arguments = registry.ARGUMENTS[name]
+    models = [
+        registry.set_weights(build(**arguments, binarize=binarize, seed=0)) for binarize in (True, False)
+    ]
+    x = registry.images()
+    u = np.random.default_rng(8).random(x.shape).astype("float32")
+    monkeypatch.setattr(keras.random, "uniform", lambda *args, **kwargs: ops.convert_to_tensor(u))
+    inject_noise()
+    y = ops.convert_to_tensor(registry.targets(name))
+    grey, bits = (ops.convert_to_tensor(images) for images in (x, (u < x).astype("float32")))
+    found, expected = (model.compute_losses(of, y) for model, of in zip(models, (grey, bits), strict=True))
+    for log in ("loss", "kl", "reconstruction"):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(found.logs[log]), ops.convert_to_numpy(expected.logs[log]), rtol=1e-5
+        )
+    if "gan" in name:  # what D judges beside the fakes is not made of bits
+        other = models[1].compute_losses(grey, y)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(found.logs["d_real"]), ops.convert_to_numpy(other.logs["d_real"]), rtol=1e-5
+        )
+
+
+def test_bits_are_drawn_with_the_pixels_probabilities():
+    """With a decoder that knows nothing of z, log p(bits) is linear in the bits."""
+    model = registry.vae(binarize=True, seed=0)
+    for variable in model.decoder.weights:
+        variable.assign(ops.zeros_like(variable))
+    logits = np.float32([0.5, -1.0, 2.0, 0.0, -3.0, 1.0])
+    model.decoder.weights[-1].assign(logits)
+    for variable in model.encoder.weights:
+        variable.assign(ops.zeros_like(variable))  # q(z|x) is the prior
+    x = registry.images(1)
+    found = model.log_likelihood(np.repeat(x, 4000, axis=0), num_samples=1, seed=2)
+    p = 1.0 / (1.0 + np.exp(-np.float64(logits)))
+    grey = np.sum(x.ravel() * np.log(p) + (1.0 - x.ravel()) * np.log(1.0 - p))
+    variance = np.sum(x.ravel() * (1.0 - x.ravel()) * np.float64(logits) ** 2)
+    assert found.mean() == pytest.approx(grey, abs=5 * np.sqrt(variance / len(found)))
+    assert found.var() == pytest.approx(variance, rel=0.15)
+    assert model.log_likelihood(x, num_samples=1, seed=2)[0] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_bits_are_for_the_bernoulli_likelihood():
+    with pytest.raises(kvg.InputError, match="binarize must be False"):
+        registry.vae(binarize=True, likelihood="gaussian")

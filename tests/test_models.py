@@ -146,8 +146,10 @@ def test_every_argument_is_in_the_configuration():
     for cls in (*kvg.VAEGAN.__mro__, *kvg.CVAEGAN.__mro__):
         if cls.__module__.startswith("keras_vaegan.models.") and "__init__" in vars(cls):
             arguments |= set(inspect.signature(cls.__init__).parameters)
-    conditional_alone = {"prior", "masks", "label_weight"}
-    assert arguments - {"self", "args", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT) | conditional_alone
+    below = {"prior", "masks", "label_weight", "binarize"}
+    assert arguments - {"self", "args", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT) | below
+    bits = registry.vae(binarize=True)
+    assert type(bits).from_config(bits.get_config()).binarize
 
 
 def test_the_condition_is_in_the_configuration():

@@ -137,9 +137,10 @@ class Adversarial(VAE):
 
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_images(x)
-        condition = self.draw_condition(x, y)
+        seen = self.as_observed(x)  # D judges the images themselves, since what is drawn is grey, too
+        condition = self.draw_condition(seen, y)
         labels = condition.get("labels")
-        painted = self.paint(x, condition, training)
+        painted = self.paint(seen, condition, training)
         real, penalty = self._judge_real(x, training)
         recon = self.judge_fakes(painted.reconstructions, labels, training)
         drawn = self.judge_fakes(painted.samples, labels, training)
@@ -147,7 +148,7 @@ class Adversarial(VAE):
         features = losses.feature_matching(recon.features, real["features"])
         fooling = recon.fooling + drawn.fooling
         real_cost = losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels)
-        logs = self.bound(x, painted.kl, painted.p, condition)
+        logs = self.bound(seen, painted.kl, painted.p, condition)
 
         kl, pixels = painted.weighted_kl, self.pixel_weight * logs["reconstruction"]
         if self.three_players:

@@ -115,6 +115,7 @@ class LatentVariableModel(MultiPlayerModel):
         def observed(self, logits: Tensor) -> Any: ...
 
     presets = _Presets()
+    binarize = False
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -206,6 +207,13 @@ class LatentVariableModel(MultiPlayerModel):
         if "int" in keras.backend.standardize_dtype(x.dtype):
             return ops.cast(x, "float32") / 255.0
         return ops.cast(x, "float32")
+
+    def as_observed(self, x: Tensor) -> Tensor:
+        """What the bound is of: the images, or bits drawn from them where the model wants bits."""
+        if not self.binarize:
+            return x
+        u = keras.random.uniform(ops.shape(x), dtype="float32", seed=self.seed_generator)
+        return ops.cast(u < x, "float32")
 
     def prior(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
         """p(z|c), or None for the standard normal distribution."""
@@ -515,14 +523,17 @@ class LatentVariableModel(MultiPlayerModel):
             mask: what is given, for a model that completes images: then the bound is that of the
                 pixels that are not.
             num_samples: k, codes drawn for each image.
-            seed: of the draws; image i's depend on the seed and i alone.
+            seed: of the draws; of bits, too, where they are drawn; image i's depend on the seed and i alone.
             batch_size: codes decoded at a time.
 
         Returns:
             `(B,)` float64, in nats.
         """
-        x, k = self._array(x), whole_number("num_samples", num_samples, 1)
-        condition, seed = self.condition(len(x), labels, x, mask), as_seed(seed)
+        x, k, seed = self._array(x), whole_number("num_samples", num_samples, 1), as_seed(seed)
+        if self.binarize:
+            draws = (np.random.default_rng([seed, i, 1]).random(self.image_shape) for i in range(len(x)))
+            x = np.stack([u < image for u, image in zip(draws, x, strict=True)]).astype("float32")
+        condition = self.condition(len(x), labels, x, mask)
         known = self.proposals(x, condition, batch_size)
         rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
         for start in range(0, len(x), rows):

@@ -114,7 +114,7 @@ class SemiSupervisedVAE(CVAE):
     # ---- training ----
 
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
-        x = self.as_images(x)
+        x = self.as_observed(self.as_images(x))
         terms = self.terms(x, y, training)
         cost, logs, weights = self.semi_supervised(x, terms, training)
         return Losses({"generator": cost}, logs, {}, weights)

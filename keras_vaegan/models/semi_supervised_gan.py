@@ -92,8 +92,9 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
 
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_images(x)
-        terms = self.terms(x, y, training)
-        cost, logs, weights = self.semi_supervised(x, terms, training)
+        seen = self.as_observed(x)
+        terms = self.terms(seen, y, training)
+        cost, logs, weights = self.semi_supervised(seen, terms, training)
         real, penalty = self._judge_real(x, training)
         play = self._classes if self.game == "classes" else self._feature_matching
         result = play(x, terms, real, training)

@@ -50,7 +50,11 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         copy: VAE = type(base).from_config(config)
         copy.set_weights(base.get_weights())
         copy.trainable = False
-        kwargs |= {"likelihood": copy.observation, "noise_scale": copy.noise_scale}
+        kwargs |= {
+            "likelihood": copy.observation,
+            "noise_scale": copy.noise_scale,
+            "binarize": copy.binarize,
+        }
         super().__init__(
             trunk=_seen_through(copy, trunk),
             encoder=encoder,
@@ -116,7 +120,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        del config["likelihood"], config["noise_scale"]
+        del config["likelihood"], config["noise_scale"], config["binarize"]
         return config | {
             "base": keras.saving.serialize_keras_object(self.base),
             "trunk": keras.saving.serialize_keras_object(self.code_trunk),

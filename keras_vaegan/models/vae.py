@@ -26,6 +26,8 @@ class VAE(LatentVariableModel):
         encoder: functional model, images `(B, H, W, C)` -> `{"mean", "log_variance"}` `(B, Z)`.
         decoder: functional model, codes `(B, Z)` -> logits `(B, H, W, C)`.
         likelihood: `bernoulli` (grey pixels allowed) or `gaussian`, around sigmoid(logits).
+        binarize: whether pixels are probabilities of bits, which are drawn anew each time that the bound or a
+            likelihood is computed ("dynamic binarisation", Burda et al. 2016); for `bernoulli`.
         noise_scale: standard deviation of the Gaussian likelihood, in pixels of [0, 1].
         beta: weight of the KL in what is descended (Higgins et al. 2017); 1 is the bound.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
@@ -41,6 +43,7 @@ class VAE(LatentVariableModel):
         encoder: keras.Model,
         decoder: keras.Model,
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        binarize: bool = False,
         noise_scale: float = 0.1,
         beta: float = 1.0,
         free_bits: float = 0.0,
@@ -51,6 +54,11 @@ class VAE(LatentVariableModel):
         super().__init__(seed=seed, **kwargs)
         self.encoder, self.decoder = encoder, decoder
         self.observation = choose("likelihood", likelihood, LIKELIHOODS)
+        self.binarize = bool(binarize)
+        if self.binarize and likelihood != "bernoulli":
+            raise InputError(
+                f"binarize must be False with the likelihood {likelihood}: its pixels are no bits."
+            )
         self.noise_scale = at_least("noise_scale", noise_scale, 1e-4)
         self.beta = at_least("beta", beta, 0.0)
         self.free_bits = at_least("free_bits", free_bits, 0.0)
@@ -102,7 +110,7 @@ class VAE(LatentVariableModel):
         return {"generator": keras.optimizers.Adam(1e-3)}
 
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
-        x = self.as_images(x)
+        x = self.as_observed(self.as_images(x))
         condition = self.draw_condition(x, y)
         kl, weighted_kl, p = self.infer(x, condition, training)
         logs = self.bound(x, kl, p, condition)
@@ -148,6 +156,7 @@ class VAE(LatentVariableModel):
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "likelihood": self.observation,
+            "binarize": self.binarize,
             "noise_scale": self.noise_scale,
             "beta": self.beta,
             "free_bits": self.free_bits,
