@@ -30,6 +30,8 @@ LOGS = {
     "stacked_ssl_vae": SSL_LOGS,
     "draw": VAE_LOGS,
     "draw_conditional": VAE_LOGS,
+    "draw_gan": VAE_LOGS + GAME_LOGS,
+    "draw_gan_conditional": [*VAE_LOGS, "encoder", *GAME_LOGS],
     "ssl_vae_gan": [*SSL_LOGS, *GAME_LOGS, "d_error"],
     "ssl_vae_gan_matching": [*SSL_LOGS, *GAME_LOGS, "d_error"],
     "ssl_vae_gan_sampled": [*SSL_LOGS, "encoder", *GAME_LOGS, "d_error"],

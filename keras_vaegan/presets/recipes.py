@@ -77,13 +77,32 @@ def players(generator: float, discriminator: float) -> dict[str, Any]:
             "beta_1": 0.5,
             **AVERAGED_WITH_STATISTICS,
         },
-        "discriminator": {"class": "Adam", "learning_rate": cosine(discriminator), "beta_1": 0.5},
+        "discriminator": judge(cosine(discriminator)),
     }
 
 
-def clipped(rate: Any) -> dict[str, Any]:
+def clipped(rate: Any, **settings: Any) -> dict[str, Any]:
     """Adam for a model that runs through many steps, whose gradients may explode (Gregor et al. 2015)."""
-    return {"generator": {"class": "Adam", "learning_rate": rate, "global_clipnorm": 10.0, **AVERAGED}}
+    return {"class": "Adam", "learning_rate": rate, **settings, "global_clipnorm": 10.0, **AVERAGED}
+
+
+def judge(rate: Any) -> dict[str, Any]:
+    """Adam for a discriminator (Radford et al. 2015)."""
+    return {"class": "Adam", "learning_rate": rate, "beta_1": 0.5}
+
+
+def drawing(
+    latent_dim: int, units: int, glimpse: int, labels: bool = False, judge: list[int] | None = None
+) -> dict[str, Any]:
+    """Networks of a DRAW, and filters of the discriminator of its canvases."""
+    return {
+        "family": "draw",
+        "latent_dim": latent_dim,
+        **({"condition": ["labels"]} if labels else {}),
+        "encoder": {"units": units, "glimpse": glimpse},
+        "decoder": {"units": units, "glimpse": glimpse},
+        **({"discriminator": {"filters": judge}} if judge else {}),
+    }
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -187,80 +206,58 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "draw_digits": {
         "model": {"key": "draw", "steps": 8},
-        "networks": {
-            "family": "draw",
-            "latent_dim": 8,
-            "encoder": {"units": 128, "glimpse": 6},
-            "decoder": {"units": 128, "glimpse": 6},
-        },
-        "optimizer": clipped(1e-3),
+        "networks": drawing(8, 128, glimpse=6),
+        "optimizer": {"generator": clipped(1e-3)},
         "training": DIGITS_TRAINING,
         "source": "Gregor et al. 2015, with smaller networks",
         "expect": "blurred digits of all ten classes, drawn in eight steps",
     },
     "draw_mnist": {
-        "model": {"key": "draw", "steps": 10},
-        "networks": {
-            "family": "draw",
-            "latent_dim": 10,
-            "encoder": {"units": 256, "glimpse": 5},
-            "decoder": {"units": 256, "glimpse": 5},
-        },
-        "optimizer": clipped(cosine(1e-3)),
+        "model": {"key": "draw", "steps": 10, "binarize": True},
+        "networks": drawing(10, 256, glimpse=5),
+        "optimizer": {"generator": clipped(cosine(1e-3))},
         "training": LONGER_TRAINING,
         "source": "Gregor et al. 2015",
         "expect": "digits of all ten classes, drawn in ten steps",
     },
     "conditional_draw_digits": {
         "model": {"key": "conditional_draw", "steps": 8},
-        "networks": {
-            "family": "draw",
-            "latent_dim": 8,
-            "condition": ["labels"],
-            "encoder": {"units": 128, "glimpse": 6},
-            "decoder": {"units": 128, "glimpse": 6},
-        },
-        "optimizer": clipped(1e-3),
+        "networks": drawing(8, 128, glimpse=6, labels=True),
+        "optimizer": {"generator": clipped(1e-3)},
         "training": DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW, with smaller networks",
         "expect": "blurred digits of the classes asked for, drawn in eight steps",
     },
     "conditional_draw_mnist": {
-        "model": {"key": "conditional_draw", "steps": 10},
-        "networks": {
-            "family": "draw",
-            "latent_dim": 10,
-            "condition": ["labels"],
-            "encoder": {"units": 256, "glimpse": 5},
-            "decoder": {"units": 256, "glimpse": 5},
-        },
-        "optimizer": clipped(cosine(1e-3)),
+        "model": {"key": "conditional_draw", "steps": 10, "binarize": True},
+        "networks": drawing(10, 256, glimpse=5, labels=True),
+        "optimizer": {"generator": clipped(cosine(1e-3))},
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW",
         "expect": "digits of the classes asked for, drawn in ten steps",
     },
     "draw_gan_digits": {
         "model": {"key": "draw_gan", "steps": 8, "pixel_weight": 0.02, "beta": 0.02, "gamma": 0.0},
-        "networks": {
-            "family": "draw",
-            "latent_dim": 8,
-            "encoder": {"units": 128, "glimpse": 6},
-            "decoder": {"units": 128, "glimpse": 6},
-            "discriminator": {"filters": [32, 64]},
-        },
-        "optimizer": {
-            "generator": {
-                "class": "Adam",
-                "learning_rate": 1e-3,
-                "beta_1": 0.5,
-                "global_clipnorm": 10.0,
-                **AVERAGED,
-            },
-            "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
-        },
+        "networks": drawing(8, 128, glimpse=6, judge=[32, 64]),
+        "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
         "training": DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, DRAW-GAN, with smaller networks",
-        "expect": "digits of all ten classes, as sharp as the scaled images are, drawn in eight steps",
+        "expect": "digits of all ten classes, as sharp as the scaled images are",
+    },
+    "draw_gan_mnist": {
+        "model": {
+            "key": "draw_gan",
+            "steps": 10,
+            "pixel_weight": 0.02,
+            "beta": 0.02,
+            "gamma": 0.0,
+            "binarize": True,
+        },
+        "networks": drawing(10, 256, glimpse=5, judge=[32, 64]),
+        "optimizer": {"generator": clipped(cosine(1e-3), beta_1=0.5), "discriminator": judge(cosine(1e-3))},
+        "training": LONGER_TRAINING,
+        "source": "Chen, Fang and Ju 2016, DRAW-GAN",
+        "expect": "digits of all ten classes, drawn in ten steps",
     },
     "conditional_draw_gan_digits": {
         "model": {
@@ -270,27 +267,26 @@ RECIPES: dict[str, dict[str, Any]] = {
             "beta": 0.02,
             "gamma": 0.0,
         },
-        "networks": {
-            "family": "draw",
-            "latent_dim": 8,
-            "condition": ["labels"],
-            "encoder": {"units": 128, "glimpse": 6},
-            "decoder": {"units": 128, "glimpse": 6},
-            "discriminator": {"filters": [32, 64]},
-        },
-        "optimizer": {
-            "generator": {
-                "class": "Adam",
-                "learning_rate": 1e-3,
-                "beta_1": 0.5,
-                "global_clipnorm": 10.0,
-                **AVERAGED,
-            },
-            "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
-        },
+        "networks": drawing(8, 128, glimpse=6, labels=True, judge=[32, 64]),
+        "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
         "training": DIGITS_TRAINING,
-        "source": "Chen, Fang and Ju 2016, DRAW-GAN, with smaller networks",
-        "expect": "digits of the classes asked for, as sharp as the scaled images are, drawn in eight steps",
+        "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN, with smaller networks",
+        "expect": "digits of the classes asked for, as sharp as the scaled images are",
+    },
+    "conditional_draw_gan_mnist": {
+        "model": {
+            "key": "conditional_draw_gan",
+            "steps": 10,
+            "pixel_weight": 0.02,
+            "beta": 0.02,
+            "gamma": 0.0,
+            "binarize": True,
+        },
+        "networks": drawing(10, 256, glimpse=5, labels=True, judge=[32, 64]),
+        "optimizer": {"generator": clipped(cosine(1e-3), beta_1=0.5), "discriminator": judge(cosine(1e-3))},
+        "training": LONGER_TRAINING,
+        "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN",
+        "expect": "digits of the classes asked for, drawn in ten steps",
     },
     "vae_gan_digits": {
         "model": {"key": "vae_gan"},
@@ -303,7 +299,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "optimizer": {
             "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5, **AVERAGED},
-            "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
+            "discriminator": judge(5e-4),
         },
         "training": DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
@@ -369,7 +365,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "optimizer": {
             "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5, **AVERAGED},
-            "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5},
+            "discriminator": judge(5e-4),
         },
         "training": DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
