@@ -4,8 +4,9 @@
 
 Trains every row at 600 and at 1,000 labels with each of the seeds, which draw the labels too, and scores
 the test images once; the rows named with `--wide` are trained at 100 and 3,000 labels with the first seed as
-well. A recipe's epochs are fixed; nothing is stopped early. What is there already is not made again. Writes
-`benchmarks/results/semi_supervised.md`.
+well. A recipe's epochs are fixed; nothing is stopped early. Scores are kept in
+`benchmarks/results/semi_supervised.json`: what is there already, of the recipe as it is, is not made again, so
+rows can be added in turn. Writes `benchmarks/results/semi_supervised.md`, of all rows that are there.
 """
 
 import argparse
@@ -16,10 +17,10 @@ import pathlib
 import numpy as np
 from command import add_data_options, command, data_arguments
 
-from keras_vaegan.files import atomic_path, read_json
+from keras_vaegan.files import atomic_path, read_json, write_json
 from keras_vaegan.presets.recipes import RECIPES
 
-ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = pathlib.Path(__file__).parent / "results"
 MAIN, WIDE = (600, 1000), (100, 3000)
 # Row -> preset and settings; the rows of a hybrid are those of its three classifiers.
 ROWS = {
@@ -55,48 +56,72 @@ def main():
     add_data_options(parser)
     options = parser.parse_args()
 
-    found = {}
+    kept = (RESULTS if options.split == "test" else options.output) / "semi_supervised.json"
     for row in options.rows:
         for labels in (*MAIN, *(WIDE if row in options.wide else ())):
             for seed in options.seeds if labels in MAIN else options.seeds[:1]:
-                found[row, labels, seed] = errors(row, labels, seed, options)
+                which = {"row": row, "labels": labels, "seed": seed}
+                recipe = {"recipe": recipe_of(row)}
+                if not any((which | recipe).items() <= run.items() for run in runs_in(kept)):
+                    run = which | recipe | scored(row, labels, seed, options)
+                    others = runs_in(kept)  # read anew: another process may have added to it
+                    write_json(kept, [*(one for one in others if not which.items() <= one.items()), run])
+    found = runs_in(kept)
     text = "\n".join(table(found, options)) + "\n"
     if options.split == "test":
-        with atomic_path(ROOT / "benchmarks" / "results" / "semi_supervised.md") as temporary:
+        with atomic_path(RESULTS / "semi_supervised.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
     print(text)
 
 
-def folder_of(row, labels, seed, options):
-    """Where a run is."""
-    preset, settings = ROWS[row]
-    name = "_".join([preset, *(setting.replace("=", "_") for setting in settings)])
-    return options.output / f"{name}_{labels}_{seed}"
+def runs_in(path):
+    """The runs that were scored before."""
+    return read_json(path) if path.is_file() else []
 
 
-def errors(row, labels, seed, options):
-    """Train a run and score it: `{classifier: error}` and the calibration, as shares of one."""
+def recipe_of(row):
+    """What the row's models are and how they are trained, as one line."""
     preset, settings = ROWS[row]
-    folder, where = folder_of(row, labels, seed, options), data_arguments(options)
+    recipe = {part: RECIPES[preset][part] for part in ("model", "networks", "optimizer", "training")}
+    return f"`{preset}` {' '.join(settings)} {json.dumps(recipe)}"
+
+
+def scored(row, labels, seed, options):
+    """Train a run and score it: what it got, how long it took, when and by what."""
+    preset, settings = ROWS[row]
+    name = "_".join([preset, *(setting.replace("=", "_") for setting in settings), str(labels), str(seed)])
+    folder, where = options.output / name, data_arguments(options)
     if not (folder / "samples.png").is_file():
-        train = ["train", "--preset", preset, "--num-labels", labels, "--seed", seed, "--overwrite"]
+        train = ["train", "--preset", preset, "--num-labels", labels, "--seed", seed]
         train += [f"--set={setting}" for setting in settings]
-        command(*train, "--output", folder, *where)
+        if (folder / "checkpoints").is_dir():
+            command("train", "--resume", folder, *where)
+        else:
+            command(*train, "--output", folder, "--overwrite", *where)
     path = folder / ("evaluate.json" if options.split == "test" else f"{options.split}.json")
     if not path.is_file():
         command("evaluate", folder, "--split", options.split, *SCORED, "--output", path, *where)
-    return {one["name"]: one["value"] for one in read_json(path)["scores"]}
+    metadata = read_json(folder / "metadata.json")
+    return {
+        "scores": {one["name"]: one["value"] for one in read_json(path)["scores"]},
+        "seconds": metadata["seconds"],
+        "epochs": metadata["epochs_done"],
+        "backend": metadata["backend"],
+        "date": str(datetime.date.today()),
+    }
 
 
 def table(found, options):
     """Lines of Markdown."""
+    dates = sorted({run["date"] for run in found})
     yield from (
         "# Semi-supervised MNIST",
         "",
         f"Error on the {options.split} images in per cent, by number of labels, class-balanced, of the "
         f"55,000 training images; seeds {', '.join(map(str, options.seeds))} draw labels and weights. Images "
         "are not augmented. Epochs are the recipe's, fixed on a draw of labels that is not here; nothing is "
-        f"stopped early. 2 cores, {datetime.date.today()}.",
+        f"stopped early. On {', '.join(sorted({run['backend'] for run in found}))}, 2 cores, two runs at "
+        f"a time, {' to '.join(sorted({dates[0], dates[-1]}))}.",
         "",
         f"    python benchmarks/semi_supervised.py --seeds {' '.join(map(str, options.seeds))} "
         "--output runs/semi_supervised",
@@ -104,35 +129,31 @@ def table(found, options):
         "| | 100 | 600 | 1,000 | 3,000 | calibration error at 1,000, before | after | seconds | epochs |",
         "|---|---|---|---|---|---|---|---|---|",
     )
-    for row in options.rows:
-        yield from lines_of(row, found, options)
+    for row in ROWS:
+        yield from lines_of(row, [run for run in found if run["row"] == row])
     for name, values in PUBLISHED.items():
         yield f"| {name} | | {values[0]:.2f} | {values[1]:.2f} | | | | | |"
     yield ""
-    for row in options.rows:
-        preset, settings = ROWS[row]
-        recipe = RECIPES[preset]
-        shown = {part: recipe[part] for part in ("model", "networks", "optimizer")}
-        yield f"- {row}: `{preset}` {' '.join(settings)} {json.dumps(shown)}"
+    for row in ROWS:
+        recipes = {run["recipe"] for run in found if run["row"] == row}
+        yield from (f"- {row}: {recipe}" for recipe in sorted(recipes))
 
 
-def lines_of(row, found, options):
+def lines_of(row, runs):
     """The row, or those of its classifiers."""
-    hybrid = any("ensemble_error" in scores for (name, *_), scores in found.items() if name == row)
+    if not runs:
+        return
+    hybrid = any("ensemble_error" in run["scores"] for run in runs)
     for classifier in CLASSIFIERS if hybrid else (None,):
         score = "classification_error" if classifier is None else f"{classifier}_error"
         cells = []
         for labels in sorted((*MAIN, *WIDE)):
-            values = [
-                100 * v[score] for (name, count, _), v in found.items() if (name, count) == (row, labels)
-            ]
-            cells.append(shown(values))
-        of_run = [v for (name, count, _), v in found.items() if (name, count) == (row, 1000)]
+            cells.append(shown([100 * run["scores"][score] for run in runs if run["labels"] == labels]))
+        chosen = classifier in (None, RECIPES[ROWS[row][0]]["model"].get("classifier"))
         for name in ("calibration_error_before", "calibration_error"):
-            chosen = classifier in (None, RECIPES[ROWS[row][0]]["model"].get("classifier"))
-            cells.append(f"{np.mean([v[name] for v in of_run]):.4f}" if chosen else "")
-        metadata = read_json(folder_of(row, 1000, options.seeds[0], options) / "metadata.json")
-        cells += [f"{metadata['seconds']:.0f}", str(metadata["epochs_done"])]
+            values = [run["scores"][name] for run in runs if run["labels"] == 1000]
+            cells.append(f"{np.mean(values):.4f}" if chosen and values else "")
+        cells += [f"{np.mean([run['seconds'] for run in runs]):.0f}", str(runs[0]["epochs"])]
         yield f"| {row if classifier is None else f'{row}, {classifier}'} | {' | '.join(cells)} |"
 
 
