@@ -5,7 +5,7 @@
 Trains every row at 600 and at 1,000 labels with each of the seeds, which draw the labels too, and scores
 the test images once; the rows named with `--wide` are trained at 100 and 3,000 labels with the first seed as
 well. A recipe's epochs are fixed; nothing is stopped early. Scores are kept in
-`benchmarks/results/semi_supervised.json`: what is there already, of the recipe as it is, is not made again, so
+`benchmarks/results/semi_supervised.json`: what is there already, of the recipe as it is, is not made again;
 rows can be added in turn. Writes `benchmarks/results/semi_supervised.md`, of all rows that are there.
 """
 
