@@ -155,6 +155,22 @@ def test_the_adversarial_step_is_along_the_gradient_of_the_divergence(inject_noi
     assert found.mean() > 1.5 * others.mean()
 
 
+def test_the_adversarial_step_is_found_in_half_precision(dtype_policy):
+    shape = (28, 28, 1)
+    x = registry.images(64, shape)
+    found = []
+    for policy in ("float32", "mixed_bfloat16"):
+        dtype_policy(policy)
+        model = registry.set_weights(registry.ssl_vae(shape, consistency=1.0, radius=1.0, seed=0))
+        for variable in model.trunk.trainable_variables:
+            variable.assign(0.2 * ops.convert_to_tensor(variable))
+        assert model.compute_dtype == policy.removeprefix("mixed_")
+        images = ops.convert_to_tensor(x)
+        q = Categorical(model.class_network(images))
+        found.append(ops.convert_to_numpy(model.virtual_adversarial(images, q, False)).mean())
+    assert found[1] == pytest.approx(found[0], rel=0.15)
+
+
 def test_directions_get_their_length_and_tiny_ones_are_not_lost():
     directions = np.random.default_rng(0).standard_normal((3, 2, 2, 1)).astype("float32")
     scaled = directions * np.float32([1.0, 1e-25, 0.0]).reshape(3, 1, 1, 1)

@@ -1,5 +1,6 @@
 """The semi-supervised VAE, M2 (Kingma et al. 2014), with the networks of Chen, Fang and Ju 2016."""
 
+import math
 from typing import Any, NamedTuple
 
 import keras
@@ -20,7 +21,9 @@ from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
 
-PROBE = 1e-2  # length of the step at whose end the adversarial direction is taken, in the norm of an image
+# Length of the step at whose end the adversarial direction is taken, in the norm of an image; and in half
+# precision, where smaller steps are lost in rounding, for each pixel.
+PROBE, HALF_PROBE = 1e-2, 0.03
 
 
 class Terms(NamedTuple):
@@ -213,8 +216,10 @@ class SemiSupervisedVAE(CVAE):
         def divergence(x: Tensor) -> Tensor:
             return fixed.kl(Categorical(self.class_network(x, training=training)))
 
+        whole = self.compute_dtype == "float32"
+        probe = PROBE if whole else HALF_PROBE * math.sqrt(math.prod(self.image_shape))
         noise = keras.random.normal(ops.shape(x), dtype="float32", seed=self.seed_generator)
-        probed, _ = input_gradient(lambda x: (divergence(x), None), x + losses.of_length(noise, PROBE))
+        probed, _ = input_gradient(lambda x: (divergence(x), None), x + losses.of_length(noise, probe))
         return divergence(x + ops.stop_gradient(losses.of_length(probed, self.radius)))
 
     # ---- on arrays ----
