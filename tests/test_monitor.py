@@ -513,3 +513,19 @@ def test_a_training_that_explodes_ends_in_order(tmp_path, capsys):
     assert SAMPLE_DIVERSITY in (folder / "history.csv").read_text()
     assert run("doctor", folder) == 0
     assert capsys.readouterr().out == "nothing found in 1 epochs\n"
+
+
+# ---- gradients that explode along the steps of a recurrence ----
+
+
+def test_exploding_gradients_of_draw_are_named_and_clipped_ones_do_not_explode():
+    data, messages = registry.images(BATCHES * registry.BATCH), []
+    for clip in (None, 0.01):
+        optimizer = keras.optimizers.SGD(100.0, global_clipnorm=clip)
+        model = build("draw", optimizer, steps=6)
+        monitor, _, _ = watch(model, data)
+        messages.append([finding.message for finding in monitor.findings if finding.kind == "not_finite"])
+        assert all(np.isfinite(weights).all() for weights in model.get_weights())
+    assert re.search(r"is not finite, the first bad tensor", messages[0][0])
+    assert "clipped gradients: --set generator.global_clipnorm" in messages[0][0]
+    assert messages[1] == []
