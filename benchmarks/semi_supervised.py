@@ -26,7 +26,7 @@ MAIN, WIDE = (600, 1000), (100, 3000)
 ROWS = {
     "M2, the paper's fully connected networks": ("paper_ssl_vae_mnist", []),
     "M2, the paper's convolutional networks": ("paper_convolutional_ssl_vae_mnist", []),
-    "M2, our convolutional networks": ("ssl_vae_mnist", ["consistency=0"]),
+    "M2, our convolutional networks": ("ssl_vae_mnist", ["consistency=0", "alpha=10"]),
     "M2 with virtual adversarial training": ("ssl_vae_mnist", []),
     "M1+M2": ("stacked_ssl_vae_mnist", []),
     "M2+GAN": ("ssl_vae_gan_mnist", []),

@@ -38,7 +38,20 @@ DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 8, "batch_size": 128}
 LONGER_TRAINING = {**MNIST_TRAINING, "epochs": 12}
 COMPLETION_TRAINING = {**MNIST_TRAINING, "epochs": 16}
-SEMI_SUPERVISED_TRAINING = {**MNIST_TRAINING, "epochs": 20, "num_labels": 1000, "labelled_share": 0.25}
+SEMI_SUPERVISED_TRAINING = {
+    "dataset": "mnist",
+    "epochs": 10,
+    "batch_size": 64,
+    "num_labels": 1000,
+    "labelled_share": 0.25,
+}
+LENET_TRUNK = {
+    "family": "lenet",
+    "filters": [16, 32],
+    "units": [256],
+    "normalization": "batch",
+    "dropout": 0.2,
+}
 CIFAR_TRAINING = {"dataset": "cifar10", "augment": "flip", "epochs": 70, "batch_size": 64}
 
 # Images trained on, those held out left out: of cifar10 10,000 were at hand.
@@ -418,14 +431,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "most digits told apart, learnt from ten of each",
     },
     "ssl_vae_mnist": {
-        "model": {"key": "ssl_vae", "alpha": 10.0, "consistency": 10.0, "radius": 2.0},
+        "model": {"key": "ssl_vae", "alpha": 100.0, "consistency": 100.0, "radius": 2.0},
         "networks": {
             "family": "dcgan",
             "latent_dim": 32,
             "condition": ["labels"],
-            "trunk": {"filters": [32, 64], "units": [256], "normalization": "batch", "dropout": 0.2},
+            "trunk": LENET_TRUNK,
             "encoder": {"units": [128]},
-            "decoder": {"family": "mlp", "units": [256, 512]},
+            "decoder": {"family": "mlp", "units": [256, 256]},
         },
         "optimizer": {
             "generator": {
@@ -505,7 +518,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ssl_vae_gan_mnist": {
         "model": {
             "key": "ssl_vae_gan",
-            "alpha": 10.0,
+            "alpha": 100.0,
+            "consistency": 100.0,
+            "radius": 2.0,
             "pixel_weight": 1.0,
             "game": "feature_matching",
             "classifier": "ensemble",
@@ -514,9 +529,9 @@ RECIPES: dict[str, dict[str, Any]] = {
             "family": "dcgan",
             "latent_dim": 32,
             "condition": ["labels"],
-            "trunk": {"filters": [32, 64], "units": [256], "normalization": "batch", "dropout": 0.2},
+            "trunk": LENET_TRUNK,
             "encoder": {"units": [128]},
-            "decoder": {"family": "mlp", "units": [256, 512]},
+            "decoder": {"family": "mlp", "units": [256, 256]},
             "discriminator": {"filters": [32, 64], "units": [256], "feature_layer": -1, "dropout": 0.3},
         },
         "optimizer": players(1e-3, 1e-3),
