@@ -24,7 +24,7 @@ RIVALS = {
     "jax": {"JAX": {}},
     "torch": {"PyTorch": {}},
 }
-MODELS = ("vae", "vae_gan")
+MODELS = ("vae", "vae_gan", "draw")
 LATENT_DIM = 64
 IMAGE_SHAPE = (28, 28, 1)
 
@@ -33,16 +33,21 @@ def ours(kind, batch_size):
     """A function that trains our model for an epoch on images, under stock `fit`."""
     import keras
 
-    from keras_vaegan import VAE, VAEGAN
-    from keras_vaegan.networks import dcgan
+    from benchmarks import rivals
+    from keras_vaegan import DRAW, VAE, VAEGAN
+    from keras_vaegan.networks import dcgan, draw
 
+    rate, beta_1 = rivals.ADAM[kind]
     networks = [dcgan.encoder(IMAGE_SHAPE, LATENT_DIM), dcgan.decoder(IMAGE_SHAPE, LATENT_DIM)]
     if kind == "vae":
         model = VAE(*networks, seed=0)
-        model.compile(keras.optimizers.Adam(1e-3))
+    elif kind == "draw":
+        settings = {"units": rivals.UNITS, "glimpse": rivals.GLIMPSE}
+        networks = [build(IMAGE_SHAPE, rivals.CODES, **settings) for build in (draw.encoder, draw.decoder)]
+        model = DRAW(*networks, steps=rivals.STEPS, seed=0)
     else:
         model = VAEGAN(*networks, dcgan.discriminator(IMAGE_SHAPE), seed=0)
-        model.compile({player: keras.optimizers.Adam(1e-4, beta_1=0.5) for player in model.players})
+    model.compile({player: keras.optimizers.Adam(rate, beta_1) for player in model.players})
     return lambda images: model.fit(images, batch_size=batch_size, verbose=0)
 
 

@@ -1,4 +1,4 @@
-"""Training steps of a VAE and a VAE/GAN written by hand: what a framework's own user would write.
+"""Training steps of a VAE, a VAE/GAN and a DRAW written by hand: what a framework's own user would write.
 
 `tensorflow_step`, `jax_step` and `torch_step` hold the same mathematics in plain TensorFlow, JAX and
 PyTorch, without Keras and without `keras_vaegan`; `check` shows that they agree. This module holds
@@ -34,14 +34,24 @@ to the root of the uncorrected second moment, as in Kingma and Ba 2015, section 
 adds it to the corrected one). Logs of a step: the reconstruction in pixels, KL, L_G, L_D, the mean of
 sigmoid(real), and the mean of sigmoid(recon) and sigmoid(prior); for the VAE: L, reconstruction, KL.
 
-Each module has `make(kind, batch_size, seed, **options)`, `kind` being `vae` or `vae_gan`. It returns
+DRAW (Gregor et al. 2015), one player: T = 10 steps of two LSTMs of 256 units, glimpses of 5x5 Gaussian
+filters, 10 codes a step, learned first states:
+
+    x^_t = x - sigmoid(c_{t-1});  r_t = read(x, x^_t, h^dec_{t-1});  h^enc_t = LSTM([r_t, h^dec_{t-1}])
+    z_t = mean_t + exp(log_variance_t / 2) eps_t;  h^dec_t = LSTM(z_t);  c_t = c_{t-1} + write(h^dec_t)
+    L = mean over batch [ sum_t KL(q_t || N(0, I)) + cross-entropy of x with the logits c_T ]
+
+with the filterbanks of eq. 19 to 26; logs and Adam are those of the VAE.
+
+Each module has `make(kind, batch_size, seed, **options)`, `kind` being `vae`, `vae_gan` or `draw`. It returns
 an object with
 
 - `run_epoch(images)`: one pass over a NumPy array in shuffled batches; the mean of each log over the
   images, summed on the device and read once at the end;
-- `step(images, noise, prior_noise)`: one update with these draws `(B, Z)`; its logs;
+- `step(images, noise, prior_noise)`: one update with these draws, `(B, *noise_shape(kind))`; its logs;
 - `parameters()`, `set_parameters(values)`: dict of NumPy arrays by name, in Keras' layouts:
-  convolutions (h, w, in, out), transposed ones (h, w, out, in), dense (in, out).
+  convolutions (h, w, in, out), transposed ones (h, w, out, in), dense (in, out), the gates of an LSTM in the
+  order input, forget, candidate, output.
 """
 
 import math
@@ -54,10 +64,14 @@ SLOPE = 0.2
 BETA_2, EPSILON = 0.999, 1e-7
 
 #: Step size and beta1 of Adam.
-ADAM = {"vae": (1e-3, 0.9), "vae_gan": (1e-4, 0.5)}
+ADAM = {"vae": (1e-3, 0.9), "vae_gan": (1e-4, 0.5), "draw": (1e-3, 0.9)}
+
+#: T, units, side of a glimpse and codes of a step, of DRAW.
+STEPS, UNITS, GLIMPSE, CODES = 10, 256, 5, 10
 
 LOGS = {
     "vae": ("loss", "reconstruction", "kl"),
+    "draw": ("loss", "reconstruction", "kl"),
     "vae_gan": ("reconstruction", "kl", "loss_g", "loss_d", "d_real", "d_fake"),
 }
 
@@ -84,11 +98,42 @@ SHAPES = {
     "discriminator_logits/bias": (1,),
 }
 
+DRAW_SHAPES = {
+    "encoder_read/attention/kernel": (UNITS, 5),
+    "encoder_read/attention/bias": (5,),
+    "encoder_lstm/kernel": (2 * GLIMPSE**2 + UNITS, 4 * UNITS),
+    "encoder_lstm/recurrent_kernel": (UNITS, 4 * UNITS),
+    "encoder_lstm/bias": (4 * UNITS,),
+    "encoder_mean/kernel": (UNITS, CODES),
+    "encoder_mean/bias": (CODES,),
+    "encoder_log_variance/kernel": (UNITS, CODES),
+    "encoder_log_variance/bias": (CODES,),
+    "decoder_lstm/kernel": (CODES, 4 * UNITS),
+    "decoder_lstm/recurrent_kernel": (UNITS, 4 * UNITS),
+    "decoder_lstm/bias": (4 * UNITS,),
+    "decoder_write/patch/kernel": (UNITS, GLIMPSE**2),
+    "decoder_write/patch/bias": (GLIMPSE**2,),
+    "decoder_write/attention/kernel": (UNITS, 5),
+    "decoder_write/attention/bias": (5,),
+    "first_drawing/canvas": (28, 28, 1),
+    "first_drawing/h": (UNITS,),
+    "first_drawing/c": (UNITS,),
+    "first_looking/h_encoder": (UNITS,),
+    "first_looking/c_encoder": (UNITS,),
+}
+
+
+def noise_shape(kind):
+    """Shape of the draws of one image."""
+    return (STEPS, CODES) if kind == "draw" else (LATENT_DIM,)
+
 
 def names(kind):
     """Names of the parameters of each player: `(generator's, discriminator's)`; a VAE has no second."""
     if kind not in ADAM:
         raise ValueError(f"kind must be one of {tuple(ADAM)}; received {kind!r}.")
+    if kind == "draw":
+        return list(DRAW_SHAPES), []
     second = [name for name in SHAPES if name.startswith("discriminator")]
     return [name for name in SHAPES if name not in second], second if kind == "vae_gan" else []
 
@@ -98,8 +143,8 @@ def initial_parameters(kind, seed):
     rng = np.random.default_rng(seed)
     values = {}
     for name in sum(names(kind), []):
-        shape = SHAPES[name]
-        if name.endswith("bias"):
+        shape = (DRAW_SHAPES if kind == "draw" else SHAPES)[name]
+        if name.endswith("bias") or name.startswith("first"):
             values[name] = np.zeros(shape, "float32")
         else:
             limit = math.sqrt(6.0 / (math.prod(shape[:-2]) * (shape[-2] + shape[-1])))

@@ -34,12 +34,15 @@ def inputs(kind):
         if name.endswith("bias"):
             values[name] = rng.normal(0.0, 0.1, values[name].shape).astype("float32")
     images = rng.uniform(size=(SIZE, 28, 28, 1)).astype("float32")
-    return values, images, *rng.normal(size=(2, SIZE, rivals.LATENT_DIM)).astype("float32")
+    return values, images, *rng.normal(size=(2, SIZE, *rivals.noise_shape(kind))).astype("float32")
 
 
 def reference_logs(kind, values, images, noise, prior_noise):
-    """The logs of a step, from the library's networks and NumPy."""
+    """The logs of a step, from the library's networks and NumPy; of DRAW from the library's model."""
     from keras_vaegan.networks import dcgan
+
+    if kind == "draw":
+        return draw_logs(values, images, noise)
 
     def network(build, *arguments):
         model = build(images.shape[1:], *arguments)
@@ -68,6 +71,23 @@ def reference_logs(kind, values, images, noise, prior_noise):
         "d_real": sigmoid(real).mean(),
         "d_fake": 0.5 * (sigmoid(recon) + sigmoid(prior)).mean(),
     }
+
+
+def draw_logs(values, images, noise):
+    """The logs of a step of DRAW, from the library's model with this noise and NumPy."""
+    import keras_vaegan
+    from keras_vaegan.networks import draw
+
+    settings = {"units": rivals.UNITS, "glimpse": rivals.GLIMPSE}
+    networks = (getattr(draw, name)((28, 28, 1), rivals.CODES, **settings) for name in ("encoder", "decoder"))
+    model = keras_vaegan.DRAW(*networks, steps=rivals.STEPS)
+    for weight in model.trainable_variables:
+        weight.assign(values[weight.path])
+    path = to_double(model.inference({"images": images, "noise": noise}))
+    terms = path["mean"] ** 2 + np.exp(path["log_variance"]) - 1.0 - path["log_variance"]
+    kl = 0.5 * terms.sum((1, 2)).mean()
+    reconstruction = (softplus(path["logits"]) - images * path["logits"]).sum((1, 2, 3)).mean()
+    return {"loss": kl + reconstruction, "reconstruction": reconstruction, "kl": kl}
 
 
 def to_double(outputs):

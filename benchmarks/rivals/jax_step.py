@@ -94,6 +94,70 @@ def vae_gradients(networks, weights, images, noise, prior_noise):
     return (gradients,), jnp.stack([value, *parts])
 
 
+def draw_gradients(networks, weights, images, noise, prior_noise):
+    """Gradients of the one player and the logs."""
+    del networks, prior_noise
+
+    def loss(weights):
+        count, x = len(images), images[..., 0]
+
+        def repeated(name):
+            return jnp.broadcast_to(weights[name][None], (count, *weights[name].shape))
+
+        def step(state, noise):
+            canvas, h, c, h_encoder, c_encoder = state
+            rows, columns, intensity = filterbanks(affine(weights, "encoder_read/attention", h))
+            both = jnp.stack([x, x - jax.nn.sigmoid(canvas)], axis=-1)
+            glimpse = jnp.einsum("bnh,bhwc,bmw->bnmc", rows, both, columns)
+            glimpse = (intensity[..., None, None] * glimpse).reshape(count, -1)
+            joined = jnp.concatenate([glimpse, h], axis=1)
+            h_encoder, c_encoder = lstm(weights, "encoder_lstm", joined, h_encoder, c_encoder)
+            mean, log_variance = (
+                affine(weights, f"encoder_{part}", h_encoder) for part in ("mean", "log_variance")
+            )
+            z = mean + jnp.exp(0.5 * log_variance) * noise
+            h, c = lstm(weights, "decoder_lstm", z, h, c)
+            rows, columns, intensity = filterbanks(affine(weights, "decoder_write/attention", h))
+            patch = affine(weights, "decoder_write/patch", h)
+            patch = patch.reshape(count, rivals.GLIMPSE, rivals.GLIMPSE) / intensity[..., None]
+            canvas = canvas + jnp.einsum("bnh,bnm,bmw->bhw", rows, patch, columns)
+            return (canvas, h, c, h_encoder, c_encoder), mean_kl(mean, log_variance)
+
+        first = (
+            repeated("first_drawing/canvas")[..., 0],
+            *(repeated(f"first_drawing/{part}") for part in ("h", "c")),
+            *(repeated(f"first_looking/{part}") for part in ("h_encoder", "c_encoder")),
+        )
+        (canvas, *_), kl = lax.scan(step, first, jnp.swapaxes(noise, 0, 1))
+        kl, reconstruction = jnp.sum(kl), cross_entropy(x, canvas)
+        return kl + reconstruction, (reconstruction, kl)
+
+    (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(weights[0])
+    return (gradients,), jnp.stack([value, *parts])
+
+
+def lstm(weights, name, x, h, c):
+    """One step of an LSTM: its state `h` and `c`."""
+    gates = x @ weights[f"{name}/kernel"] + h @ weights[f"{name}/recurrent_kernel"] + weights[f"{name}/bias"]
+    i, f, candidate, o = jnp.split(gates, 4, axis=1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(candidate)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def filterbanks(parameters):
+    """F_Y and F_X `(B, N, 28)`, and the intensity `(B, 1)`."""
+    g_x, g_y, log_variance, log_stride, log_intensity = jnp.split(parameters, 5, axis=1)
+    stride = 27 / (rivals.GLIMPSE - 1) * jnp.exp(log_stride)
+    steps = jnp.arange(1, rivals.GLIMPSE + 1) - rivals.GLIMPSE / 2 - 0.5
+    places = jnp.arange(1.0, 29.0)
+    banks = []
+    for g in (g_y, g_x):
+        means = 14.5 * (g + 1) + steps * stride
+        exponent = -0.5 * jnp.square(places - means[..., None]) * jnp.exp(-log_variance)[..., None]
+        banks.append(jax.nn.softmax(exponent, axis=-1))
+    return *banks, jnp.exp(log_intensity)
+
+
 def vae_gan_gradients(networks, weights, images, noise, prior_noise):
     """Gradients of both players and the logs, from one forward pass.
 
@@ -172,7 +236,7 @@ class Trainer:
     def __init__(self, kind, batch_size, seed, quick):
         self.kind, self.batch_size = kind, batch_size
         self.rng = np.random.default_rng(seed)
-        gradients = {"vae": vae_gradients, "vae_gan": vae_gan_gradients}[kind]
+        gradients = {"vae": vae_gradients, "vae_gan": vae_gan_gradients, "draw": draw_gradients}[kind]
         self.gradients = functools.partial(gradients, Networks(quick))
         self.train_step = jax.jit(self._train_step, donate_argnums=0)
         self.injected_step = jax.jit(self._injected_step, donate_argnums=0)
@@ -193,7 +257,7 @@ class Trainer:
     def _train_step(self, state_and_totals, images):
         state, totals = state_and_totals
         key, draw = jax.random.split(state["key"])
-        noise = jax.random.normal(draw, (2, len(images), rivals.LATENT_DIM))
+        noise = jax.random.normal(draw, (2, len(images), *rivals.noise_shape(self.kind)))
         state, logs = self._injected_step({**state, "key": key}, images, noise[0], noise[1])
         return state, totals + len(images) * logs
 
@@ -229,10 +293,10 @@ class Trainer:
 
 
 def make(kind, batch_size=128, seed=0, quick=True):
-    """Trainer of a `vae` or a `vae_gan`.
+    """Trainer of a `vae`, a `vae_gan` or a `draw`.
 
     Args:
-        kind: `vae` or `vae_gan`.
+        kind: `vae`, `vae_gan` or `draw`.
         batch_size: images per step of `run_epoch`; the last batch may be smaller and is compiled once more.
         seed: of the parameters, the draws and the order of the images.
         quick: write the gradient of the transposed convolution by hand, see above.

@@ -22,9 +22,9 @@ class Trainer:
         self.beta_1_power, self.beta_2_power = tf.Variable(1.0), tf.Variable(1.0)
         self.totals = tf.Variable(tf.zeros(len(rivals.LOGS[kind])))
         self.generator = tf.random.Generator.from_seed(seed)
-        self.update = self.update_vae if kind == "vae" else self.update_vae_gan
+        self.update = getattr(self, f"update_{kind}")
         images = tf.TensorSpec((None, 28, 28, 1), tf.float32)
-        codes = tf.TensorSpec((None, rivals.LATENT_DIM), tf.float32)
+        codes = tf.TensorSpec((None, *rivals.noise_shape(kind)), tf.float32)
         self.train_step = tf.function(self._train_step, input_signature=[images], jit_compile=xla)
         self.injected_step = tf.function(self.update, input_signature=[images, codes, codes], jit_compile=xla)
         self.dataset_of = self.dataset = None
@@ -76,6 +76,53 @@ class Trainer:
         self.apply_adam(self.names[0], tape.gradient(loss, variables))
         return tf.stack([loss, reconstruction, kl])
 
+    def update_draw(self, images, noise, prior_noise):
+        del prior_noise
+        variables = [self.weights[name] for name in self.names[0]]
+        with tf.GradientTape() as tape:
+            kl, logits = self.draw(images[..., 0], noise)
+            reconstruction = cross_entropy(images[..., 0], logits)
+            loss = kl + reconstruction
+        self.apply_adam(self.names[0], tape.gradient(loss, variables))
+        return tf.stack([loss, reconstruction, kl])
+
+    def draw(self, images, noise):
+        """KL in nats, mean over the batch, and the logits of the last canvas `(B, 28, 28)`."""
+        count, kl = tf.shape(images)[0], 0.0
+
+        def repeated(name):
+            value = self.weights[name]
+            return tf.broadcast_to(value[None], (count, *value.shape))
+
+        canvas = repeated("first_drawing/canvas")[..., 0]
+        state = [repeated(f"first_drawing/{part}") for part in ("h", "c")]
+        seen = [repeated(f"first_looking/{part}") for part in ("h_encoder", "c_encoder")]
+        for t in range(rivals.STEPS):
+            rows, columns, intensity = filterbanks(self.affine("encoder_read/attention", state[0]))
+            both = tf.stack([images, images - tf.sigmoid(canvas)], axis=1)
+            glimpse = tf.matmul(rows[:, None] @ both, columns[:, None], transpose_b=True)
+            glimpse = tf.transpose(intensity[..., None, None] * glimpse, (0, 2, 3, 1))
+            joined = tf.concat([tf.reshape(glimpse, (-1, 2 * rivals.GLIMPSE**2)), state[0]], axis=1)
+            seen = self.lstm("encoder_lstm", joined, *seen)
+            mean = self.affine("encoder_mean", seen[0])
+            log_variance = self.affine("encoder_log_variance", seen[0])
+            kl += mean_kl(mean, log_variance)
+            z = mean + tf.exp(0.5 * log_variance) * noise[:, t]
+            state = self.lstm("decoder_lstm", z, *state)
+            rows, columns, intensity = filterbanks(self.affine("decoder_write/attention", state[0]))
+            patch = self.affine("decoder_write/patch", state[0])
+            patch = tf.reshape(patch, (-1, rivals.GLIMPSE, rivals.GLIMPSE)) / intensity[..., None]
+            canvas += tf.matmul(rows, patch, transpose_a=True) @ columns
+        return kl, canvas
+
+    def lstm(self, name, x, h, c):
+        """One step of an LSTM: its state `h` and `c`."""
+        kernels = (self.weights[f"{name}/{part}"] for part in ("kernel", "recurrent_kernel"))
+        gates = sum(tf.matmul(part, kernel) for part, kernel in zip((x, h), kernels, strict=True))
+        i, f, candidate, o = tf.split(gates + self.weights[f"{name}/bias"], 4, axis=1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(candidate)
+        return tf.sigmoid(o) * tf.tanh(c), c
+
     def update_vae_gan(self, images, noise, prior_noise):
         players = [[self.weights[name] for name in names] for names in self.names]
         with tf.GradientTape(persistent=True) as tape:
@@ -118,7 +165,7 @@ class Trainer:
 
     def _train_step(self, images):
         size = tf.shape(images)[0]
-        noise = self.generator.normal((2, size, rivals.LATENT_DIM))
+        noise = self.generator.normal((2, size, *rivals.noise_shape(self.kind)))
         self.totals.assign_add(tf.cast(size, tf.float32) * self.update(images, noise[0], noise[1]))
 
     # Interface.
@@ -156,6 +203,20 @@ class Trainer:
             weight.assign(values[name])
 
 
+def filterbanks(parameters):
+    """F_Y and F_X `(B, N, 28)`, and the intensity `(B, 1)`."""
+    g_x, g_y, log_variance, log_stride, log_intensity = tf.split(parameters, 5, axis=1)
+    stride = 27 / (rivals.GLIMPSE - 1) * tf.exp(log_stride)
+    steps = tf.range(1.0, rivals.GLIMPSE + 1.0) - rivals.GLIMPSE / 2 - 0.5
+    places = tf.range(1.0, 29.0)
+    banks = []
+    for g in (g_y, g_x):
+        means = 14.5 * (g + 1.0) + steps * stride
+        exponent = -0.5 * tf.square(places - means[..., None]) * tf.exp(-log_variance)[..., None]
+        banks.append(tf.nn.softmax(exponent, axis=-1))
+    return *banks, tf.exp(log_intensity)
+
+
 def mean_kl(mean, log_variance):
     """KL(q || N(0, I)) in nats, mean over the batch."""
     return 0.5 * sum_and_mean(tf.square(mean) + tf.exp(log_variance) - 1.0 - log_variance)
@@ -172,10 +233,10 @@ def sum_and_mean(x):
 
 
 def make(kind, batch_size=128, seed=0, xla=False):
-    """Trainer of a `vae` or a `vae_gan`.
+    """Trainer of a `vae`, a `vae_gan` or a `draw`.
 
     Args:
-        kind: `vae` or `vae_gan`.
+        kind: `vae`, `vae_gan` or `draw`.
         batch_size: images per step of `run_epoch`; the last batch may be smaller.
         seed: of the parameters, the draws and the order of the images.
         xla: compile the step with XLA.

@@ -54,11 +54,89 @@ class Discriminator(nn.Module):
         return self.logits(flatten(functional.leaky_relu(features, rivals.SLOPE))), features
 
 
+class Draw(nn.Module):
+    """DRAW: images `(B, 28, 28)` and noise `(B, T, Z)` -> KL in nats, mean over the batch, and logits."""
+
+    def __init__(self):
+        super().__init__()
+        units, glimpse, codes = rivals.UNITS, rivals.GLIMPSE, rivals.CODES
+        self.read = nn.Linear(units, 5)
+        self.encoder = nn.LSTMCell(2 * glimpse**2 + units, units)
+        self.mean, self.log_variance = nn.Linear(units, codes), nn.Linear(units, codes)
+        self.decoder = nn.LSTMCell(codes, units)
+        self.patch, self.write = nn.Linear(units, glimpse**2), nn.Linear(units, 5)
+        self.canvas = nn.Parameter(torch.zeros(28, 28, 1))
+        self.h, self.c, self.h_encoder, self.c_encoder = (nn.Parameter(torch.zeros(units)) for _ in range(4))
+        for cell in (self.encoder, self.decoder):  # PyTorch has two biases where one is enough
+            nn.init.zeros_(cell.bias_hh)
+            cell.bias_hh.requires_grad_(False)
+
+    def forward(self, images, noise):
+        count, kl = len(images), 0.0
+        state, seen = (
+            tuple(value.expand(count, -1) for value in pair)
+            for pair in ((self.h, self.c), (self.h_encoder, self.c_encoder))
+        )
+        canvas = self.canvas[..., 0].expand(count, -1, -1)
+        for t in range(rivals.STEPS):
+            rows, columns, intensity = filterbanks(self.read(state[0]))
+            both = torch.stack([images, images - torch.sigmoid(canvas)], dim=1)
+            glimpse = intensity[..., None, None] * (rows[:, None] @ both @ columns[:, None].mT)
+            # Both channels of a pixel side by side.
+            glimpse = glimpse.permute(0, 2, 3, 1).flatten(1)
+            seen = self.encoder(torch.cat([glimpse, state[0]], dim=1), seen)
+            mean, log_variance = self.mean(seen[0]), self.log_variance(seen[0])
+            kl = kl + mean_kl(mean, log_variance)
+            z = torch.addcmul(mean, torch.exp(0.5 * log_variance), noise[:, t])
+            state = self.decoder(z, state)
+            rows, columns, intensity = filterbanks(self.write(state[0]))
+            patch = self.patch(state[0]).view(-1, rivals.GLIMPSE, rivals.GLIMPSE)
+            canvas = canvas + rows.mT @ patch @ columns / intensity[..., None]
+        return kl, canvas
+
+    def named(self):
+        """The parameters by their Keras names."""
+        layers = {
+            "encoder_read/attention": self.read,
+            "encoder_mean": self.mean,
+            "encoder_log_variance": self.log_variance,
+            "decoder_write/patch": self.patch,
+            "decoder_write/attention": self.write,
+        }
+        found = {}
+        for name, layer in layers.items():
+            found |= {f"{name}/kernel": layer.weight, f"{name}/bias": layer.bias}
+        for name, cell in (("encoder_lstm", self.encoder), ("decoder_lstm", self.decoder)):
+            found |= {f"{name}/kernel": cell.weight_ih, f"{name}/recurrent_kernel": cell.weight_hh}
+            found[f"{name}/bias"] = cell.bias_ih
+        found |= {f"first_drawing/{part}": getattr(self, part) for part in ("canvas", "h", "c")}
+        return found | {f"first_looking/{part}": getattr(self, part) for part in ("h_encoder", "c_encoder")}
+
+
+def filterbanks(parameters):
+    """F_Y and F_X `(B, N, 28)`, and the intensity `(B, 1)`."""
+    g_x, g_y, log_variance, log_stride, log_intensity = parameters.split(1, dim=1)
+    stride = 27 / (rivals.GLIMPSE - 1) * torch.exp(log_stride)
+    steps = torch.arange(1, rivals.GLIMPSE + 1) - rivals.GLIMPSE / 2 - 0.5
+    places = torch.arange(1.0, 29.0)
+    banks = []
+    for g in (g_y, g_x):
+        means = 14.5 * (g + 1) + steps * stride
+        exponent = -0.5 * (places - means[..., None]).square() * torch.exp(-log_variance)[..., None]
+        banks.append(torch.softmax(exponent, dim=-1))
+    return *banks, torch.exp(log_intensity)
+
+
 class Trainer:
     """Training of one `kind`; see `make`."""
 
     def __init__(self, kind, batch_size, seed, fused):
         self.kind, self.batch_size = kind, batch_size
+        if kind == "draw":
+            self.draw = Draw()
+            self.weights, self.update = self.draw.named(), self.update_draw
+            self.finish(seed, fused)
+            return
         self.encoder, self.decoder = Encoder(), Decoder()
         self.networks = {"encoder": self.encoder, "decoder": self.decoder}
         if kind == "vae_gan":
@@ -66,6 +144,12 @@ class Trainer:
         for network in self.networks.values():
             network.to(memory_format=torch.channels_last)
         self.weights = {name: self.find(name) for name in sum(rivals.names(kind), [])}
+        self.update = self.update_vae if kind == "vae" else self.update_vae_gan
+        self.finish(seed, fused)
+
+    def finish(self, seed, fused):
+        """Set the parameters and make the optimizers."""
+        kind = self.kind
         self.set_parameters(rivals.initial_parameters(kind, seed))
         rate, beta_1 = rivals.ADAM[kind]
         self.players = [[self.weights[name] for name in names] for names in rivals.names(kind) if names]
@@ -75,7 +159,6 @@ class Trainer:
             )
             for player in self.players
         ]
-        self.update = self.update_vae if kind == "vae" else self.update_vae_gan
         self.generator = torch.Generator().manual_seed(seed)
 
     def find(self, name):
@@ -92,6 +175,15 @@ class Trainer:
         logits = self.decoder(torch.addcmul(mean, torch.exp(0.5 * log_variance), noise))
         kl = mean_kl(mean, log_variance)
         reconstruction = cross_entropy(images, logits)
+        loss = kl + reconstruction
+        self.apply(0, loss)
+        self.optimizers[0].step()
+        return torch.stack([loss.detach(), reconstruction.detach(), kl.detach()])
+
+    def update_draw(self, images, noise, prior_noise):
+        del prior_noise
+        kl, logits = self.draw(images[:, 0], noise)
+        reconstruction = cross_entropy(images[:, 0], logits)
         loss = kl + reconstruction
         self.apply(0, loss)
         self.optimizers[0].step()
@@ -136,7 +228,7 @@ class Trainer:
         data = torch.from_numpy(images).permute(0, 3, 1, 2)
         totals = torch.zeros(len(rivals.LOGS[self.kind]))
         for index in torch.randperm(len(data), generator=self.generator).split(self.batch_size):
-            noise = torch.randn(2, len(index), rivals.LATENT_DIM, generator=self.generator)
+            noise = torch.randn(2, len(index), *rivals.noise_shape(self.kind), generator=self.generator)
             totals.add_(self.update(data[index], noise[0], noise[1]), alpha=len(index))
         return self.as_logs(totals / len(data))
 
@@ -162,12 +254,17 @@ class Trainer:
 
 def to_keras(weight):
     """PyTorch's layout to Keras'. The axes of both kinds of convolution move alike."""
-    return np.array(weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T)
+    return np.array(weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else turned(weight))
 
 
 def from_keras(weight):
     """Keras' layout to PyTorch's."""
-    return np.array(weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T)
+    return np.array(weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else turned(weight))
+
+
+def turned(weight):
+    """A matrix transposed; a vector, or an image, as it is."""
+    return weight.T if weight.ndim == 2 else weight
 
 
 def flatten(x):
@@ -186,10 +283,10 @@ def cross_entropy(images, logits):
 
 
 def make(kind, batch_size=128, seed=0, fused=True):
-    """Trainer of a `vae` or a `vae_gan`.
+    """Trainer of a `vae`, a `vae_gan` or a `draw`.
 
     Args:
-        kind: `vae` or `vae_gan`.
+        kind: `vae`, `vae_gan` or `draw`.
         batch_size: images per step of `run_epoch`; the last batch may be smaller.
         seed: of the parameters, the draws and the order of the images.
         fused: Adam in one kernel, else by operations on lists of tensors (`foreach`).

@@ -180,16 +180,13 @@ class Adversarial(VAE):
 
     def judge_fakes(self, fakes: list[Tensor], labels: Tensor | None, training: bool) -> Verdict:
         """D's verdict on fakes, weighed."""
-        totals: list[Any] = [0.0, 0.0, 0.0]
+        fooling = cost = probability = 0.0
         for weight, images in zip(self.fake_weights, fakes, strict=True):
             judged = self.discriminator(images, training=training)
-            parts = (
-                self.fooling(judged["logits"], labels),
-                losses.judged_fake(judged["logits"]),
-                losses.probability_real(judged["logits"]),
-            )
-            totals = [total + weight * part for total, part in zip(totals, parts, strict=True)]
-        return Verdict(*totals, judged["features"])
+            fooling = fooling + weight * self.fooling(judged["logits"], labels)
+            cost = cost + weight * losses.judged_fake(judged["logits"])
+            probability = probability + weight * losses.probability_real(judged["logits"])
+        return Verdict(fooling, cost, probability, judged["features"])
 
     def fooling(self, logits: Tensor, labels: Tensor | None) -> Tensor:
         """The generator's cost of D's verdict on its images: `(B, outputs)` logits -> `(B,)` nats."""
