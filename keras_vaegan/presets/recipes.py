@@ -114,7 +114,7 @@ def drawing(
         **({"condition": ["labels"]} if labels else {}),
         "encoder": {"units": units, "glimpse": glimpse},
         "decoder": {"units": units, "glimpse": glimpse},
-        **({"discriminator": {"filters": judge}} if judge else {}),
+        **({"discriminator": {"filters": judge, "spectral_normalization": True}} if judge else {}),
     }
 
 
@@ -250,7 +250,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of the classes asked for, drawn in ten steps",
     },
     "draw_gan_digits": {
-        "model": {"key": "draw_gan", "steps": 8, "pixel_weight": 0.02, "beta": 0.02, "gamma": 0.0},
+        "model": {"key": "draw_gan", "steps": 8, "pixel_weight": 0.2, "beta": 0.2, "gamma": 0.0},
         "networks": drawing(8, 128, glimpse=6, judge=[32, 64]),
         "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
         "training": DIGITS_TRAINING,
@@ -261,8 +261,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {
             "key": "draw_gan",
             "steps": 10,
-            "pixel_weight": 0.02,
-            "beta": 0.02,
+            "pixel_weight": 0.2,
+            "beta": 0.2,
             "gamma": 0.0,
             "binarize": True,
         },
@@ -276,8 +276,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {
             "key": "conditional_draw_gan",
             "steps": 8,
-            "pixel_weight": 0.02,
-            "beta": 0.02,
+            "pixel_weight": 0.2,
+            "beta": 0.2,
             "gamma": 0.0,
         },
         "networks": drawing(8, 128, glimpse=6, labels=True, judge=[32, 64]),
@@ -290,8 +290,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {
             "key": "conditional_draw_gan",
             "steps": 10,
-            "pixel_weight": 0.02,
-            "beta": 0.02,
+            "pixel_weight": 0.2,
+            "beta": 0.2,
             "gamma": 0.0,
             "binarize": True,
         },
