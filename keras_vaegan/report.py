@@ -57,6 +57,7 @@ MEANINGS = {
     "coverage": "share of real images with an image of the model near",
     "sharpness": "variance of the Laplacian",
     "class_entropy": "how evenly the images spread over the classes",
+    "recognized": "share of the images that are plainly some digit",
     "label_agreement": "share of the images that show the class they were asked for",
     "accuracy_on_real": "of a classifier trained on the model's images alone",
     "structural_similarity": "of reconstructions and their originals",

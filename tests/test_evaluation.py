@@ -238,6 +238,7 @@ def test_a_model_is_scored_with_all_that_applies_and_says_what_does_not():
         "diversity",
         "modes",
         "labels",
+        "recognition",
         "synthetic",
         "style",
         "completion",

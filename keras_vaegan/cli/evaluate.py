@@ -78,7 +78,8 @@ def evaluate(
     given, of these the ones that the model was trained on if there are any) for models that complete
     images; classification (error of the model's own classifier, and how far its confidence is to be
     believed, before and after the temperature that was fitted to the validation images) for
-    semi-supervised models; modes for stacked_mnist.
+    semi-supervised models; recognition (the share of samples that are digits, to a classifier that may say
+    that they are none) for mnist; modes for stacked_mnist.
 
     The reference in the table is the floor, real training images against the real images, or the
     value of the real images.

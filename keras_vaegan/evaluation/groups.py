@@ -149,6 +149,19 @@ def _modes(of: Evaluation) -> Iterator[Score]:
         yield Score(name, found[part], None, reference[part], unit, better, classifier.name)
 
 
+def _recognition(of: Evaluation) -> Iterator[Score]:
+    if of.data.name != "mnist":
+        raise NotApplicable("the data are not mnist")
+    recognizer = metrics.recognizer()
+    value, reference = (
+        metrics.recognized_share(
+            np.concatenate([recognizer.extract(x, of.batch_size).probabilities for x in chunks])
+        )
+        for chunks in (of.samples(), metrics.chunked(of.real))
+    )
+    yield Score("recognized", value, reference=reference, better="higher", features=recognizer.name)
+
+
 def _reconstruction(of: Evaluation) -> Iterator[Score]:
     pairs = of.reconstructed
     yield Score("mean_squared_error", float(metrics.mean_squared_error(*pairs).mean()), better="lower")
@@ -237,6 +250,7 @@ GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
     "diversity": _diversity,
     "modes": _modes,
     "labels": _labels,
+    "recognition": _recognition,
     "synthetic": _synthetic,
     "style": _style,
     "sharpness": _sharpness,

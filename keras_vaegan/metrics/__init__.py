@@ -16,6 +16,7 @@ from keras_vaegan.metrics.distances import (
 )
 from keras_vaegan.metrics.features import Extractor, Features, extractor
 from keras_vaegan.metrics.latent import active_units, bits_per_dimension, kl_per_dimension
+from keras_vaegan.metrics.recognition import recognized_share, recognizer
 from keras_vaegan.metrics.reconstruction import (
     mean_squared_error,
     peak_signal_to_noise_ratio,
@@ -54,6 +55,8 @@ __all__ = [
     "modes_covered",
     "peak_signal_to_noise_ratio",
     "precision_recall_density_coverage",
+    "recognized_share",
+    "recognizer",
     "reference_statistics",
     "slant",
     "stroke_width",

@@ -1,7 +1,8 @@
 """The package's own MNIST classifiers, whose features the scores are computed in.
 
-Two architectures: `mnist_plain` gives the published numbers, `mnist_residual` confirms them. They
-are frozen: neither takes part in training a generative model or in choosing a recipe.
+Two architectures: `mnist_plain` gives the published numbers, `mnist_residual` confirms them; a third network,
+`mnist_reject`, tells digits from what is none. They are frozen: none takes part in training a generative
+model or in choosing a recipe.
 """
 
 import keras
@@ -30,11 +31,12 @@ def mnist_plain():
     return keras.Model(images, {"logits": logits, "features": features}, name="mnist_plain")
 
 
-def mnist_residual():
+def mnist_residual(num_classes=NUM_CLASSES, name="mnist_residual"):
     """Strided residual blocks with batch normalisation, averaged to 96 features; 0.27 M parameters.
 
     Returns:
-        Functional model, images `(B, 28, 28, 1)` in [0, 1] -> `{"logits": (B, 10), "features": (B, 96)}`.
+        Functional model, images `(B, 28, 28, 1)` in [0, 1] -> `{"logits": (B, num_classes), "features":
+        (B, 96)}`.
     """
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = layers.Conv2D(24, 3, strides=2, padding="same", use_bias=False, name="stem")(images)
@@ -51,8 +53,18 @@ def mnist_residual():
     x = layers.Activation("relu", name="last")(x)
     features = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dropout(0.3, name="dropout")(features)
-    logits = layers.Dense(NUM_CLASSES, name="logits")(x)
-    return keras.Model(images, {"logits": logits, "features": features}, name="mnist_residual")
+    logits = layers.Dense(num_classes, name="logits")(x)
+    return keras.Model(images, {"logits": logits, "features": features}, name=name)
+
+
+def mnist_reject():
+    """The network of `mnist_residual` with an eleventh class, of images that are no digit.
+
+    Returns:
+        Functional model, images `(B, 28, 28, 1)` in [0, 1] -> `{"logits": (B, 11), "features": (B, 96)}`.
+    """
+    return mnist_residual(NUM_CLASSES + 1, "mnist_reject")
 
 
 ARCHITECTURES = {"mnist_plain": mnist_plain, "mnist_residual": mnist_residual}
+REJECTING = {"mnist_reject": mnist_reject}

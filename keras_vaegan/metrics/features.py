@@ -11,12 +11,13 @@ import numpy as np
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose
-from keras_vaegan.metrics.classifiers import ARCHITECTURES
+from keras_vaegan.metrics.classifiers import ARCHITECTURES, REJECTING
 
 # Digests of the shipped weights: other weights are another extractor, and are refused.
 DIGESTS = {
     "mnist_plain": "0e9c490b1cce",
     "mnist_residual": "75457cece0b8",
+    "mnist_reject": "23553a94b792",
 }
 INCEPTION = "inception_v3"
 INCEPTION_SHAPE = (299, 299, 3)
@@ -129,12 +130,13 @@ def extractor(source="mnist_plain"):
     if isinstance(source, keras.Model):
         return Extractor(source.name, _digest(source), source)
     choose("features", source, (*ARCHITECTURES, INCEPTION))
-    return _inception() if source == INCEPTION else _shipped(source)
+    return _inception() if source == INCEPTION else shipped(source)
 
 
-def _shipped(name):
+def shipped(name):
+    """One of the package's own classifiers, as it was trained: an `Extractor`."""
     file = importlib.resources.files("keras_vaegan.metrics") / "weights" / f"{name}.npz"
-    model = ARCHITECTURES[name]()
+    model = (ARCHITECTURES | REJECTING)[name]()
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as halves:
         for variable in model.weights:
             variable.assign(halves[variable.path].astype("float32"))

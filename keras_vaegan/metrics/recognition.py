@@ -1,0 +1,34 @@
+"""Whether pictures are digits at all, by a classifier that may say that they are none."""
+
+import functools
+
+import numpy as np
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.metrics.features import Extractor, shipped
+
+RECOGNIZER = "mnist_reject"
+SURE = 0.9
+
+
+@functools.cache
+def recognizer() -> Extractor:
+    """The package's own MNIST classifier with a class for what is no digit.
+
+    It was trained on real images against images of shuffled patches, parts of digits, two digits in one, and
+    strokes at random: a classifier of ten classes is sure of most such images, too.
+    """
+    return shipped(RECOGNIZER)
+
+
+def recognized_share(probabilities: np.ndarray, sure: float = SURE) -> float:
+    """The share of images of which some digit has a probability above `sure`.
+
+    Args:
+        probabilities: of the `recognizer`, `(N, K + 1)`, the last of no digit.
+        sure: between 0 and 1.
+    """
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim != 2 or not len(probabilities) or probabilities.shape[1] < 2:
+        raise InputError(f"probabilities must be (N, K + 1), N > 0; received {probabilities.shape}.")
+    return float(np.mean(probabilities[:, :-1].max(axis=1) > sure))
