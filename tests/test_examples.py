@@ -4,11 +4,16 @@ import importlib.util
 import pathlib
 import sys
 
+import keras
 import numpy as np
+import pytest
 from PIL import Image
 
 from keras_vaegan.data import load
 from keras_vaegan.plots import HIDDEN, PADDING
+
+# Several models are compiled and trained: the core suite does it where compilation takes no time.
+pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 

@@ -26,16 +26,25 @@ def test_importing_the_package_is_enough_to_load_layers_of_its_own():
     assert done.stdout.strip() == "VAEGAN", done.stderr
 
 
-# Of each model, the file of the next backend goes on in the core suite; the others take long.
+# Of each model, the core suite reads the files of its own backend and of the next one, which also goes on.
 BACKENDS = ("tensorflow", "jax", "torch")
-OTHER = BACKENDS[(BACKENDS.index(keras.backend.backend()) + 1) % len(BACKENDS)]
-GOING_ON = [
-    pytest.param(path, marks=() if f".{OTHER}." in path.name else pytest.mark.slow, id=path.name)
-    for path in FILES
-]
+OWN = keras.backend.backend()
+OTHER = BACKENDS[(BACKENDS.index(OWN) + 1) % len(BACKENDS)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def files(*backends):
+    """All files; those of other backends than these take long."""
+    return [
+        pytest.param(
+            path,
+            marks=() if any(f".{name}." in path.name for name in backends) else pytest.mark.slow,
+            id=path.name,
+        )
+        for path in FILES
+    ]
+
+
+@pytest.mark.parametrize("path", files(OWN, OTHER))
 def test_a_golden_file_gives_its_outputs(path):
     model = keras.saving.load_model(path)
     with np.load(path.with_suffix(".npz")) as expected:
@@ -43,7 +52,7 @@ def test_a_golden_file_gives_its_outputs(path):
             np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("path", GOING_ON)
+@pytest.mark.parametrize("path", files(OTHER))
 def test_a_golden_file_goes_on(path):
     model = keras.saving.load_model(path)
     steps = {player: int(model.player_optimizer(player).iterations) for player in model.players}
