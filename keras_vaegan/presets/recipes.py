@@ -35,6 +35,7 @@ DATA_SETS: dict[str, tuple[tuple[int, int, int], int | None]] = {
 }
 
 DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
+DRAWN_DIGITS_TRAINING = {**DIGITS_TRAINING, "epochs": 50}
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 8, "batch_size": 128}
 LONGER_TRAINING = {**MNIST_TRAINING, "epochs": 12}
 COMPLETION_TRAINING = {**MNIST_TRAINING, "epochs": 16}
@@ -253,7 +254,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {"key": "draw_gan", "steps": 8, "pixel_weight": 0.2, "beta": 0.2, "gamma": 0.0},
         "networks": drawing(8, 128, glimpse=6, judge=[32, 64]),
         "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
-        "training": DIGITS_TRAINING,
+        "training": DRAWN_DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, DRAW-GAN, with smaller networks",
         "expect": "digits of all ten classes, as sharp as the scaled images are",
     },
@@ -282,7 +283,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "networks": drawing(8, 128, glimpse=6, labels=True, judge=[32, 64]),
         "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
-        "training": DIGITS_TRAINING,
+        "training": DRAWN_DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN, with smaller networks",
         "expect": "digits of the classes asked for, as sharp as the scaled images are",
     },
