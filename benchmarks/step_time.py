@@ -38,15 +38,14 @@ def ours(kind, batch_size):
     from keras_vaegan.networks import dcgan, draw
 
     rate, beta_1 = rivals.ADAM[kind]
-    networks = [dcgan.encoder(IMAGE_SHAPE, LATENT_DIM), dcgan.decoder(IMAGE_SHAPE, LATENT_DIM)]
-    if kind == "vae":
-        model = VAE(*networks, seed=0)
-    elif kind == "draw":
+    if kind == "draw":
         settings = {"units": rivals.UNITS, "glimpse": rivals.GLIMPSE}
         networks = [build(IMAGE_SHAPE, rivals.CODES, **settings) for build in (draw.encoder, draw.decoder)]
         model = DRAW(*networks, steps=rivals.STEPS, seed=0)
     else:
-        model = VAEGAN(*networks, dcgan.discriminator(IMAGE_SHAPE), seed=0)
+        networks = [dcgan.encoder(IMAGE_SHAPE, LATENT_DIM), dcgan.decoder(IMAGE_SHAPE, LATENT_DIM)]
+        judge = [dcgan.discriminator(IMAGE_SHAPE)] if kind == "vae_gan" else []
+        model = (VAEGAN if judge else VAE)(*networks, *judge, seed=0)
     model.compile({player: keras.optimizers.Adam(rate, beta_1) for player in model.players})
     return lambda images: model.fit(images, batch_size=batch_size, verbose=0)
 

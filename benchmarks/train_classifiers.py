@@ -6,7 +6,7 @@
 the number of epochs was fixed beforehand. Validation accuracy is watched; the test images are
 looked at once, at the end. A checkpoint is written every epoch: run the command again to go on.
 
-For `mnist_reject` as many images that are no digits, made of the others, are in every batch.
+For `mnist_reject` an eighth of every batch are images that are no digits, made of others.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import numpy as np
 from keras_vaegan.data import load
 from keras_vaegan.files import atomic_path, write_json
 from keras_vaegan.metrics.classifiers import ARCHITECTURES, NUM_CLASSES, REJECTING
+from keras_vaegan.metrics.features import extractor
 from keras_vaegan.metrics.recognition import recognized_share
 
 NETWORKS = ARCHITECTURES | REJECTING
@@ -50,9 +51,9 @@ def main():
     if rejecting:
         generator = np.random.default_rng(SEED)
         for what, images in (("digits", x_test), ("no digits", no_digits(x_test, generator))):
-            logits = classifier.predict(images, verbose=0)["logits"]
-            shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-            scores[f"recognized of {what}"] = recognized_share(shares)
+            scores[f"recognized of {what}"] = recognized_share(
+                extractor(classifier).extract(images).probabilities
+            )
     with atomic_path(options.output / f"{options.name}.npz") as temporary:
         halves = {weights.path: np.float16(weights.numpy()) for weights in classifier.weights}
         np.savez_compressed(temporary, **halves)
@@ -110,10 +111,8 @@ def no_digits(images, generator):
     for image in images:
         broken, others = image, [image]
         while any(np.square(broken - x).sum() < CHANGED * np.square(x).sum() for x in others):
-            breakage, other = (
-                BREAKAGES[generator.integers(len(BREAKAGES))],
-                images[generator.integers(len(images))],
-            )
+            breakage = BREAKAGES[generator.integers(len(BREAKAGES))]
+            other = images[generator.integers(len(images))]
             broken, others = breakage(image, other, generator), [image, other]
         made.append(broken)
     return np.stack(made).astype("float32")

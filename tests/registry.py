@@ -86,18 +86,21 @@ def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arg
     )
 
 
+def draw_networks(image_shape, num_classes, glimpse):
+    """One step of a DRAW of few units: encoder and decoder."""
+    settings = {"units": 4, "glimpse": glimpse, "num_classes": num_classes}
+    return [build(image_shape, LATENT_DIM, **settings) for build in (draw.encoder, draw.decoder)]
+
+
 def draw_model(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, **arguments):
     """A DRAW of few units."""
-    settings = {"units": 4, "glimpse": glimpse, "num_classes": num_classes}
-    networks = (getattr(draw, name)(image_shape, LATENT_DIM, **settings) for name in ("encoder", "decoder"))
-    return kvg.DRAW(*networks, steps=steps, **arguments)
+    return kvg.DRAW(*draw_networks(image_shape, num_classes, glimpse), steps=steps, **arguments)
 
 
 def draw_gan(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, spectral=False, **arguments):
     """A DRAW of few units, with a fully connected discriminator."""
     *_, judge = smooth_networks(image_shape, True, spectral, num_classes)
-    settings = {"units": 4, "glimpse": glimpse, "num_classes": num_classes}
-    networks = (getattr(draw, name)(image_shape, LATENT_DIM, **settings) for name in ("encoder", "decoder"))
+    networks = draw_networks(image_shape, num_classes, glimpse)
     return kvg.DRAWGAN(*networks, judge, steps=steps, **arguments)
 
 

@@ -290,24 +290,35 @@ def test_a_step_is_down_the_gradient_of_the_transcription(name, inject_noise):
     inject_noise(noise)
     applied = updates(model, {"generator": 1.0}, (registry.images(), LABELS))
 
-    def objective():
+    def objective(path):
         return transcribed(weights, registry.images(), noise, LABELS, **arguments)["generator"].mean()
 
-    generator, expected = np.random.default_rng(0), {}
-    for path, value in weights.items():  # a few elements of each: all would take minutes
-        chosen = generator.permutation(value.size)[:6]
-        differences = []
-        for place in chosen:
+    assert_same_direction_and_length(*some_of_both(applied, weights, objective, 6))
+
+
+def some_of_both(applied, weights, objective, number):
+    """Elements of gradients and of central differences, `{path: array}` each, `number` of each variable.
+
+    Args:
+        applied: gradients by path.
+        weights: by path; they are moved and put back.
+        objective: path -> the loss of its owner at the weights.
+        number: all would take minutes.
+    """
+    generator, chosen, differences = np.random.default_rng(0), dict(applied), {}
+    for path, value in weights.items():
+        places = generator.permutation(value.size)[:number]
+        differences[path] = np.empty(len(places))
+        for i, place in enumerate(places):
             index = np.unravel_index(place, value.shape)
             kept, step = value[index], 1e-5
             value[index] = kept + step
-            above = objective()
+            above = objective(path)
             value[index] = kept - step
-            differences.append((above - objective()) / (2 * step))
+            differences[path][i] = (above - objective(path)) / (2 * step)
             value[index] = kept
-        expected[path] = np.array(differences)
-        applied[path] = applied[path].ravel()[chosen]
-    assert_same_direction_and_length(applied, expected)
+        chosen[path] = applied[path].ravel()[places]
+    return chosen, differences
 
 
 WEIGHTS = {"last": [0.0, 0.0, 1.0], "linear": [1 / 6, 2 / 6, 3 / 6]}
@@ -367,21 +378,11 @@ def test_the_game_over_canvases_is_that_of_the_equations(name, inject_noise):
         for variable in variables
     }
     assert set(owners) == set(applied)
-    generator, differences = np.random.default_rng(0), {}
-    for path, value in weights.items():
-        chosen = generator.permutation(value.size)[:4]
-        differences[path] = []
-        for place in chosen:
-            index = np.unravel_index(place, value.shape)
-            kept, step = value[index], 1e-5
-            ends = []
-            for value[index] in (kept + step, kept - step):
-                ends.append(played(weights, x, noise, LABELS, **arguments)[owners[path]].mean())
-            value[index] = kept
-            differences[path].append((ends[0] - ends[1]) / (2 * step))
-        differences[path] = np.array(differences[path])
-        applied[path] = applied[path].ravel()[chosen]
-    assert_same_direction_and_length(applied, differences)
+
+    def objective(path):
+        return played(weights, x, noise, LABELS, **arguments)[owners[path]].mean()
+
+    assert_same_direction_and_length(*some_of_both(applied, weights, objective, 4))
 
 
 def test_where_each_plays_for_itself_the_first_states_belong_to_whom_they_serve():

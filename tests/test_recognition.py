@@ -60,7 +60,7 @@ def test_it_is_a_score_of_mnist_alone(digits):
         evaluation.score(digits, data.ImageData(split, split, split, name="others"), ["recognition"])
 
 
-def test_its_weights_are_those_that_the_package_names(monkeypatch):
+def test_its_weights_are_those_that_the_package_names():
     assert set(features.DIGESTS) == set(classifiers.ARCHITECTURES) | set(classifiers.REJECTING)
     assert metrics.recognizer().digest == features.DIGESTS["mnist_reject"]
     with pytest.raises(InputError, match="features must be"):

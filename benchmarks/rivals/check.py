@@ -38,11 +38,8 @@ def inputs(kind):
 
 
 def reference_logs(kind, values, images, noise, prior_noise):
-    """The logs of a step, from the library's networks and NumPy; of DRAW from the library's model."""
+    """The logs of a step, from the library's networks and NumPy; the path of DRAW from its model."""
     from keras_vaegan.networks import dcgan
-
-    if kind == "draw":
-        return draw_logs(values, images, noise)
 
     def network(build, *arguments):
         model = build(images.shape[1:], *arguments)
@@ -50,14 +47,17 @@ def reference_logs(kind, values, images, noise, prior_noise):
             weight.assign(values[weight.path])
         return lambda x: to_double(model(np.asarray(x, "float32")))
 
-    encode = network(dcgan.encoder, rivals.LATENT_DIM)
-    decode = network(dcgan.decoder, rivals.LATENT_DIM)
-    code = encode(images)
-    logits = decode(code["mean"] + np.exp(0.5 * code["log_variance"]) * noise)
+    if kind == "draw":
+        code = drawn(values, images, noise)
+        logits = code["logits"]
+    else:
+        code = network(dcgan.encoder, rivals.LATENT_DIM)(images)
+        decode = network(dcgan.decoder, rivals.LATENT_DIM)
+        logits = decode(code["mean"] + np.exp(0.5 * code["log_variance"]) * noise)
     kl_terms = code["mean"] ** 2 + np.exp(code["log_variance"]) - 1.0 - code["log_variance"]
-    kl = 0.5 * kl_terms.sum(1).mean()
+    kl = 0.5 * kl_terms.sum() / len(images)
     reconstruction = (softplus(logits) - images * logits).sum((1, 2, 3)).mean()
-    if kind == "vae":
+    if kind != "vae_gan":
         return {"loss": kl + reconstruction, "reconstruction": reconstruction, "kl": kl}
     judge = network(dcgan.discriminator)
     real, recon, prior = judge(images), judge(sigmoid(logits)), judge(sigmoid(decode(prior_noise)))
@@ -73,21 +73,17 @@ def reference_logs(kind, values, images, noise, prior_noise):
     }
 
 
-def draw_logs(values, images, noise):
-    """The logs of a step of DRAW, from the library's model with this noise and NumPy."""
+def drawn(values, images, noise):
+    """What the library's DRAW infers with this noise, and its last canvas."""
     import keras_vaegan
     from keras_vaegan.networks import draw
 
     settings = {"units": rivals.UNITS, "glimpse": rivals.GLIMPSE}
-    networks = (getattr(draw, name)((28, 28, 1), rivals.CODES, **settings) for name in ("encoder", "decoder"))
+    networks = [build(images.shape[1:], rivals.CODES, **settings) for build in (draw.encoder, draw.decoder)]
     model = keras_vaegan.DRAW(*networks, steps=rivals.STEPS)
     for weight in model.trainable_variables:
         weight.assign(values[weight.path])
-    path = to_double(model.inference({"images": images, "noise": noise}))
-    terms = path["mean"] ** 2 + np.exp(path["log_variance"]) - 1.0 - path["log_variance"]
-    kl = 0.5 * terms.sum((1, 2)).mean()
-    reconstruction = (softplus(path["logits"]) - images * path["logits"]).sum((1, 2, 3)).mean()
-    return {"loss": kl + reconstruction, "reconstruction": reconstruction, "kl": kl}
+    return to_double(model.inference({"images": images, "noise": noise}))
 
 
 def to_double(outputs):

@@ -80,60 +80,60 @@ class Networks:
 # Losses and updates.
 
 
-def vae_gradients(networks, weights, images, noise, prior_noise):
+def bound_gradients(forward, networks, weights, images, noise, prior_noise):
     """Gradients of the one player and the logs."""
     del prior_noise
 
     def loss(weights):
-        mean, log_variance = networks.encode(weights, images)
-        logits = networks.decode(weights, mean + jnp.exp(0.5 * log_variance) * noise)
-        kl, reconstruction = mean_kl(mean, log_variance), cross_entropy(images, logits)
+        kl, logits = forward(networks, weights, images, noise)
+        reconstruction = cross_entropy(images, logits)
         return kl + reconstruction, (reconstruction, kl)
 
     (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(weights[0])
     return (gradients,), jnp.stack([value, *parts])
 
 
-def draw_gradients(networks, weights, images, noise, prior_noise):
-    """Gradients of the one player and the logs."""
-    del networks, prior_noise
+def reconstruct(networks, weights, images, noise):
+    """KL in nats, mean over the batch, and logits, of a VAE."""
+    mean, log_variance = networks.encode(weights, images)
+    logits = networks.decode(weights, mean + jnp.exp(0.5 * log_variance) * noise)
+    return mean_kl(mean, log_variance), logits
 
-    def loss(weights):
-        count, x = len(images), images[..., 0]
 
-        def repeated(name):
-            return jnp.broadcast_to(weights[name][None], (count, *weights[name].shape))
+def draw(networks, weights, images, noise):
+    """The same of a DRAW, whose logits are the last canvas."""
+    del networks
+    count, x = len(images), images[..., 0]
 
-        def step(state, noise):
-            canvas, h, c, h_encoder, c_encoder = state
-            rows, columns, intensity = filterbanks(affine(weights, "encoder_read/attention", h))
-            both = jnp.stack([x, x - jax.nn.sigmoid(canvas)], axis=-1)
-            glimpse = jnp.einsum("bnh,bhwc,bmw->bnmc", rows, both, columns)
-            glimpse = (intensity[..., None, None] * glimpse).reshape(count, -1)
-            joined = jnp.concatenate([glimpse, h], axis=1)
-            h_encoder, c_encoder = lstm(weights, "encoder_lstm", joined, h_encoder, c_encoder)
-            mean, log_variance = (
-                affine(weights, f"encoder_{part}", h_encoder) for part in ("mean", "log_variance")
-            )
-            z = mean + jnp.exp(0.5 * log_variance) * noise
-            h, c = lstm(weights, "decoder_lstm", z, h, c)
-            rows, columns, intensity = filterbanks(affine(weights, "decoder_write/attention", h))
-            patch = affine(weights, "decoder_write/patch", h)
-            patch = patch.reshape(count, rivals.GLIMPSE, rivals.GLIMPSE) / intensity[..., None]
-            canvas = canvas + jnp.einsum("bnh,bnm,bmw->bhw", rows, patch, columns)
-            return (canvas, h, c, h_encoder, c_encoder), mean_kl(mean, log_variance)
+    def repeated(name):
+        return jnp.broadcast_to(weights[name][None], (count, *weights[name].shape))
 
-        first = (
-            repeated("first_drawing/canvas")[..., 0],
-            *(repeated(f"first_drawing/{part}") for part in ("h", "c")),
-            *(repeated(f"first_looking/{part}") for part in ("h_encoder", "c_encoder")),
+    def step(state, noise):
+        canvas, h, c, h_encoder, c_encoder = state
+        rows, columns, intensity = filterbanks(affine(weights, "encoder_read/attention", h))
+        both = jnp.stack([x, x - jax.nn.sigmoid(canvas)], axis=-1)
+        glimpse = jnp.einsum("bnh,bhwc,bmw->bnmc", rows, both, columns)
+        glimpse = (intensity[..., None, None] * glimpse).reshape(count, -1)
+        joined = jnp.concatenate([glimpse, h], axis=1)
+        h_encoder, c_encoder = lstm(weights, "encoder_lstm", joined, h_encoder, c_encoder)
+        mean, log_variance = (
+            affine(weights, f"encoder_{part}", h_encoder) for part in ("mean", "log_variance")
         )
-        (canvas, *_), kl = lax.scan(step, first, jnp.swapaxes(noise, 0, 1))
-        kl, reconstruction = jnp.sum(kl), cross_entropy(x, canvas)
-        return kl + reconstruction, (reconstruction, kl)
+        z = mean + jnp.exp(0.5 * log_variance) * noise
+        h, c = lstm(weights, "decoder_lstm", z, h, c)
+        rows, columns, intensity = filterbanks(affine(weights, "decoder_write/attention", h))
+        patch = affine(weights, "decoder_write/patch", h)
+        patch = patch.reshape(count, rivals.GLIMPSE, rivals.GLIMPSE) / intensity[..., None]
+        canvas = canvas + jnp.einsum("bnh,bnm,bmw->bhw", rows, patch, columns)
+        return (canvas, h, c, h_encoder, c_encoder), mean_kl(mean, log_variance)
 
-    (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(weights[0])
-    return (gradients,), jnp.stack([value, *parts])
+    first = (
+        repeated("first_drawing/canvas")[..., 0],
+        *(repeated(f"first_drawing/{part}") for part in ("h", "c")),
+        *(repeated(f"first_looking/{part}") for part in ("h_encoder", "c_encoder")),
+    )
+    (canvas, *_), kl = lax.scan(step, first, jnp.swapaxes(noise, 0, 1))
+    return jnp.sum(kl), canvas[..., None]
 
 
 def lstm(weights, name, x, h, c):
@@ -167,10 +167,9 @@ def vae_gan_gradients(networks, weights, images, noise, prior_noise):
     """
 
     def generate(weights_g):
-        mean, log_variance = networks.encode(weights_g, images)
-        logits = networks.decode(weights_g, mean + jnp.exp(0.5 * log_variance) * noise)
+        kl, logits = reconstruct(networks, weights_g, images, noise)
         prior_logits = networks.decode(weights_g, prior_noise)
-        kl, reconstruction = mean_kl(mean, log_variance), cross_entropy(images, logits)
+        reconstruction = cross_entropy(images, logits)
         return (jax.nn.sigmoid(logits), jax.nn.sigmoid(prior_logits), kl), reconstruction
 
     def judge(weights_d, recon_images, prior_images):
@@ -236,7 +235,11 @@ class Trainer:
     def __init__(self, kind, batch_size, seed, quick):
         self.kind, self.batch_size = kind, batch_size
         self.rng = np.random.default_rng(seed)
-        gradients = {"vae": vae_gradients, "vae_gan": vae_gan_gradients, "draw": draw_gradients}[kind]
+        gradients = {
+            "vae": functools.partial(bound_gradients, reconstruct),
+            "draw": functools.partial(bound_gradients, draw),
+            "vae_gan": vae_gan_gradients,
+        }[kind]
         self.gradients = functools.partial(gradients, Networks(quick))
         self.train_step = jax.jit(self._train_step, donate_argnums=0)
         self.injected_step = jax.jit(self._injected_step, donate_argnums=0)

@@ -22,7 +22,8 @@ class Trainer:
         self.beta_1_power, self.beta_2_power = tf.Variable(1.0), tf.Variable(1.0)
         self.totals = tf.Variable(tf.zeros(len(rivals.LOGS[kind])))
         self.generator = tf.random.Generator.from_seed(seed)
-        self.update = getattr(self, f"update_{kind}")
+        self.forward = self.draw if kind == "draw" else self.reconstruct
+        self.update = self.update_vae_gan if kind == "vae_gan" else self.update_bound
         images = tf.TensorSpec((None, 28, 28, 1), tf.float32)
         codes = tf.TensorSpec((None, *rivals.noise_shape(kind)), tf.float32)
         self.train_step = tf.function(self._train_step, input_signature=[images], jit_compile=xla)
@@ -64,31 +65,25 @@ class Trainer:
 
     # Losses and updates.
 
-    def update_vae(self, images, noise, prior_noise):
+    def update_bound(self, images, noise, prior_noise):
         del prior_noise
         variables = [self.weights[name] for name in self.names[0]]
         with tf.GradientTape() as tape:
-            mean, log_variance = self.encode(images)
-            logits = self.decode(mean + tf.exp(0.5 * log_variance) * noise)
-            kl = mean_kl(mean, log_variance)
+            kl, logits = self.forward(images, noise)
             reconstruction = cross_entropy(images, logits)
             loss = kl + reconstruction
         self.apply_adam(self.names[0], tape.gradient(loss, variables))
         return tf.stack([loss, reconstruction, kl])
 
-    def update_draw(self, images, noise, prior_noise):
-        del prior_noise
-        variables = [self.weights[name] for name in self.names[0]]
-        with tf.GradientTape() as tape:
-            kl, logits = self.draw(images[..., 0], noise)
-            reconstruction = cross_entropy(images[..., 0], logits)
-            loss = kl + reconstruction
-        self.apply_adam(self.names[0], tape.gradient(loss, variables))
-        return tf.stack([loss, reconstruction, kl])
+    def reconstruct(self, images, noise):
+        """KL in nats, mean over the batch, and logits, of a VAE."""
+        mean, log_variance = self.encode(images)
+        logits = self.decode(mean + tf.exp(0.5 * log_variance) * noise)
+        return mean_kl(mean, log_variance), logits
 
     def draw(self, images, noise):
-        """KL in nats, mean over the batch, and the logits of the last canvas `(B, 28, 28)`."""
-        count, kl = tf.shape(images)[0], 0.0
+        """The same of a DRAW, whose logits are the last canvas."""
+        images, count, kl = images[..., 0], tf.shape(images)[0], 0.0
 
         def repeated(name):
             value = self.weights[name]
@@ -113,7 +108,7 @@ class Trainer:
             patch = self.affine("decoder_write/patch", state[0])
             patch = tf.reshape(patch, (-1, rivals.GLIMPSE, rivals.GLIMPSE)) / intensity[..., None]
             canvas += tf.matmul(rows, patch, transpose_a=True) @ columns
-        return kl, canvas
+        return kl, canvas[..., None]
 
     def lstm(self, name, x, h, c):
         """One step of an LSTM: its state `h` and `c`."""
@@ -126,12 +121,10 @@ class Trainer:
     def update_vae_gan(self, images, noise, prior_noise):
         players = [[self.weights[name] for name in names] for names in self.names]
         with tf.GradientTape(persistent=True) as tape:
-            mean, log_variance = self.encode(images)
-            logits = self.decode(mean + tf.exp(0.5 * log_variance) * noise)
+            kl, logits = self.forward(images, noise)
             real, features = self.judge(images)
             recon, recon_features = self.judge(tf.sigmoid(logits))
             prior, _ = self.judge(tf.sigmoid(self.decode(prior_noise)))
-            kl = mean_kl(mean, log_variance)
             matching = 0.5 * sum_and_mean(tf.math.squared_difference(features, recon_features))
             fooling = tf.reduce_mean(tf.nn.softplus(-recon) + tf.nn.softplus(-prior))
             loss_g = rivals.BETA * kl + rivals.GAMMA * matching + fooling

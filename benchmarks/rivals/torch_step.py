@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
 
 
 class Draw(nn.Module):
-    """DRAW: images `(B, 28, 28)` and noise `(B, T, Z)` -> KL in nats, mean over the batch, and logits."""
+    """DRAW: images `(B, 1, 28, 28)` and noise `(B, T, Z)` -> KL in nats, mean over the batch, and logits."""
 
     def __init__(self):
         super().__init__()
@@ -72,7 +72,7 @@ class Draw(nn.Module):
             cell.bias_hh.requires_grad_(False)
 
     def forward(self, images, noise):
-        count, kl = len(images), 0.0
+        images, count, kl = images[:, 0], len(images), 0.0
         state, seen = (
             tuple(value.expand(count, -1) for value in pair)
             for pair in ((self.h, self.c), (self.h_encoder, self.c_encoder))
@@ -92,7 +92,7 @@ class Draw(nn.Module):
             rows, columns, intensity = filterbanks(self.write(state[0]))
             patch = self.patch(state[0]).view(-1, rivals.GLIMPSE, rivals.GLIMPSE)
             canvas = canvas + rows.mT @ patch @ columns / intensity[..., None]
-        return kl, canvas
+        return kl, canvas[:, None]
 
     def named(self):
         """The parameters by their Keras names."""
@@ -133,23 +133,18 @@ class Trainer:
     def __init__(self, kind, batch_size, seed, fused):
         self.kind, self.batch_size = kind, batch_size
         if kind == "draw":
-            self.draw = Draw()
-            self.weights, self.update = self.draw.named(), self.update_draw
-            self.finish(seed, fused)
-            return
-        self.encoder, self.decoder = Encoder(), Decoder()
-        self.networks = {"encoder": self.encoder, "decoder": self.decoder}
-        if kind == "vae_gan":
-            self.networks["discriminator"] = self.discriminator = Discriminator()
-        for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)
-        self.weights = {name: self.find(name) for name in sum(rivals.names(kind), [])}
-        self.update = self.update_vae if kind == "vae" else self.update_vae_gan
-        self.finish(seed, fused)
-
-    def finish(self, seed, fused):
-        """Set the parameters and make the optimizers."""
-        kind = self.kind
+            self.forward = Draw()
+            self.weights = self.forward.named()
+        else:
+            self.forward = self.reconstruct
+            self.encoder, self.decoder = Encoder(), Decoder()
+            self.networks = {"encoder": self.encoder, "decoder": self.decoder}
+            if kind == "vae_gan":
+                self.networks["discriminator"] = self.discriminator = Discriminator()
+            for network in self.networks.values():
+                network.to(memory_format=torch.channels_last)
+            self.weights = {name: self.find(name) for name in sum(rivals.names(kind), [])}
+        self.update = self.update_vae_gan if kind == "vae_gan" else self.update_bound
         self.set_parameters(rivals.initial_parameters(kind, seed))
         rate, beta_1 = rivals.ADAM[kind]
         self.players = [[self.weights[name] for name in names] for names in rivals.names(kind) if names]
@@ -169,33 +164,26 @@ class Trainer:
 
     # Losses and updates.
 
-    def update_vae(self, images, noise, prior_noise):
-        del prior_noise
+    def reconstruct(self, images, noise):
+        """KL in nats, mean over the batch, and logits, of a VAE."""
         mean, log_variance = self.encoder(images)
         logits = self.decoder(torch.addcmul(mean, torch.exp(0.5 * log_variance), noise))
-        kl = mean_kl(mean, log_variance)
+        return mean_kl(mean, log_variance), logits
+
+    def update_bound(self, images, noise, prior_noise):
+        del prior_noise
+        kl, logits = self.forward(images, noise)
         reconstruction = cross_entropy(images, logits)
         loss = kl + reconstruction
         self.apply(0, loss)
         self.optimizers[0].step()
         return torch.stack([loss.detach(), reconstruction.detach(), kl.detach()])
 
-    def update_draw(self, images, noise, prior_noise):
-        del prior_noise
-        kl, logits = self.draw(images[:, 0], noise)
-        reconstruction = cross_entropy(images[:, 0], logits)
-        loss = kl + reconstruction
-        self.apply(0, loss)
-        self.optimizers[0].step()
-        return torch.stack([loss.detach(), reconstruction.detach(), kl.detach()])
-
     def update_vae_gan(self, images, noise, prior_noise):
-        mean, log_variance = self.encoder(images)
-        logits = self.decoder(torch.addcmul(mean, torch.exp(0.5 * log_variance), noise))
+        kl, logits = self.forward(images, noise)
         real, features = self.discriminator(images)
         recon, recon_features = self.discriminator(torch.sigmoid(logits))
         prior, _ = self.discriminator(torch.sigmoid(self.decoder(prior_noise)))
-        kl = mean_kl(mean, log_variance)
         # f(x) does not depend on G: without `detach` its branch would stay in G's graph.
         matching = 0.5 / len(images) * functional.mse_loss(recon_features, features.detach(), reduction="sum")
         fooling = (functional.softplus(-recon) + functional.softplus(-prior)).mean()

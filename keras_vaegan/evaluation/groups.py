@@ -153,12 +153,9 @@ def _recognition(of: Evaluation) -> Iterator[Score]:
     if of.data.name != "mnist":
         raise NotApplicable("the data are not mnist")
     recognizer = metrics.recognizer()
-    value, reference = (
-        metrics.recognized_share(
-            np.concatenate([recognizer.extract(x, of.batch_size).probabilities for x in chunks])
-        )
-        for chunks in (of.samples(), metrics.chunked(of.real))
-    )
+    fake = metrics.gather(recognizer, of.samples(), keep_features=False)
+    real = metrics.reference_statistics(recognizer, of.real, keep_features=False, cache=of.cache)
+    value, reference = (metrics.recognized_share(x.probabilities) for x in (fake, real))
     yield Score("recognized", value, reference=reference, better="higher", features=recognizer.name)
 
 

@@ -5,15 +5,16 @@ import functools
 import numpy as np
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.features import Extractor, shipped
+from keras_vaegan.metrics.distances import check_features
+from keras_vaegan.metrics.features import shipped
 
 RECOGNIZER = "mnist_reject"
 SURE = 0.9
 
 
 @functools.cache
-def recognizer() -> Extractor:
-    """The package's own MNIST classifier with a class for what is no digit.
+def recognizer():
+    """The package's own MNIST classifier with a class for what is no digit, an `Extractor`.
 
     It was trained on real images against images of shuffled patches, parts of digits, two digits in one, and
     strokes at random: a classifier of ten classes is sure of most such images, too.
@@ -21,14 +22,14 @@ def recognizer() -> Extractor:
     return shipped(RECOGNIZER)
 
 
-def recognized_share(probabilities: np.ndarray, sure: float = SURE) -> float:
+def recognized_share(probabilities, sure=SURE):
     """The share of images of which some digit has a probability above `sure`.
 
     Args:
         probabilities: of the `recognizer`, `(N, K + 1)`, the last of no digit.
         sure: between 0 and 1.
     """
-    probabilities = np.asarray(probabilities)
-    if probabilities.ndim != 2 or not len(probabilities) or probabilities.shape[1] < 2:
+    probabilities = check_features("probabilities", probabilities)
+    if probabilities.shape[1] < 2:
         raise InputError(f"probabilities must be (N, K + 1), N > 0; received {probabilities.shape}.")
     return float(np.mean(probabilities[:, :-1].max(axis=1) > sure))

@@ -124,16 +124,15 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         noise = self.prior_sample(ops.shape(x)[0])  # the same for each class
         totals = [ops.zeros_like(terms.known) for _ in Round._fields]
         for share, labels, x_tilde in self._reconstructions(terms):
-            recon = self.discriminator(x_tilde, training=training)
-            drawn = self.discriminator(self._prior_images(noise, labels, training), training=training)
-            fake = [losses.judged_fake(judged["logits"]) for judged in (recon, drawn)]
+            recon = self.judge_fakes([x_tilde], labels, training)
+            drawn = self.judge_fakes([self._prior_images(noise, labels, training)], labels, training)
             values = Round(
-                losses.feature_matching(recon["features"], real["features"]),
-                self.fooling(recon["logits"], labels) + self.fooling(drawn["logits"], labels),
+                losses.feature_matching(recon.features, real["features"]),
+                recon.fooling + drawn.fooling,
                 losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels),
-                fake[0] + fake[1],
-                fake[1],
-                0.5 * sum(losses.probability_real(judged["logits"]) for judged in (recon, drawn)),
+                recon.cost + drawn.cost,
+                drawn.cost,
+                0.5 * (recon.probability + drawn.probability),
             )
             totals = [total + share * value for total, value in zip(totals, values, strict=True)]
         return Round(*totals)

@@ -181,16 +181,16 @@ def build(
     return model
 
 
-def plan(recipe: dict[str, Any], steps: int | None = None) -> dict[str, Any]:
+def plan(recipe: Mapping[str, Any], steps: int | None = None) -> dict[str, Any]:
     """The recipe with `decay_steps` for the learning rates that say none: those of the whole training.
 
     Args:
         recipe: as `recipe` gives it.
         steps: of the training; if None, what the recipe's own data set makes of it.
     """
-    recipe = copy.deepcopy(recipe)
-    lacking = [settings for settings in recipe["optimizer"].values() if _lacks_steps(settings)]
-    training = recipe["training"]
+    planned = copy.deepcopy(dict(recipe))
+    lacking = [settings for settings in planned["optimizer"].values() if _lacks_steps(settings)]
+    training = planned["training"]
     if lacking and steps is None:
         if training["dataset"] not in TRAINING_IMAGES:
             raise InputError(
@@ -200,7 +200,7 @@ def plan(recipe: dict[str, Any], steps: int | None = None) -> dict[str, Any]:
         steps = num_steps(training, TRAINING_IMAGES[training["dataset"]])
     for settings in lacking:
         settings["learning_rate"]["decay_steps"] = steps
-    return recipe
+    return planned
 
 
 def _lacks_steps(settings: Mapping[str, Any]) -> bool:
@@ -214,8 +214,7 @@ def _lacks_steps(settings: Mapping[str, Any]) -> bool:
 
 def compile_from(recipe: Mapping[str, Any], model: LatentVariableModel) -> None:
     """Compile a model with the optimizers of a recipe."""
-    recipe = plan(dict(recipe))
-    settings = _player_settings(recipe)
+    settings = _player_settings(plan(recipe))
     model.compile({player: _optimizer(player, settings[player]) for player in model.players})
 
 

@@ -106,7 +106,7 @@ def judge(rate: Any) -> dict[str, Any]:
 
 
 def drawing(
-    latent_dim: int, units: int, glimpse: int, labels: bool = False, judge: list[int] | None = None
+    latent_dim: int, units: int, glimpse: int, labels: bool = False, judged_by: list[int] | None = None
 ) -> dict[str, Any]:
     """Networks of a DRAW, and filters of the discriminator of its canvases."""
     return {
@@ -115,9 +115,12 @@ def drawing(
         **({"condition": ["labels"]} if labels else {}),
         "encoder": {"units": units, "glimpse": glimpse},
         "decoder": {"units": units, "glimpse": glimpse},
-        **({"discriminator": {"filters": judge, "spectral_normalization": True}} if judge else {}),
+        **({"discriminator": {"filters": judged_by, "spectral_normalization": True}} if judged_by else {}),
     }
 
+
+# The bound of a hundred nats against a game of a few: smaller, and all samples become one stroke.
+DRAWN_GAME = {"pixel_weight": 0.2, "beta": 0.2, "gamma": 0.0}
 
 RECIPES: dict[str, dict[str, Any]] = {
     "vae_digits": {
@@ -251,52 +254,32 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of the classes asked for, drawn in ten steps",
     },
     "draw_gan_digits": {
-        "model": {"key": "draw_gan", "steps": 8, "pixel_weight": 0.2, "beta": 0.2, "gamma": 0.0},
-        "networks": drawing(8, 128, glimpse=6, judge=[32, 64]),
+        "model": {"key": "draw_gan", "steps": 8, **DRAWN_GAME},
+        "networks": drawing(8, 128, glimpse=6, judged_by=[32, 64]),
         "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
         "training": DRAWN_DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, DRAW-GAN, with smaller networks",
         "expect": "digits of all ten classes, as sharp as the scaled images are",
     },
     "draw_gan_mnist": {
-        "model": {
-            "key": "draw_gan",
-            "steps": 10,
-            "pixel_weight": 0.2,
-            "beta": 0.2,
-            "gamma": 0.0,
-            "binarize": True,
-        },
-        "networks": drawing(10, 256, glimpse=5, judge=[32, 64]),
+        "model": {"key": "draw_gan", "steps": 10, **DRAWN_GAME, "binarize": True},
+        "networks": drawing(10, 256, glimpse=5, judged_by=[32, 64]),
         "optimizer": {"generator": clipped(cosine(1e-3), beta_1=0.5), "discriminator": judge(cosine(1e-3))},
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, DRAW-GAN",
         "expect": "digits of all ten classes, drawn in ten steps",
     },
     "conditional_draw_gan_digits": {
-        "model": {
-            "key": "conditional_draw_gan",
-            "steps": 8,
-            "pixel_weight": 0.2,
-            "beta": 0.2,
-            "gamma": 0.0,
-        },
-        "networks": drawing(8, 128, glimpse=6, labels=True, judge=[32, 64]),
+        "model": {"key": "conditional_draw_gan", "steps": 8, **DRAWN_GAME},
+        "networks": drawing(8, 128, glimpse=6, labels=True, judged_by=[32, 64]),
         "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
         "training": DRAWN_DIGITS_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN, with smaller networks",
         "expect": "digits of the classes asked for, as sharp as the scaled images are",
     },
     "conditional_draw_gan_mnist": {
-        "model": {
-            "key": "conditional_draw_gan",
-            "steps": 10,
-            "pixel_weight": 0.2,
-            "beta": 0.2,
-            "gamma": 0.0,
-            "binarize": True,
-        },
-        "networks": drawing(10, 256, glimpse=5, labels=True, judge=[32, 64]),
+        "model": {"key": "conditional_draw_gan", "steps": 10, **DRAWN_GAME, "binarize": True},
+        "networks": drawing(10, 256, glimpse=5, labels=True, judged_by=[32, 64]),
         "optimizer": {"generator": clipped(cosine(1e-3), beta_1=0.5), "discriminator": judge(cosine(1e-3))},
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN",
