@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
             os.unlink(temporary)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yield a new folder beside `path`; it takes the place of `path`, and of what is there, at the end.
+
+    If the body raises, nothing is left and what was at `path` stays as it was.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as scratch:
+        made, older = pathlib.Path(scratch, "made"), pathlib.Path(scratch, "older")
+        made.mkdir()
+        yield made
+        if path.exists():
+            os.replace(path, older)
+        os.replace(made, path)
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as readable JSON."""
     with atomic_path(path) as temporary:
@@ -52,3 +70,25 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def cache_folder() -> pathlib.Path:
     """Where the package keeps what can be made again: in Keras' own folder (`KERAS_HOME`, or `~/.keras`)."""
     return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_vaegan"
+
+
+@contextlib.contextmanager
+def holding_stderr() -> Iterator[None]:
+    """Hold back what is written to standard error, by libraries too; show it only if the body fails.
+
+    Some libraries write lines there whatever their log level.
+    """
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        sys.stderr.flush()
+        error_stream = os.dup(2)
+        stack.callback(os.close, error_stream)
+        stack.callback(os.dup2, error_stream, 2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except InputError:  # which says all there is to say
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(error_stream, held.read())
+            raise

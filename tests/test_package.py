@@ -58,6 +58,6 @@ def test_the_wheel_alone_trains_in_a_fresh_environment(distributions, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
     binaries = tmp_path / "env" / "bin"
     subprocess.run([binaries / "pip", "install", "--quiet", distributions[0]], check=True)
-    train = [binaries / "keras-vaegan", "train", "--model", "vae_gan", "--epochs", "1"]
+    train = [binaries / "keras-vaegan", "train", "--model", "draw_gan", "--epochs", "1"]
     subprocess.run(train, check=True, cwd=tmp_path)
-    assert (tmp_path / "runs" / "vae_gan_digits" / "samples.png").is_file()
+    assert (tmp_path / "runs" / "draw_gan_digits" / "samples.png").is_file()

@@ -12,6 +12,7 @@ import click
 from keras_vaegan import __version__
 from keras_vaegan.cli.doctor import doctor
 from keras_vaegan.cli.evaluate import evaluate
+from keras_vaegan.cli.export import export
 from keras_vaegan.cli.presets import presets
 from keras_vaegan.cli.report import report
 from keras_vaegan.cli.sample import (
@@ -55,6 +56,7 @@ for command in (
     transfer_style,
     classify,
     animate,
+    export,
     evaluate,
     report,
     doctor,

@@ -1,24 +1,24 @@
 """Options and parameter types that the commands share."""
 
-import contextlib
 import importlib
 import importlib.util
 import os
 import pathlib
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keras_vaegan.errors import InputError, choose, unknown_name
+from keras_vaegan.files import holding_stderr
 
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
 
 BACKENDS = ("tensorflow", "jax", "torch")
+IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
 
@@ -119,32 +119,35 @@ def _choose_backend(context, parameter, value):
     return value
 
 
+def _import_modules(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    """Keep the names for `load_keras`: these modules may import Keras, whose backend is chosen first."""
+    context.meta[IMPORTS] = value
+
+
 def load_keras() -> None:
-    """Import Keras and its backend.
+    """Import Keras and its backend, and then what `--import` names.
 
-    TensorFlow writes lines about the processor on standard error whatever its log level; they
-    are held back, and shown only if the import fails.
+    TensorFlow writes lines about the processor on standard error whatever its log level.
     """
-    if "keras" in sys.modules:
-        return
-    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
-        error_stream = os.dup(2)
-        stack.callback(os.close, error_stream)
-        stack.callback(os.dup2, error_stream, 2)
-        os.dup2(held.fileno(), 2)
+    if "keras" not in sys.modules:
+        with holding_stderr():
+            try:
+                keras = importlib.import_module("keras")
+                if keras.backend.backend() == "tensorflow":  # a warning for each network that predicts
+                    importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
+            except ValueError as error:
+                raise InputError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}: {error}") from error
+    context = click.get_current_context(silent=True)
+    for name in context.meta.get(IMPORTS, ()) if context else ():
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
         try:
-            keras = importlib.import_module("keras")
-            if keras.backend.backend() == "tensorflow":  # a warning for each network that predicts
-                importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
-        except ValueError as error:
-            raise InputError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}: {error}") from error
-        except BaseException:
-            held.seek(0)
-            os.write(error_stream, held.read())
-            raise
+            importlib.import_module(name)
+        except ImportError as error:
+            raise InputError(f"--import {name} cannot be imported: {error}") from error
 
 
-backend = option(
+_backend = option(
     "--backend",
     type=Name("--backend", BACKENDS),
     callback=_choose_backend,
@@ -153,6 +156,21 @@ backend = option(
     show_default="KERAS_BACKEND, or Keras' own configuration",
     help="Keras backend to run on.",
 )
+_imports = option(
+    "--import",
+    multiple=True,
+    metavar="MODULE",
+    callback=_import_modules,
+    expose_value=False,
+    help="Import this first: the layers of your own that SOURCE is made of.",
+)
+
+
+def backend(function: Any) -> Any:
+    """The options of every command that loads a model: `--backend` and `--import`."""
+    return _backend(_imports(function))
+
+
 seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all randomness.")
 batch_size = option("--batch-size", type=click.IntRange(1), default=128, help="Images computed at a time.")
 picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")

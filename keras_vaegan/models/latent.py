@@ -176,6 +176,48 @@ class LatentVariableModel(MultiPlayerModel):
         }
         save_folder(self, folder, self.preset_metadata | known | (metadata or {}), half)
 
+    # ---- export ----
+
+    def export(
+        self,
+        filepath: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the model so that it runs without Keras, as `keras.Model.export` does.
+
+        What is written are functions: `generate`, `encode`, `decode`, `reconstruct`, and where the model can,
+        `complete`, `transfer_style`, `classify` and `canvases`, each with named inputs and outputs. Noise is
+        an input.
+
+        Args:
+            filepath: what to make. For `litert` and `onnx` a file with the ending of its format holds one
+                function, and a path without an ending becomes a folder with a file for each.
+            format: `tf_saved_model`, `litert` or `onnx`; `web`, a folder for a browser; `saved_model` and
+                `tflite` are other names of the first two.
+            verbose: whether to print what was written; None is yes.
+            input_signature: None: the functions' own.
+            **kwargs: `signature`, the function to write; `overwrite`; for `litert` `precision`, of `float32`,
+                `float16` and `int8`, and `data`, images or images and labels, that `int8` needs; `imports`,
+                modules of layers of your own, where the backend is not TensorFlow; `serving`, a name, for the
+                layout of TensorFlow Serving; for `web` `runtime`, a folder with ONNX Runtime Web.
+
+        Raises:
+            InputError: bad arguments, something at `filepath` already, a package that is missing.
+        """
+        from keras_vaegan.export import export
+
+        if input_signature is not None:
+            raise InputError(
+                f"input_signature must be None: functions have their own; received {input_signature}."
+            )
+        self.synchronize()
+        made = export(self, filepath, format, **kwargs)
+        if verbose is not False:
+            print(f"wrote {made}")
+
     # ---- saving ----
 
     def save_own_variables(self, store: Any) -> None:

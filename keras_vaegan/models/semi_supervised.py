@@ -274,6 +274,10 @@ class SemiSupervisedVAE(CVAE):
         logits = self._in_batches(self.class_network, self._array(images), batch_size)
         return logits.astype("float64")
 
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        """What `classify` gives, `(B, K)`, of a tensor of images `(B, H, W, C)`."""
+        return ops.softmax(self.class_network(x) / self.temperature, axis=-1)
+
     @property
     def classifiers(self) -> tuple[str, ...]:
         """Who can tell classes: the `encoder`, by q(y|x)."""

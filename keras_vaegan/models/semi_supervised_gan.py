@@ -200,6 +200,16 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             return logits[0]
         return np.logaddexp(*(special.log_softmax(one, axis=1) for one in logits)) - np.log(2.0)
 
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        logits = []
+        if self.classifier in ("encoder", "ensemble"):
+            logits.append(self.class_network(x))
+        if self.classifier in ("discriminator", "ensemble"):
+            logits.append(ops.cast(self.discriminator(x)["logits"][:, :-1], "float32"))
+        if len(logits) == 2:  # up to a constant, the logarithm of the mean of their probabilities
+            logits = [ops.logsumexp([ops.log_softmax(one, axis=-1) for one in logits], axis=0)]
+        return ops.softmax(logits[0] / self.temperature, axis=-1)
+
     # ---- configuration ----
 
     def get_config(self) -> dict[str, Any]:

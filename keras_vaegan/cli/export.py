@@ -1,0 +1,113 @@
+"""`keras-vaegan export`: a model as files that run without Keras."""
+
+import pathlib
+
+import click
+
+from keras_vaegan.cli import options
+from keras_vaegan.cli.options import DATA, MODEL, GroupedCommand, option
+from keras_vaegan.errors import InputError
+
+FORMATS = ("saved_model", "tflite", "onnx", "web")
+PRECISIONS = ("float32", "float16", "int8")
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("source")
+@option("--format", type=options.Name("--format", FORMATS), default="saved_model", help="What to write.")
+@option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path),
+    required=True,
+    help="What to make: a folder, or a .tflite or .onnx file with one function.",
+)
+@option("--overwrite", is_flag=True, help="Replace what is there; of a served model, the last version.")
+@option(
+    "--signature",
+    default=None,
+    show_default="all of them, or generate in a single file",
+    group=MODEL,
+    help="The function to write.",
+)
+@option(
+    "--precision",
+    type=options.Name("--precision", PRECISIONS),
+    default="float32",
+    group=MODEL,
+    help="Of a TFLite file: of its weights, or with int8 of its arithmetic too.",
+)
+@option(
+    "--name",
+    default=None,
+    show_default="that of SOURCE",
+    group=MODEL,
+    help="Under which TensorFlow Serving offers the model.",
+)
+@options.data_options("the one SOURCE was trained on", "Images that int8 takes its ranges from.")
+@option("--num-images", type=click.IntRange(1), default=200, group=DATA, help="How many of them.")
+@option(
+    "--runtime-dir",
+    type=click.Path(path_type=pathlib.Path),
+    default=None,
+    show_default="npm fetches it, once",
+    help="Of a web page: a folder with ONNX Runtime Web.",
+)
+@options.backend
+@click.pass_context
+def export(
+    context,
+    source,
+    format,
+    output,
+    overwrite,
+    signature,
+    precision,
+    name,
+    dataset,
+    image_size,
+    num_images,
+    runtime_dir,
+    **where,
+):
+    """Write SOURCE, a run folder, a preset or a .keras file, so that it runs without Keras.
+
+    Formats: saved_model, for TensorFlow Serving: OUTPUT/1, then OUTPUT/2 and so on, with a README on how to
+    start it; tflite, for phones; onnx; web, a page that opens from disk. Each holds functions (generate,
+    encode, decode, reconstruct, and what else the model can) with named inputs and outputs.
+    """
+    options.load_keras()
+    from keras_vaegan.export import export as export_model
+    from keras_vaegan.presets import load_source
+
+    model, metadata = load_source(source)
+    data = None
+    if precision == "int8" and format == "tflite":
+        found = options.load_data_for(model.image_shape, metadata, dataset, image_size, **where)
+        images, labels = found.train
+        data = images[:num_images], model.labels_of(None if labels is None else labels[:num_images])
+    title = name or pathlib.Path(source).stem
+    try:
+        made = export_model(
+            model,
+            output,
+            format,
+            signature=signature,
+            precision=precision,
+            data=data,
+            overwrite=overwrite,
+            imports=context.meta.get(options.IMPORTS, ()),
+            serving=title if format == "saved_model" else None,
+            runtime=runtime_dir,
+            facts={"name": title, "class_names": metadata.get("class_names")},
+        )
+    except InputError as error:
+        raise InputError(_as_options(str(error))) from error
+    click.echo(f"wrote {made}")
+
+
+def _as_options(message: str) -> str:
+    """An error about an argument, about the option that stands for it."""
+    for argument, name in (("filepath", "--output"), ("overwrite must be True", "--overwrite be given")):
+        message = message.replace(argument, name)
+    first, _, rest = message.partition(" ")
+    return f"--{first} {rest}" if first in ("signature", "precision", "name", "format") else message

@@ -1,0 +1,211 @@
+"""A trained model as files that run without Keras and without this package.
+
+Functions of a model (`functions`) are traced by TensorFlow, whose exporters and converters write every
+format. From another backend the model is rebuilt in a process of its own that runs TensorFlow.
+"""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_vaegan.data.checks import check_images
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.export.functions import functions_of
+from keras_vaegan.export.serving import check_name, describe, next_version
+from keras_vaegan.files import atomic_folder, atomic_path
+from keras_vaegan.models.latent import LatentVariableModel
+
+ALIASES = {"saved_model": "tf_saved_model", "tflite": "litert"}
+FORMATS = ("tf_saved_model", "litert", "onnx", "web")
+SUFFIXES = {"litert": ".tflite", "onnx": ".onnx"}
+PRECISIONS = ("float32", "float16", "int8")
+# Format -> packages beyond those of the package itself.
+NEEDED = {
+    "tf_saved_model": {"tensorflow_serving": "tensorflow-serving-api"},
+    "onnx": {"onnx": "onnx", "tf2onnx": "tf2onnx"},
+    "web": {"onnx": "onnx", "tf2onnx": "tf2onnx"},
+}
+FAILED = 2  # exit code of the TensorFlow process where the input was bad
+NUM_EXAMPLES = 200  # images that the range of int8 numbers is taken from
+
+
+class Job(NamedTuple):
+    """What is to be written of a model, as the process that writes it is told.
+
+    Attributes:
+        path: the file or folder to make.
+        format: one of `FORMATS`.
+        names: the functions to write.
+        precision: one of `PRECISIONS`.
+        serving: name under which TensorFlow Serving offers the model; None for no such layout.
+        runtime: folder with ONNX Runtime Web; None for the package's own way to it.
+        facts: what is known of the model, for what is shown.
+    """
+
+    path: str
+    format: str
+    names: list[str]
+    precision: str = "float32"
+    serving: str | None = None
+    runtime: str | None = None
+    facts: dict[str, Any] = {}
+
+
+def export(
+    model: LatentVariableModel,
+    path: str | os.PathLike[str],
+    format: str = "tf_saved_model",
+    signature: str | None = None,
+    precision: str = "float32",
+    data: Any = None,
+    overwrite: bool = False,
+    imports: Sequence[str] = (),
+    serving: str | None = None,
+    runtime: str | os.PathLike[str] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> pathlib.Path:
+    """Write a model so that it runs without Keras; see `LatentVariableModel.export`.
+
+    Args:
+        model: a trained model.
+        path: what to make: a folder, or with one function a `.tflite` or `.onnx` file.
+        format: `tf_saved_model`, `litert`, `onnx` or `web`; also `saved_model` and `tflite`.
+        signature: the function to write, by its name in `functions_of`; all of them, or in a single file
+            `generate`, if None.
+        precision: of a LiteRT file's weights, `float32` or `float16`, or `int8` for its arithmetic too.
+        data: images `(N, H, W, C)`, or them and their labels, from which `int8` takes its ranges.
+        overwrite: whether to replace what is at `path`.
+        imports: modules to import before the model is rebuilt in another process: those of layers that
+            are no part of Keras.
+        serving: write a new version, `path/1` and so on, with what TensorFlow Serving wants beside it, for a
+            model of this name.
+        runtime: folder with the files of ONNX Runtime Web; fetched by npm if None.
+        facts: `class_names` and a `name`, for pages and tables.
+
+    Returns:
+        The path of what was written.
+
+    Raises:
+        InputError: bad arguments, something at `path` already, a package that is missing.
+    """
+    format = choose("format", ALIASES.get(format, format), FORMATS)
+    known = list(functions_of(model))
+    if signature is not None:
+        choose("signature", signature, known)
+    choose("precision", precision, PRECISIONS)
+    if serving is not None:
+        check_name(serving)
+        if format != "tf_saved_model":
+            raise InputError(f"serving must be None for the format {format}; received {serving!r}.")
+    if precision != "float32" and format != "litert":
+        raise InputError(f"precision must be float32 for {format}; received {precision!r}.")
+    examples = _examples(model, data, precision)
+    path, names = _target(pathlib.Path(path), format, signature, known)
+    _check_packages(format, serving)
+    job = Job(str(path), format, names, precision, serving, runtime and str(runtime), facts or {})
+    final = path
+    if serving is not None:
+        final = next_version(path, overwrite)
+    elif path.exists() and not overwrite:
+        raise InputError(f"filepath must not exist, or overwrite must be True; there is {path} already.")
+    whole = atomic_path if final.suffix == SUFFIXES.get(format) else atomic_folder
+    with whole(final) as temporary:
+        here = job._replace(path=str(temporary))
+        if keras.backend.backend() == "tensorflow":
+            perform(model, here, examples)
+        else:
+            _perform_elsewhere(model, here, examples, imports)
+    if serving is not None:
+        describe(path, serving, final)
+    return final
+
+
+def perform(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+    """Do a job in this process, which runs TensorFlow."""
+    from keras_vaegan.export import formats
+
+    getattr(formats, job.format)(formats.in_float32(model), job, examples)
+
+
+def _perform_elsewhere(
+    model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray], imports: Sequence[str]
+) -> None:
+    """Do a job in a process that runs TensorFlow, from the model's configuration and weights."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        model.save_to_preset(folder / "model")
+        np.savez(folder / "examples.npz", **examples)
+        settings = {"job": job._asdict(), "imports": [*imports, *_own_modules(model)]}
+        (folder / "job.json").write_text(json.dumps(settings), encoding="utf-8")
+        environment = os.environ | {
+            "KERAS_BACKEND": "tensorflow",
+            "PYTHONPATH": os.pathsep.join(part for part in sys.path if part),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "keras_vaegan.export", folder],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode == FAILED:
+        raise InputError(done.stderr.strip().splitlines()[-1])
+    if done.returncode:
+        raise RuntimeError(f"The export failed in the process that runs TensorFlow:\n{done.stderr[-3000:]}")
+
+
+def _own_modules(model: keras.Model) -> list[str]:
+    """Modules of a model's layers that neither Keras nor the package has, where they can be imported."""
+    modules = {type(layer).__module__ for layer in model._flatten_layers()}
+    own = {name for name in modules if name.split(".")[0] not in ("keras", "keras_vaegan", "__main__")}
+    return sorted(name for name in own if importlib.util.find_spec(name.split(".")[0]) is not None)
+
+
+def _target(
+    path: pathlib.Path, format: str, signature: str | None, known: list[str]
+) -> tuple[pathlib.Path, list[str]]:
+    """Where to write, and which functions."""
+    suffix = SUFFIXES.get(format)
+    if suffix is None or (path.suffix == "" and signature is None):
+        return path, [signature] if signature else known
+    if path.suffix != suffix:
+        raise InputError(
+            f"filepath must end in {suffix} for one function in the format {format}, or have no ending "
+            f"for a folder with all; received {str(path)!r}."
+        )
+    return path, [signature or known[0]]
+
+
+def _examples(model: LatentVariableModel, data: Any, precision: str) -> dict[str, np.ndarray]:
+    """Images, and labels where the model takes them, that stand for all: of the data, or of its own."""
+    if data is None:
+        if precision == "int8":
+            raise InputError("data must be given for the precision int8: it takes its ranges from images.")
+        images = model.generate(4 * (model.num_classes or 1), seed=0)
+        labels = model.labels_in_turn(len(images))
+    else:
+        images, labels = (*data, None)[:2] if isinstance(data, tuple) else (data, None)
+        images = model._array(check_images(images, model.image_shape, "data"))[:NUM_EXAMPLES]
+        labels = model.labels_of(None if labels is None else np.asarray(labels)[:NUM_EXAMPLES])
+        if labels is None:
+            labels = model.labels_in_turn(len(images))
+    return {"images": images} if labels is None else {"images": images, "labels": labels}
+
+
+def _check_packages(format: str, serving: str | None) -> None:
+    """Raise unless the packages are there that a format needs."""
+    if format == "tf_saved_model" and serving is None:
+        return
+    for module, package in NEEDED.get(format, {}).items():
+        if importlib.util.find_spec(module) is None:
+            raise InputError(
+                f"format {format} needs the package {package}: pip install 'keras-vaegan[export]'."
+            )

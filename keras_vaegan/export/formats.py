@@ -1,0 +1,168 @@
+"""What writes each format, on TensorFlow: one function per format, by its name."""
+
+import contextlib
+import functools
+import json
+import logging
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_vaegan
+from keras_vaegan.export import SUFFIXES, Job, serving
+from keras_vaegan.export.functions import Function, Served, described, functions_of
+from keras_vaegan.files import holding_stderr, write_json
+from keras_vaegan.models.latent import LatentVariableModel, prior_noise
+
+FUNCTIONS = "functions.json"
+ASSETS = "assets.extra"  # where TensorFlow Serving looks for what is no part of the graph
+
+
+def in_float32(model: LatentVariableModel) -> LatentVariableModel:
+    """The model itself, or a copy that computes in float32 where it computes in halves."""
+    policy = model.dtype_policy
+    if policy.compute_dtype == "float32":
+        return model
+    config = json.dumps(keras.saving.serialize_keras_object(model)).replace(policy.name, "float32")
+    copy = keras.saving.deserialize_keras_object(json.loads(config))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def tf_saved_model(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+    """A SavedModel with a signature for each function; for TensorFlow Serving with requests to warm up."""
+    folder = pathlib.Path(job.path)
+    archive = keras.export.ExportArchive()
+    functions = {name: functions_of(model)[name] for name in job.names}
+    for name, function in functions.items():
+        served = Served(model, name, function)
+        archive.add_endpoint(name, served.__call__, input_signature=[served.signature])
+    with _calm():
+        archive.write_out(folder, verbose=False)
+    extra = folder / ASSETS
+    extra.mkdir(exist_ok=True)
+    write_json(extra / FUNCTIONS, described(functions))
+    if job.serving is not None:
+        requests = {name: arguments(model, of, examples) for name, of in functions.items()}
+        serving.write_warm_up(extra, job.serving, requests)
+        serving.write_readme(folder, extra, job.serving, functions, requests)
+
+
+def litert(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+    """A `.tflite` file of built-in operators for each function."""
+    _one_each(model, job, functools.partial(_write_litert, model, job.precision, examples))
+
+
+def onnx(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+    """An `.onnx` file for each function."""
+    _one_each(model, job, functools.partial(write_onnx, model))
+
+
+def web(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+    """A folder that a browser opens, with no server behind it."""
+    from keras_vaegan.export.web import write_page
+
+    write_page(model, job, examples)
+
+
+def arguments(
+    model: LatentVariableModel, function: Function, examples: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Inputs of a function, made of images and their labels."""
+    images, labels = examples["images"], examples.get("labels")
+    masks = None
+    if model.completes:
+        names = [name for name in model.masks if name in keras_vaegan.data.masks.NAMED] or ["left"]
+        drawn = [keras_vaegan.data.named_mask(name, model.image_shape) for name in names]
+        masks = np.stack([drawn[i % len(drawn)] for i in range(len(images))])
+    found: dict[str, Any] = {
+        "images": images,
+        "labels": labels,
+        "mask": masks,
+        "noise": prior_noise(len(images), model.code_shape, 0),
+        "new_labels": None if labels is None else np.roll(labels, 1),
+    }
+    if "codes" in function.inputs:
+        found["codes"] = model.encode(images, labels, masks, sample=True, seed=0)
+    return {name: np.asarray(found[name], port.dtype) for name, port in function.inputs.items()}
+
+
+def _one_each(model: LatentVariableModel, job: Job, write: Any) -> None:
+    """Write one file, or a folder with one for each function and what is said of them."""
+    path, functions = pathlib.Path(job.path), functions_of(model)
+    if not path.is_dir():
+        write(job.names[0], functions[job.names[0]], path)
+        return
+    for name in job.names:
+        write(name, functions[name], path / f"{name}{SUFFIXES[job.format]}")
+    write_json(path / FUNCTIONS, described({name: functions[name] for name in job.names}))
+
+
+def _write_litert(
+    model: LatentVariableModel,
+    precision: str,
+    examples: dict[str, np.ndarray],
+    name: str,
+    function: Function,
+    path: pathlib.Path,
+) -> None:
+    """A `.tflite` file of one function, by TensorFlow's converter."""
+    builtins = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    target: dict[str, Any] = {"supported_ops": builtins}
+    settings: dict[str, Any] = {}
+    if precision == "float16":
+        target["supported_types"] = [tf.float16]
+    if precision == "int8":
+        target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, *builtins]
+        inputs = arguments(model, function, examples)
+
+        def one_by_one() -> Iterator[dict[str, np.ndarray]]:
+            for i in range(len(examples["images"])):
+                yield {name: value[i : i + 1] for name, value in inputs.items()}
+
+        settings["representative_dataset"] = one_by_one
+    if precision != "float32":
+        settings["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    served = Served(model, name, function)
+    with _calm():
+        served.export(
+            path,
+            format="litert",
+            verbose=False,
+            input_signature=[served.signature],
+            target_spec=target,
+            **settings,
+        )
+
+
+def write_onnx(model: LatentVariableModel, name: str, function: Function, path: pathlib.Path) -> None:
+    """An `.onnx` file of one function, by tf2onnx, checked; what is said of the function is in it."""
+    import onnx
+
+    served = Served(model, name, function)
+    with _calm():
+        served.export(path, format="onnx", verbose=False, input_signature=[served.signature])
+    graph = onnx.load(path)
+    graph.graph.name, graph.doc_string = name, function.summary
+    for tensor in (*graph.graph.input, *graph.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.helper.set_model_props(graph, {"functions": json.dumps(described({name: function}))})
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Without the warnings and log lines of the converters, which are about themselves."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"), holding_stderr():
+            yield
+    finally:
+        logging.disable(disabled)
