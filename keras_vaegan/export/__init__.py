@@ -21,7 +21,8 @@ from keras_vaegan.data.checks import check_images
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.export.functions import functions_of
 from keras_vaegan.export.serving import check_name, describe, next_version
-from keras_vaegan.files import atomic_folder, atomic_path
+from keras_vaegan.export.web import runtime_folder
+from keras_vaegan.files import atomic_folder, atomic_path, holding_stderr
 from keras_vaegan.models.latent import LatentVariableModel
 
 ALIASES = {"saved_model": "tf_saved_model", "tflite": "litert"}
@@ -111,6 +112,8 @@ def export(
     examples = _examples(model, data, precision)
     path, names = _target(pathlib.Path(path), format, signature, known)
     _check_packages(format, serving)
+    if format == "web":
+        runtime = runtime_folder(pathlib.Path(runtime) if runtime else None)
     job = Job(str(path), format, names, precision, serving, runtime and str(runtime), facts or {})
     final = path
     if serving is not None:
@@ -142,7 +145,8 @@ def _perform_elsewhere(
     """Do a job in a process that runs TensorFlow, from the model's configuration and weights."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        model.save_to_preset(folder / "model")
+        with holding_stderr():  # Keras imports TensorFlow to save, where it is there
+            model.save_to_preset(folder / "model")
         np.savez(folder / "examples.npz", **examples)
         settings = {"job": job._asdict(), "imports": [*imports, *_own_modules(model)]}
         (folder / "job.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -150,7 +154,7 @@ def _perform_elsewhere(
             "KERAS_BACKEND": "tensorflow",
             "PYTHONPATH": os.pathsep.join(part for part in sys.path if part),
         }
-        done = subprocess.run(
+        done = subprocess.run(  # which says nothing where all is well
             [sys.executable, "-m", "keras_vaegan.export", folder],
             env=environment,
             capture_output=True,
