@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vaegan.distributions import DiagonalNormal
@@ -186,7 +187,10 @@ def _condition(model: LatentVariableModel, inputs: Mapping[str, Tensor]) -> Any:
     """The condition as the networks take it, from the inputs of a function."""
     condition = {}
     if "labels" in inputs:
-        condition["labels"] = ops.one_hot(inputs["labels"], model.num_classes, dtype="float32")
+        # A row of the identity, and no `one_hot`: in eight bits LiteRT gives the 1 of that operator the
+        # largest number of what it is joined to.
+        rows = ops.convert_to_tensor(np.eye(model.num_classes or 0, dtype="float32"))
+        condition["labels"] = ops.take(rows, inputs["labels"], axis=0)
     if model.completes:
         if "mask" in inputs:
             visible = ops.cast(inputs["mask"][..., None] > 0.5, "float32")
