@@ -173,6 +173,16 @@ def test_the_page_beside_it_says_what_the_signatures_are(served):
     assert 'base_path: "/models/my-model"' in (folder / "models.config").read_text()
 
 
+def test_the_documentation_has_the_commands_that_are_written():
+    text = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    assert "\n".join(serving.recipe("cvae_gan_mnist")) in text
+    for model in ("cvae_both", "ssl_vae", "draw_conditional"):
+        for name, function in functions.functions_of(built(model)).items():
+            row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+            inputs, outputs = ({part.strip(" `") for part in cell.split(",")} for cell in row.split("|")[2:4])
+            assert set(function.inputs) <= inputs and set(function.outputs) == outputs
+
+
 @pytest.mark.slow
 def test_versions_follow_each_other_and_one_is_replaced_when_asked(served, tmp_path):
     model, folder = served
