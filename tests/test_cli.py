@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_vaegan import cli
+from keras_vaegan import cli, presets
 
 BACKEND = keras.backend.backend()
 TINY = ["--image-size", "8", "--batch-size", "256", "--latent-dim", "3"]
@@ -409,6 +409,21 @@ def test_presets_are_listed_and_shown(vae_gan_run, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["recipe"]["model"]["gamma"] == 0.5 and shown["seed"] == 0
     assert "Did you mean 'vae_digits'" in refused(capsys, "presets", "vae_digit")
+
+
+def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys):
+    begun = tmp_path / "begun"
+    settings = [*TINY_GAN, "--learning-rate", "1e-12", "--epochs", "1"]
+    assert run("train", "--model", "vae_gan", "--init", vae_gan_run, "--output", begun, *settings) == 0
+    said = capsys.readouterr().out
+    first, second = (presets.load_source(folder)[0] for folder in (vae_gan_run, begun))
+    assert f"begins with {len(first.weights)} of {len(first.weights)} arrays of {vae_gan_run}" in said
+    images = np.random.default_rng(0).random((4, 8, 8, 1), dtype="float32")
+    np.testing.assert_allclose(first.encode(images), second.encode(images), atol=1e-5)
+    metadata = json.loads((begun / "metadata.json").read_text())
+    assert metadata["recipe"]["training"]["init"] == str(vae_gan_run)
+    error = refused(capsys, "train", "--model", "vae", "--init", "cvae_digits", "--output", tmp_path / "no")
+    assert "--init must be a trained model; cvae_digits is a recipe" in error
 
 
 def test_a_preset_repeats_its_recipe(vae_gan_run, tmp_path, capsys):

@@ -26,6 +26,8 @@ SHAPE, COUNT = (6, 5, 1), 5  # no batch that anything was traced with
 BACKEND = keras.backend.backend()
 # The representative: labels, a learned prior, two networks that tell classes, a discriminator.
 CORE = "ssl_vae_gan"
+# What costs several processes, and is the same on every backend: of the core suite on one.
+on_tensorflow_first = pytest.mark.slow if BACKEND != "tensorflow" else lambda test: test
 NAMES = [
     pytest.param(name, marks=() if name == CORE else pytest.mark.slow)
     for name in registry.MODELS
@@ -124,7 +126,9 @@ def test_what_is_exported_equals_the_model(name, format, tmp_path):
     assert {key.split("/")[0] for key in inputs} == set(described)
     place = "assets.extra/functions.json" if format == "saved_model" else "functions.json"
     assert json.loads((tmp_path / "exported" / place).read_text()) == described
-    assert sum(f.stat().st_size for f in tmp_path.rglob("variables.data*")) < 4.1 * generator_size(model) + 1e4
+    assert (
+        sum(f.stat().st_size for f in tmp_path.rglob("variables.data*")) < 4.1 * generator_size(model) + 1e4
+    )
 
 
 def generator_size(model):
@@ -224,7 +228,10 @@ def test_smaller_numbers_give_nearly_the_same_pictures(precision, most, tmp_path
     assert sizes[1] < 0.6 * sizes[0]
     (tmp_path / "generate").mkdir()
     shutil.move(tmp_path / f"{precision}.tflite", tmp_path / "generate.tflite")
-    inputs = {"generate/noise": prior_noise(50, (model.latent_dim,), 3), "generate/labels": np.arange(50) % 10}
+    inputs = {
+        "generate/noise": prior_noise(50, (model.latent_dim,), 3),
+        "generate/labels": np.arange(50) % 10,
+    }
     inputs["generate/labels"] = inputs["generate/labels"].astype("int32")
     made, _ = run_bare("tflite", tmp_path, inputs, tmp_path)
     expected = model.generate(50, np.arange(50) % 10, seed=3)
@@ -246,38 +253,48 @@ def test_a_model_in_half_precision_is_exported_in_float32(tmp_path):
     assert_same(made, outputs, "cvae")
 
 
-LAYERS = '''
+LAYERS = """
 import keras
 
 @keras.saving.register_keras_serializable("mine")
 class Doubled(keras.layers.Layer):
     def call(self, x):
         return 2.0 * x
-'''
+"""
 
 
-def test_layers_of_ones_own_are_imported_where_they_are_asked_for(tmp_path, monkeypatch):
+@pytest.fixture
+def own_layers(tmp_path, monkeypatch):
+    """A model with a layer of one's own, whose module lies in the current folder."""
     (tmp_path / "my_layers.py").write_text(LAYERS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     import my_layers
 
     codes = keras.Input((2,), name="codes")
-    decoder = keras.Model(codes, keras.layers.Reshape(SHAPE)(keras.layers.Dense(30)(my_layers.Doubled()(codes))))
-    model = kvg.VAE(registry.vae(SHAPE).encoder, decoder)
-    inputs, outputs = by_verbs(model)
-    model.export(tmp_path / "exported", "onnx", verbose=False)  # finds the module by itself
+    doubled = keras.layers.Dense(30)(my_layers.Doubled()(codes))
+    decoder = keras.Model(codes, keras.layers.Reshape(SHAPE)(doubled))
+    return kvg.VAE(registry.vae(SHAPE).encoder, decoder)
+
+
+def test_layers_of_ones_own_are_found_where_they_can_be_imported(own_layers, tmp_path):
+    inputs, outputs = by_verbs(own_layers)
+    own_layers.export(tmp_path / "exported", "onnx", verbose=False)
     made, _ = run_bare("onnx", tmp_path / "exported", inputs, tmp_path)
     assert_same(made, outputs, "vae")
 
-    model.save(tmp_path / "mine.keras")
+
+@on_tensorflow_first
+def test_the_command_imports_what_it_is_told_to(own_layers, tmp_path):
+    own_layers.save(tmp_path / "mine.keras")
     command = [sys.executable, "-m", "keras_vaegan", "generate", "mine.keras", "--output", "a.npz"]
     done = [
         subprocess.run([*command, *extra], capture_output=True, text=True, cwd=tmp_path)
         for extra in ([], ["--import", "my_layers"], ["--import", "no_such_module"])
     ]
     assert [one.returncode for one in done] == [2, 0, 2]
-    assert "Doubled" in done[0].stderr and len(done[0].stderr.strip().splitlines()) == 1
+    assert "no part of Keras, Doubled: import its module first" in done[0].stderr
+    assert len(done[0].stderr.strip().splitlines()) == 1
     assert "--import no_such_module cannot be imported" in done[2].stderr
 
 

@@ -5,10 +5,8 @@ import os
 import shutil
 import time
 
-import keras
 import numpy as np
 import pytest
-import registry
 from browser import Browser
 from test_export import built
 
@@ -178,7 +176,9 @@ def test_what_is_drawn_is_completed(page, exported):
 
     # A stroke across all of it leaves a trace where the part is that one draws, and there alone.
     page.evaluate("document.querySelector('#given').scrollIntoView({block: 'center'})")
-    box = page.evaluate("(({x, y, width, height}) => [x, y, width, height])($('given').getBoundingClientRect())")
+    box = page.evaluate(
+        "(({x, y, width, height}) => [x, y, width, height])($('given').getBoundingClientRect())"
+    )
     ends = [(box[0] + 2 + share * (box[2] - 4), box[1] + 2 + share * (box[3] - 4)) for share in (0.0, 1.0)]
     for kind, (x, y) in zip(("mousePressed", "mouseMoved", "mouseReleased"), (*ends, ends[1]), strict=True):
         event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import time
@@ -61,6 +62,13 @@ def _resumed_run(context, parameter, value):
 )
 @option("--augment", default=None, group=DATA, help="Random changes, as translation,cutout.")
 @option("--latent-dim", type=click.IntRange(1), default=None, group=MODEL, help="Dimension of the code.")
+@option(
+    "--init",
+    default=None,
+    show_default="the recipe's, or none",
+    group=TRAINING,
+    help="Begin with the weights of a trained model, a run, preset or file, where they have the same place.",
+)
 @option("--epochs", type=click.IntRange(1), default=None, group=TRAINING, help="Passes over the images.")
 @option("--batch-size", type=click.IntRange(1), default=None, group=TRAINING, help="Images in a step.")
 @option(
@@ -110,6 +118,7 @@ def train(
     num_labels,
     augment,
     latent_dim,
+    init,
     epochs,
     batch_size,
     learning_rate,
@@ -139,6 +148,7 @@ def train(
     asked = {
         "networks.latent_dim": latent_dim,
         "training.num_labels": num_labels,
+        "training.init": init,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         **{f"optimizer.{player}.learning_rate": learning_rate for player in recipe["optimizer"]},
@@ -158,9 +168,10 @@ def train(
     name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
     if pathlib.Path(training["dataset"]).exists():
         training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
-    base = recipe["networks"].get("base")
-    if isinstance(base, str) and pathlib.Path(base).exists():
-        recipe["networks"]["base"] = str(pathlib.Path(base).resolve())
+    for part, field in (("networks", "base"), ("training", "init")):
+        source = recipe[part].get(field)
+        if isinstance(source, str) and pathlib.Path(source).exists():
+            recipe[part][field] = str(pathlib.Path(source).resolve())
     folder = _claim_folder(output, name, overwrite)
     image_size = image_size or training.get("image_size")
     data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
@@ -247,7 +258,22 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
         f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
         f"into {folder}"
     )
+    if settings.get("init"):
+        _begin_with(model, settings["init"])
     _fit(model, batches, data, folder, metadata, new)
+
+
+def _begin_with(model: "LatentVariableModel", source: str) -> None:
+    """Take over the weights of a trained model that have the same place and shape in this one."""
+    from keras_vaegan import presets
+
+    try:
+        taken = presets.take_over(model, presets.load_source(source)[0])
+    except InputError as error:
+        raise InputError(re.sub(r"^source\b", "--init", str(error))) from error
+    if not taken:
+        raise InputError(f"--init must be a model that this one has networks of; {source} shares none.")
+    click.echo(f"begins with {taken} of {len(model.weights)} arrays of {source}")
 
 
 def _hide_labels(

@@ -112,9 +112,10 @@ def export(
     examples = _examples(model, data, precision)
     path, names = _target(pathlib.Path(path), format, signature, known)
     _check_packages(format, serving)
+    place = None
     if format == "web":
-        runtime = runtime_folder(pathlib.Path(runtime) if runtime else None)
-    job = Job(str(path), format, names, precision, serving, runtime and str(runtime), facts or {})
+        place = str(runtime_folder(pathlib.Path(runtime) if runtime else None))
+    job = Job(str(path), format, names, precision, serving, place, facts or {})
     final = path
     if serving is not None:
         final = next_version(path, overwrite)
@@ -147,7 +148,7 @@ def _perform_elsewhere(
         folder = pathlib.Path(scratch)
         with holding_stderr():  # Keras imports TensorFlow to save, where it is there
             model.save_to_preset(folder / "model")
-        np.savez(folder / "examples.npz", **examples)
+        np.savez(folder / "examples.npz", allow_pickle=False, **examples)
         settings = {"job": job._asdict(), "imports": [*imports, *_own_modules(model)]}
         (folder / "job.json").write_text(json.dumps(settings), encoding="utf-8")
         environment = os.environ | {

@@ -117,7 +117,10 @@ def functions_of(model: LatentVariableModel) -> dict[str, Function]:
 
         asked = {"new_labels": labels["labels"]._replace(values=f"{labels['labels'].values}: what to show")}
         found["transfer_style"] = Function(
-            "Images of other classes in the style of these.", {**images, **labels, **asked}, pixels, transferred
+            "Images of other classes in the style of these.",
+            {**images, **labels, **asked},
+            pixels,
+            transferred,
         )
     if isinstance(model, SemiSupervisedVAE):
         found["classify"] = Function(

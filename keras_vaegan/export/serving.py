@@ -8,7 +8,6 @@ import pathlib
 import re
 import shutil
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -53,14 +52,15 @@ def write_warm_up(extra: pathlib.Path, name: str, requests: Mapping[str, dict[st
             request.model_spec.signature_name = signature
             for argument, value in inputs.items():
                 request.inputs[argument].CopyFrom(tf.make_tensor_proto(value[:NUM_WARM_UP]))
-            log = prediction_log_pb2.PredictionLog(
-                predict_log=prediction_log_pb2.PredictLog(request=request)
-            )
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
 
 
-def signatures_in(saved_model: pathlib.Path) -> dict[str, dict[str, dict[str, tuple[str, list[int]]]]]:
-    """The signatures of a SavedModel: `{name: {"inputs" or "outputs": {name: (dtype, shape)}}}`, -1 is any."""
+Tensors = dict[str, tuple[str, list[int]]]  # name -> (dtype, shape), in which -1 is any size
+
+
+def signatures_in(saved_model: pathlib.Path) -> dict[str, dict[str, Tensors]]:
+    """The signatures of a SavedModel: `{name: {"inputs": tensors, "outputs": tensors}}`."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -93,8 +93,9 @@ def write_readme(
     body = {"signature_name": default, "instances": [first]}
     (extra / REQUEST).write_text(json.dumps(body) + "\n", encoding="utf-8")
     lines = [f"# {name}", "", "Serve it, from the folder that holds this file:", "", *recipe(name), ""]
-    lines += [f"The answer has `predictions`, a list with the {_words(found[default]['outputs'])} of each.", ""]
-    lines += [f"Signatures; `{DEFAULT}` is `{default}`. Shapes are without the batch, which is of any size.", ""]
+    outputs = " and ".join(f"`{key}`" for key in found[default]["outputs"])
+    lines += [f"The answer has `predictions`, a list with the {outputs} of each.", ""]
+    lines += [f"Signatures; `{DEFAULT}` is `{default}`. Shapes are without the batch, of any size.", ""]
     lines += ["| signature | | name | type | shape | values |", "|---|---|---|---|---|---|"]
     for signature, function in functions.items():
         for side, ports in (("in", function.inputs), ("out", function.outputs)):
@@ -134,7 +135,3 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(f"name must be letters, digits, '_', '.' and '-'; received {name!r}.")
     return name
-
-
-def _words(names: Any) -> str:
-    return " and ".join(f"`{name}`" for name in names)

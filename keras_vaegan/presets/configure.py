@@ -31,7 +31,7 @@ NETWORKS = (
     "prior",
     "discriminator",
 )  # heads after their trunk
-TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size")
+TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size", "init")
 SEMI_SUPERVISED = ("num_labels", "labelled_share")  # of training, where some of the labels are hidden
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
 WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "training.num_labels", "networks.latent_dim"}

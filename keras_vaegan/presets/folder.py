@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -193,5 +194,11 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        unknown = re.search(r"Could not locate class '([^']+)'", str(error))
+        if unknown is not None:
+            raise InputError(
+                f"source {path} has a class that is no part of Keras, {unknown[1]}: import its module first "
+                "(--import MODULE), in which keras.saving.register_keras_serializable makes it known."
+            ) from error
         message = " ".join(str(error).split())[:ERROR_LENGTH]
         raise InputError(f"source {path} cannot be read: {message}") from error

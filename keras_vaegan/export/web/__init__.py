@@ -74,9 +74,7 @@ def write_page(model: "LatentVariableModel", job: "Job", examples: dict[str, np.
     (folder / "model.js").write_text(f"const MODEL = {json.dumps(facts)};\n", encoding="utf-8")
     parts = {name: _text((runtime / file).read_bytes()) for name, file in (("glue", GLUE), ("wasm", BINARY))}
     script = (runtime / SCRIPT).read_text(encoding="utf-8")
-    (folder / "runtime.js").write_text(
-        f"{script}\nconst RUNTIME = {json.dumps(parts)};\n", encoding="utf-8"
-    )
+    (folder / "runtime.js").write_text(f"{script}\nconst RUNTIME = {json.dumps(parts)};\n", encoding="utf-8")
     own = {part: _own(f"page.{part}") for part in ("html", "css", "js")}
     page = string.Template(own["html"]).substitute(
         title=html.escape(job.facts.get("name") or type(model).__name__),
