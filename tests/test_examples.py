@@ -18,6 +18,12 @@ pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
+@pytest.fixture(autouse=True)
+def beside_each_other(monkeypatch):
+    """Scripts import one another."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+
 def example(name):
     """A script as a module."""
     specification = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
@@ -59,3 +65,25 @@ def test_the_papers_grids_are_drawn(tmp_path, monkeypatch, capsys):
     assert np.abs(halves[:, 1] - halves[:, 2])[..., 14:].max() > 0.01
     by_label, _ = cells(tmp_path / "grids" / "by_label.png", 10)
     assert by_label.shape[0] == script.ROWS
+
+
+@pytest.mark.slow
+def test_the_figures_of_draw_are_drawn(tmp_path, monkeypatch, capsys):
+    script, helper = example("draw_figures"), importlib.import_module("paper_grids")
+    monkeypatch.setattr(helper, "QUICK_EPOCHS", 1)
+    monkeypatch.setattr(helper, "SCALE", 1)
+    monkeypatch.setattr(sys, "argv", ["draw_figures.py", "--quick", "--output", str(tmp_path)])
+    script.main()
+    assert "look at draw_by_class.png, draw_gan.gif, draw_reconstructions.png" in capsys.readouterr().out
+
+    images = load("digits").test[0][: script.ROWS // 2 * script.COLUMNS, ..., 0]
+    rebuilt, rest = cells(tmp_path / "draw_reconstructions.png", script.COLUMNS)
+    np.testing.assert_allclose(rebuilt[::2].reshape(images.shape), images, atol=0.003)
+    assert rest.shape[1] == helper.GAP + script.COLUMNS * 30 + PADDING
+    steps = 8  # of the recipes for the digits
+    for name in ("draw_sequences", "draw_by_class"):
+        drawn, _ = cells(tmp_path / f"{name}.png", steps)
+        assert drawn.shape[0] == 10
+        assert (np.abs(np.diff(drawn, axis=1)).max(axis=(2, 3)) > 0).mean() > 0.5  # a canvas goes on changing
+    with Image.open(tmp_path / "draw_gan.gif") as film:
+        assert film.n_frames == steps + 1
