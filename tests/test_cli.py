@@ -151,6 +151,41 @@ def test_generate_writes_arrays_that_depend_on_the_seed_alone(vae_gan_run, tmp_p
     assert np.abs(first - images("c.npz", "--num-images", 20, "--seed", 4)).max() > 1e-3
 
 
+def test_many_images_come_in_parts_that_are_gone_on_with(vae_gan_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("keras_vaegan.cli.parts.PART", 7)
+    model = presets.load_source(vae_gan_run)[0]
+    whole, out = model.generate(18, seed=3), tmp_path / "out"
+    most = []
+    made = type(model).generate
+
+    def generate(self, num_images, *arguments, **settings):
+        most.append(num_images)
+        return made(self, num_images, *arguments, **settings)
+
+    monkeypatch.setattr(type(model), "generate", generate)
+    asked = ["generate", vae_gan_run, "--seed", 3, "--output", out]
+    assert run(*asked, "--num-images", 16) == 0
+    assert most == [7, 7, 2]  # never more in memory
+
+    def parts():
+        return [np.load(path)["images"] for path in sorted(out.glob("part-*.npz"))]
+
+    np.testing.assert_allclose(np.concatenate(parts()), whole[:16], atol=1e-6)
+    (out / "part-00000.npz").unlink()
+    (out / "part-00001.npz").write_bytes(b"half a file")
+    assert run(*asked, "--num-images", 18) == 0  # a lost one, a broken one, and one that was too short
+    assert most[3:] == [7, 7, 4]
+    np.testing.assert_allclose(np.concatenate(parts()), whole, atol=1e-6)
+    assert run(*asked, "--num-images", 18) == 0 and len(most) == 6
+    assert "wrote 3 parts, 18 images" in capsys.readouterr().out
+
+    error = refused(capsys, *asked[:2], "--seed", 4, "--output", out, "--num-images", 18)
+    assert "seed differ: 3" in error
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("of others")
+    assert "new, empty" in refused(capsys, *asked[:4], "--output", tmp_path / "full")
+
+
 def test_the_generated_picture_shows_the_arrays(vae_gan_run, tmp_path):
     for name in ("g.png", "g.npz"):
         assert run("generate", vae_gan_run, "--num-images", 4, "--output", tmp_path / name) == 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import MODEL, GroupedCommand, option
+from keras_vaegan.cli.parts import generate_parts
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path
 
@@ -29,19 +30,31 @@ DATA_OPTIONS = options.data_options(
 @option("--num-images", type=click.IntRange(1), default=64, help="How many images.")
 @options.labels
 @options.seed
-@options.picture
+@option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path),
+    required=True,
+    help="File to write, .png or .npz; or a folder, for many images.",
+)
 @options.batch_size
 @options.backend
 def generate(source, num_images, labels, seed, output, batch_size):
     """Draw images from the prior of SOURCE: a run folder, a preset or a .keras file.
 
     The same seed gives the same images. Image i is of class LABELS[i modulo their number], of all classes
-    in turn without --labels. .npz has `images` (N, H, W, C) float32 in [0, 1], and `labels` (N,).
+    in turn without --labels. .npz has `images` (N, H, W, C) float32 in [0, 1], and `labels` (N,). A folder
+    gets part-00000.npz and so on, of 10,000 images each, as they come; parts that are there are not made
+    again.
     """
     from keras_vaegan import plots
 
+    if output.suffix:
+        output = options.Picture().convert(output, None, None)
     model, metadata = _load(source)
     chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
+    if not output.suffix:
+        generate_parts(model, output, num_images, chosen, seed, batch_size)
+        return
     arrays = {"images": model.generate(num_images, chosen, seed=seed, batch_size=batch_size)}
     shown = model.labels_in_turn(num_images, chosen)
     columns = None

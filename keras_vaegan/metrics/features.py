@@ -128,7 +128,7 @@ def extractor(source="mnist_plain"):
         An `Extractor`.
     """
     if isinstance(source, keras.Model):
-        return Extractor(source.name, _digest(source), source)
+        return Extractor(source.name, digest(source), source)
     choose("features", source, (*ARCHITECTURES, INCEPTION))
     return _inception() if source == INCEPTION else shipped(source)
 
@@ -140,11 +140,11 @@ def shipped(name):
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as halves:
         for variable in model.weights:
             variable.assign(halves[variable.path].astype("float32"))
-    digest = _digest(model)
-    if digest != DIGESTS[name]:
-        raise InputError(f"features {name} must have the weights {DIGESTS[name]}; received {digest}.")
+    found = digest(model)
+    if found != DIGESTS[name]:
+        raise InputError(f"features {name} must have the weights {DIGESTS[name]}; received {found}.")
     model.trainable = False
-    return Extractor(name, digest, model)
+    return Extractor(name, found, model)
 
 
 def _inception():
@@ -158,12 +158,12 @@ def _inception():
             f"features {INCEPTION} must be downloaded by Keras, which failed ({message}); "
             f"use one of {', '.join(ARCHITECTURES)} without a network."
         ) from error
-    return Extractor(INCEPTION, _digest(model), model, scale=2.0, offset=-1.0)
+    return Extractor(INCEPTION, digest(model), model, scale=2.0, offset=-1.0)
 
 
-def _digest(model):
+def digest(model):
     """First 12 hexadecimal digits of the SHA-256 of the weights, in their order, as float32."""
-    digest = hashlib.sha256()
+    summed = hashlib.sha256()
     for weights in model.get_weights():
-        digest.update(np.ascontiguousarray(weights, "float32").tobytes())
-    return digest.hexdigest()[:12]
+        summed.update(np.ascontiguousarray(weights, "float32").tobytes())
+    return summed.hexdigest()[:12]
