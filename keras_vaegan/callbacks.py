@@ -161,7 +161,8 @@ class KeepYoungWeights(keras.callbacks.Callback):
     def _hold(self) -> None:
         for player in self.model.players:
             optimizer = self.model.player_optimizer(player)
-            if optimizer.use_ema and int(optimizer.iterations) < 3.0 / (1.0 - optimizer.ema_momentum):
+            steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+            if optimizer.use_ema and steps < 3.0 / (1.0 - optimizer.ema_momentum):
                 optimizer.use_ema = False
                 self._held.append(optimizer)
 

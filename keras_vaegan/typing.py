@@ -10,3 +10,5 @@ Tensor: TypeAlias = Any
 # part of the images beside the mask that says which it is, `(B, H, W, C + 1)`.
 Condition: TypeAlias = Mapping[str, Tensor]
 UNCONDITIONAL: Condition = MappingProxyType({})
+
+DISTRIBUTIONS = ("auto", "none", "data")  # how devices may share the batches of a training

@@ -662,3 +662,18 @@ assert "tensorflow" not in sys.modules
 def test_no_tensorflow_under_other_backends():
     environment = {**os.environ, "KERAS_BACKEND": BACKEND, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", WITHOUT_TENSORFLOW], env=environment, check=True, cwd=REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "sizes"), [(22, None, [8, 8, 4]), (18, None, [8, 8]), (17, 0.25, [8, 8, 4])]
+)
+def test_sizes_of_batches_are_multiples_where_devices_share_them(count, share, sizes):
+    y = np.where(np.arange(count) < 2, np.arange(count), -1) if share else np.zeros(count, int)
+    x = np.random.default_rng(0).random((count, 2, 2, 1), dtype="float32")
+    batches = Batches(x, y, 8, labelled_share=share, multiple=4)
+    assert [len(batches[i][0]) for i in range(len(batches))] == sizes
+    alone = Batches(x, y, 8, labelled_share=share)
+    for i, size in enumerate(sizes):
+        np.testing.assert_array_equal(batches[i][0], alone[i][0][:size])
+    with pytest.raises(InputError, match="batch_size must be a multiple of 3"):
+        Batches(x, y, 8, multiple=3)

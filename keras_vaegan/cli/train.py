@@ -21,6 +21,7 @@ from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, opti
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path, write_json
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+from keras_vaegan.typing import DISTRIBUTIONS
 
 if TYPE_CHECKING:
     from keras_vaegan.data import Batches, ImageData
@@ -85,6 +86,13 @@ def _resumed_run(context, parameter, value):
     group=TRAINING,
     help="Compute in half precision.",
 )
+@option(
+    "--distribute",
+    type=options.Name("--distribute", DISTRIBUTIONS),
+    default="auto",
+    group=TRAINING,
+    help="Let devices share each batch: all accelerators (auto), all devices (data), one (none).",
+)
 @option("--config", type=click.Path(path_type=pathlib.Path), default=None, help="JSON or TOML of a recipe.")
 @option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any option of the recipe, as gamma=0.5."
@@ -123,6 +131,7 @@ def train(
     batch_size,
     learning_rate,
     mixed_precision,
+    distribute,
     config,
     settings,
     seed,
@@ -184,6 +193,7 @@ def train(
         "seed": seed,
         "backend": keras.backend.backend(),
         "mixed_precision": mixed_precision,
+        "distribute": distribute,
         "augment": augment or training.get("augment"),
         "checkpoint_every": checkpoint_every,
         "recipe": recipe,
@@ -242,6 +252,7 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
     if settings.get("num_labels") is not None:
         x, y = _hide_labels(x, y, settings["num_labels"], seed, metadata["dataset"])
     all_known = y is None or bool((y >= 0).all())
+    scope = training.distribution(metadata.get("distribute", "none"))
     batches = Batches(
         x,
         y,
@@ -249,17 +260,19 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
         seed=seed,
         augment=metadata["augment"],
         labelled_share=None if all_known else settings.get("labelled_share"),
+        multiple=training.shares(),
     )
     metadata["recipe"] = recipe = presets.plan(recipe, settings["epochs"] * len(batches))
-    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    with scope:
+        model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+        if settings.get("init"):
+            _begin_with(model, settings["init"])
     name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
     labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
     click.echo(
         f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
         f"into {folder}"
     )
-    if settings.get("init"):
-        _begin_with(model, settings["init"])
     _fit(model, batches, data, folder, metadata, new)
 
 
@@ -274,6 +287,17 @@ def _begin_with(model: "LatentVariableModel", source: str) -> None:
     if not taken:
         raise InputError(f"--init must be a model that this one has networks of; {source} shares none.")
     click.echo(f"begins with {taken} of {len(model.weights)} arrays of {source}")
+
+
+def _validation(model: "LatentVariableModel", batches: "Batches", data: "ImageData") -> Any:
+    """The images held out as `fit` takes them; in batches where devices share them."""
+    from keras_vaegan.data import Batches
+
+    x, y = data.validation
+    if batches.multiple == 1:
+        return (x, y) if model.num_classes else (x,)
+    y = y if model.num_classes else None
+    return Batches(x, y, batches.batch_size, shuffle=False, multiple=batches.multiple)
 
 
 def _hide_labels(
@@ -413,8 +437,8 @@ def _fit(
         batches,
         epochs=metadata["recipe"]["training"]["epochs"],
         initial_epoch=first,
-        validation_data=data.validation if model.num_classes else data.validation[:1],
-        validation_batch_size=batches.batch_size,
+        validation_data=_validation(model, batches, data),
+        validation_batch_size=None if batches.multiple > 1 else batches.batch_size,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
             monitor,

@@ -1,6 +1,5 @@
 """`Batches`: batches whose order can be resumed, with augmentation."""
 
-import math
 from collections.abc import Iterable
 
 import keras
@@ -37,6 +36,8 @@ class Batches(keras.utils.PyDataset):
         labelled_share: share of images with a label in every batch, of those that have one (y is not -1);
             above 0 and below 1. They come first in a batch, each as often as the others, and an epoch is one
             pass over the images without a label. None leaves it to chance.
+        multiple: what the size of every batch is a multiple of, as devices want it that share one; the last
+            batch leaves out what is over.
 
     Attributes:
         epoch: int, the epoch whose batches come next.
@@ -54,11 +55,18 @@ class Batches(keras.utils.PyDataset):
         seed: int = 0,
         augment: str | Iterable[str] | None = None,
         labelled_share: float | None = None,
+        multiple: int = 1,
     ) -> None:
         super().__init__()
         self.x = check_images(x)
         self.y = None if y is None else check_labels(y, len(self.x))
         self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.multiple = whole_number("multiple", multiple, 1)
+        if self.batch_size % self.multiple:
+            raise InputError(
+                f"batch_size must be a multiple of {self.multiple}, the number of devices that share it; "
+                f"received {batch_size}."
+            )
         self.shuffle = shuffle
         self.seed = whole_number("seed", seed, 0)
         self.augment = _parse_augment(augment)
@@ -80,7 +88,8 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return math.ceil(len(self._rest) / (self.batch_size - self.num_labelled))
+        whole, over = divmod(len(self._rest), self.batch_size - self.num_labelled)
+        return whole + (over > 0 and over + self.num_labelled >= self.multiple)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Return batch `index` of this epoch."""
@@ -90,6 +99,7 @@ class Batches(keras.utils.PyDataset):
         chosen = self._in_order(self._rest, self.epoch)[index * number : (index + 1) * number]
         if self.num_labelled:
             chosen = np.concatenate([self._labelled_in_turn(index), chosen])
+        chosen = chosen[: len(chosen) - len(chosen) % self.multiple]
         x = as_float32(self.x[chosen])
         if self.augment:
             from keras_vaegan.data.augmentation import augment_images

@@ -212,7 +212,7 @@ class Adversarial(VAE):
         if self.margin is None:
             return {}
         equilibrium, margin = self.margin
-        costs = ops.stop_gradient(ops.stack([ops.mean(real_cost), ops.mean(prior_cost)]))
+        costs = self.replica_mean(ops.stop_gradient(ops.stack([ops.mean(real_cost), ops.mean(prior_cost)])))
         discriminator = ops.all(costs >= equilibrium - margin)
         generator = ops.all(costs <= equilibrium + margin)
         neither = ops.logical_not(ops.logical_or(discriminator, generator))

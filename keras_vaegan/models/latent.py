@@ -15,6 +15,7 @@ from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
 from keras_vaegan.errors import InputError, choose, whole_number
+from keras_vaegan.training import Seeds, shares
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
@@ -121,7 +122,7 @@ class LatentVariableModel(MultiPlayerModel):
         super().__init__(**kwargs)
         self.seed = seed
         self.preset_metadata: dict[str, Any] = {}
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = Seeds(seed)
 
     # ---- presets ----
 
@@ -645,7 +646,15 @@ class LatentVariableModel(MultiPlayerModel):
     def _in_batches(self, network: keras.Model, inputs: Any, batch_size: int) -> Any:
         """The outputs of a network as arrays."""
         self.synchronize()
-        return network.predict(inputs, batch_size=whole_number("batch_size", batch_size, 1), verbose=0)
+        batch_size = whole_number("batch_size", batch_size, 1)
+        if (devices := shares()) == 1:
+            return network.predict(inputs, batch_size=batch_size, verbose=0)
+        # Batches that the devices can share: the last image again until there are enough.
+        count = len(keras.tree.flatten(inputs)[0])
+        places = np.minimum(np.arange(-(-count // devices) * devices), count - 1)
+        padded = keras.tree.map_structure(lambda array: np.asarray(array)[places], inputs)
+        outputs = network.predict(padded, batch_size=-(-batch_size // devices) * devices, verbose=0)
+        return keras.tree.map_structure(lambda array: array[:count], outputs)
 
     def _array(self, x: ArrayLike) -> np.ndarray:
         return as_float32(check_images(x, self.image_shape, "x"))

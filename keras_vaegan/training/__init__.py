@@ -3,6 +3,7 @@
 Nothing outside the leaves `tensorflow.py`, `jax.py` and `torch.py` names a backend.
 """
 
+import contextlib
 import importlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_vaegan.typing import Tensor
+from keras_vaegan.errors import choose
+from keras_vaegan.typing import DISTRIBUTIONS, Tensor
 
 _leaf = importlib.import_module(f"keras_vaegan.training.{keras.backend.backend()}")
 
@@ -50,6 +52,40 @@ def unfold(
     return _leaf.unfold(step, state, inputs, length)
 
 
+class Seeds(keras.random.SeedGenerator):
+    """A seed generator whose draws differ on each of the devices that share a batch.
+
+    On TensorFlow every device has a copy of the state; Keras' own gives all of them the same noise.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed, name="seed_generator")
+
+    def next(self, ordered: bool = True) -> Tensor:
+        """A new seed, for this device."""
+        return _leaf.of_replica(super().next(ordered))
+
+
+def distribution(choice: str) -> contextlib.AbstractContextManager[Any]:
+    """What a model is built and trained in, so that devices share each batch.
+
+    Args:
+        choice: `none` for one device; `auto` for all accelerators that there are, one device where there is
+            one; `data` for all devices, and an error where there is one alone.
+
+    Raises:
+        InputError: `data` where the backend sees one device, or cannot share (PyTorch).
+    """
+    if choose("distribute", choice, DISTRIBUTIONS) == "none":
+        return contextlib.nullcontext()
+    return _leaf.distribution(choice == "data")
+
+
+def shares() -> int:
+    """The number of devices by which the size of a batch has to be divisible; 1 where any size will do."""
+    return _leaf.shares()
+
+
 def be_deterministic() -> None:
     """Ask the backend for operators that give the same bits each time, for the whole process."""
     _leaf.be_deterministic()
@@ -66,4 +102,14 @@ def set_random_states(states: Sequence[np.ndarray]) -> None:
         _leaf.set_random_states(states)
 
 
-__all__ = ["Steps", "be_deterministic", "input_gradient", "random_states", "set_random_states", "unfold"]
+__all__ = [
+    "Seeds",
+    "Steps",
+    "be_deterministic",
+    "distribution",
+    "input_gradient",
+    "random_states",
+    "set_random_states",
+    "shares",
+    "unfold",
+]

@@ -4,6 +4,7 @@ Each player's gradient is traced from `compute_losses` on its own; the forward p
 players are the same computation, which XLA makes once.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
+from keras_vaegan.errors import InputError
 from keras_vaegan.typing import Tensor
 
 
@@ -84,6 +86,28 @@ def unfold(
 ) -> tuple[Any, Any]:
     """See `keras_vaegan.training.unfold`: a scan, which compiles one step."""
     return jax.lax.scan(step, state, inputs, length)
+
+
+def of_replica(seed: Tensor) -> Tensor:
+    """The seed itself: an array of noise spans all devices."""
+    return seed
+
+
+def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
+    """See `keras_vaegan.training.distribution`; the choice is Keras' for the whole process."""
+    devices = keras.distribution.list_devices()
+    shared = len(devices) > 1 and (required or not devices[0].startswith("cpu"))
+    if shared:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+    elif required:
+        raise InputError("distribute must be auto or none: JAX sees one device; received 'data'.")
+    return contextlib.nullcontext()
+
+
+def shares() -> int:
+    """See `keras_vaegan.training.shares`: Keras takes the layout of the first batch for all of them."""
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else distribution.num_model_replicas
 
 
 def be_deterministic() -> None:

@@ -1,5 +1,6 @@
 """The training and test steps on TensorFlow: one persistent tape, one gradient per player."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,15 +8,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vaegan.errors import InputError
 from keras_vaegan.training.stateful import StatefulSteps, unfold
 from keras_vaegan.typing import Tensor
+
+REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
 
 __all__ = [
     "Steps",
     "be_deterministic",
+    "distribution",
     "input_gradient",
+    "of_replica",
     "random_states",
     "set_random_states",
+    "shares",
     "unfold",
 ]
 
@@ -50,6 +57,32 @@ class Steps(StatefulSteps):
         context = tf.distribute.get_replica_context()
         alone = context is None or context.num_replicas_in_sync == 1
         return value if alone else context.all_reduce("MEAN", value)
+
+
+def of_replica(seed: Tensor) -> Tensor:
+    """A seed `(2,)` made another one on each device that shares a batch."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return seed
+    number = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+    return seed + tf.stack([number * REPLICA_STRIDE, tf.zeros_like(number)])
+
+
+def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
+    """See `keras_vaegan.training.distribution`."""
+    devices = tf.config.list_logical_devices("GPU")
+    if required and len(devices) < 2:
+        devices = tf.config.list_logical_devices("CPU")
+    if len(devices) > 1:
+        return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
+    if required:
+        raise InputError("distribute must be auto or none: TensorFlow sees one device; received 'data'.")
+    return contextlib.nullcontext()
+
+
+def shares() -> int:
+    """See `keras_vaegan.training.shares`."""
+    return 1
 
 
 def be_deterministic() -> None:

@@ -1,5 +1,6 @@
 """The training and test steps on PyTorch: all gradients by `autograd.grad` before any update."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,15 +8,19 @@ import keras
 import numpy as np
 import torch
 
+from keras_vaegan.errors import InputError
 from keras_vaegan.training.stateful import StatefulSteps, unfold
 from keras_vaegan.typing import Tensor
 
 __all__ = [
     "Steps",
     "be_deterministic",
+    "distribution",
     "input_gradient",
+    "of_replica",
     "random_states",
     "set_random_states",
+    "shares",
     "unfold",
 ]
 
@@ -42,6 +47,23 @@ class Steps(StatefulSteps):
             self.track(losses)
             self.observe(x, sample_weight, losses, gradients)
         return self.get_metrics_result()
+
+
+def of_replica(seed: Tensor) -> Tensor:
+    """The seed itself: there is one device."""
+    return seed
+
+
+def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
+    """See `keras_vaegan.training.distribution`: Keras has none on PyTorch."""
+    if required:
+        raise InputError("distribute must be auto or none: Keras trains on one device with PyTorch.")
+    return contextlib.nullcontext()
+
+
+def shares() -> int:
+    """See `keras_vaegan.training.shares`."""
+    return 1
 
 
 def be_deterministic() -> None:

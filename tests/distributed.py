@@ -1,0 +1,43 @@
+"""Trains a model of the registry on several devices that this process makes of one CPU.
+
+    python distributed.py MODEL DEVICES NOISE WEIGHTS.npz
+
+NOISE is `zero`, which is the same on any number of devices, or `own`. SGD, whose steps show the scale of a
+gradient. Writes the weights after 20 steps; prints the metrics, and noise that each device drew.
+"""
+
+import json
+import os
+import sys
+
+name, count, noise, path = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import registry  # noqa: E402
+
+from keras_vaegan import training  # noqa: E402
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    processor = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
+if noise == "zero":
+    keras.random.normal = lambda shape, *arguments, **settings: keras.ops.zeros(shape, "float32")
+
+drawn = []
+with training.distribution("data" if count > 1 else "none"):
+    model = registry.set_weights(registry.MODELS[name]())
+    model.compile({player: keras.optimizers.SGD(0.05, momentum=0.9) for player in model.players})
+    if noise == "own" and keras.backend.backend() == "tensorflow":
+        draw = tf.function(lambda: keras.random.normal((3,), seed=model.seed_generator))
+        strategy = tf.distribute.get_strategy()
+        drawn = [value.numpy().tolist() for value in strategy.experimental_local_results(strategy.run(draw))]
+x, *y = registry.data(model, 32)
+if y and (y[0] < 0).any():  # as many labels on each device
+    y = [np.where(np.arange(32) % 2, registry.labels(32), -1)]
+history = model.fit(x, *y, batch_size=8, epochs=5, shuffle=False, verbose=0).history
+np.savez(path, **{f"{i:03d}": value for i, value in enumerate(model.get_weights())})
+print(json.dumps({"metrics": {key: values[-1] for key, values in history.items()}, "drawn": drawn}))
