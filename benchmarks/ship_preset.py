@@ -33,6 +33,7 @@ def main():
     dataset, trained = recipe["training"]["dataset"], metadata["recipe"]
     if options.images:
         trained["training"]["dataset"] = dataset
+    trained["expect"] = recipe["expect"]  # words about it, which may have been written afterwards
     assert recipe == trained, "the run is of another recipe"
     scores = read_json(options.run / "evaluate.json")
     results = {

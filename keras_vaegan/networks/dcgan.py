@@ -136,8 +136,8 @@ def decoder(
             one makes the image.
         full_size_filters: channels of one more map, of full size, from which a last convolution makes
             the image; None for none, or beside a given part the last of `filters`.
-        image_shape, latent_dim, kernel_size, units, normalization, activation, num_classes, given,
-            name: as for `encoder`.
+        image_shape, latent_dim, kernel_size, units: as for `encoder`, and so are
+        normalization, activation, num_classes, given, name: the others.
     """
     image_shape = blocks.check_image_shape(image_shape)
     filters = blocks.check_positive("filters", filters)

@@ -1,0 +1,150 @@
+"""The documentation: it builds, every block of Python in it is sound, and a browser shows it."""
+
+import ast
+import functools
+import http.server
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+
+import keras
+import pytest
+from browser import Browser
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# The site is the same whatever the backend: the core suite builds it where no backend slows it down.
+pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built site, in which no link and no anchor is broken."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Where a server of this machine offers the site."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
+    handler.log_message = lambda *arguments: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as browser:
+        yield browser
+
+
+def test_every_page_is_led_to_and_every_result_is_there(site):
+    pages = {str(path.parent.relative_to(site)) for path in site.rglob("index.html")}
+    written = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert written | {"cli", "changelog", "results"} <= pages
+    for path in (ROOT / "benchmarks" / "results").glob("*.md"):
+        assert f"results/{path.stem}" in pages
+    home = (site / "index.html").read_text()
+    for page in ("own_images", "export", "results", "vae_gan", "cli"):
+        assert f'href="{page}/"' in home
+
+
+def test_the_page_of_commands_is_what_help_says(site):
+    from keras_vaegan.cli import cli
+
+    text = (site / "cli" / "index.html").read_text()
+    for name, command in cli.commands.items():
+        assert f'<h2 id="{name}">' in text
+        for option in command.params:
+            assert all(flag in text for flag in option.opts if flag.startswith("--"))
+
+
+@pytest.mark.parametrize(
+    ("page", "width", "dark"),
+    [("", 1200, False), ("", 360, True), ("export/", 360, False), ("api/", 1200, True)],
+)
+def test_a_browser_shows_it(browser, address, page, width, dark):
+    shown = browser.open(f"{address}/{page}", width=width, dark=dark)
+    assert shown.messages == [] and shown.broken_images() == [] and shown.overflow() == 0
+    assert all(request.startswith((address, "blob:")) for request in shown.requests)
+
+
+def blocks(page):
+    """The indented blocks of a page, each with its first line's number."""
+    lines, found, start = page.read_text(encoding="utf-8").splitlines(), [], None
+    for number, line in enumerate([*lines, "."]):
+        inside = line.startswith("    ") or (start is not None and not line.strip())
+        if inside and start is None:
+            start = number
+        elif not inside and start is not None:
+            text = "\n".join(line[4:] for line in lines[start:number]).strip()
+            found.append((start + 1, text))
+            start = None
+    return found
+
+
+PYTHON = [
+    pytest.param(part, id=f"{page.name}:{line}.{number}")
+    for page in PAGES
+    for line, text in blocks(page)
+    for number, part in enumerate(text.split("\n\n"))  # formulas and commands may stand beside it
+    if re.search(r"^(import|from) |^\w+ = kvg\.|^model\.|^kvg\.|^with training", part, re.M)
+]
+
+
+@pytest.mark.parametrize("text", PYTHON)
+def test_names_in_a_block_of_python_are_there(text):
+    import keras_vaegan as kvg
+
+    tree = ast.parse(text.replace("...", "None"))
+    verbs = {
+        name for key in dir(kvg) if isinstance(getattr(kvg, key), type) for name in dir(getattr(kvg, key))
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("keras_vaegan"):
+            module = __import__(node.module, fromlist=["_"])
+            for alias in node.names:
+                assert hasattr(module, alias.name) or alias.name in dir(module)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "kvg":
+                assert node.attr in dir(kvg)
+            elif node.value.id in ("model", "trained", "completer"):
+                assert node.attr in verbs, node.attr
+
+
+COMMANDS = sorted(
+    {
+        line.strip()
+        for page in PAGES
+        for _, text in blocks(page)
+        for line in text.splitlines()
+        if line.startswith("keras-vaegan ")
+    }
+)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_options_of_a_command_are_there(line):
+    from keras_vaegan.cli import cli
+
+    words = line.split("#")[0].split()[1:]
+    command = cli.commands[words[0]]
+    known = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_pictures_and_files_that_pages_show_are_there():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            made = target.startswith("results/") or target in ("cli.md", "changelog.md")
+            assert made or (page.parent / target).exists(), (page.name, target)
