@@ -19,6 +19,7 @@ import tempfile
 import time
 
 import numpy as np
+import tensorflow as tf
 from command import add_data_options
 
 import keras_vaegan as kvg
@@ -39,6 +40,8 @@ def main():
     parser.add_argument("--presets", nargs="+", default=presets.trained_presets())
     add_data_options(parser)
     options = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     rows = []
     for name in options.presets:
         model, metadata = presets.load_source(name)

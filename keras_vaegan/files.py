@@ -49,7 +49,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         yield made
         if path.exists():
             os.replace(path, older)
-        os.replace(made, path)
+        try:
+            os.replace(made, path)
+        except OSError:
+            if older.exists():
+                os.replace(older, path)
+            raise
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

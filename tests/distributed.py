@@ -2,8 +2,8 @@
 
     python distributed.py MODEL DEVICES NOISE WEIGHTS.npz
 
-NOISE is `zero`, which is the same on any number of devices, or `own`. SGD, whose steps show the scale of a
-gradient. Writes the weights after 20 steps; prints the metrics, and noise that each device drew.
+NOISE is `zero`, which is the same on any number of devices, `own`, or `rest`, with images whose last batch
+the devices cannot share. SGD, whose steps show the scale of a gradient. Writes the weights after 20 steps; prints the metrics, and noise that each device drew.
 """
 
 import json
@@ -18,6 +18,7 @@ import numpy as np  # noqa: E402
 import registry  # noqa: E402
 
 from keras_vaegan import training  # noqa: E402
+from keras_vaegan.data import Batches  # noqa: E402
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -38,6 +39,12 @@ with training.distribution("data" if count > 1 else "none"):
 x, *y = registry.data(model, 32)
 if y and (y[0] < 0).any():  # as many labels on each device
     y = [np.where(np.arange(32) % 2, registry.labels(32), -1)]
-history = model.fit(x, *y, batch_size=8, epochs=5, shuffle=False, verbose=0).history
+if noise == "rest":
+    with training.distribution("data"):
+        batches = Batches(x[:25], *(labels[:25] for labels in y), batch_size=8, multiple=training.shares())
+    assert len(batches) == 3
+    history = model.fit(batches, epochs=2, verbose=0).history
+else:
+    history = model.fit(x, *y, batch_size=8, epochs=5, shuffle=False, verbose=0).history
 np.savez(path, **{f"{i:03d}": value for i, value in enumerate(model.get_weights())})
 print(json.dumps({"metrics": {key: values[-1] for key, values in history.items()}, "drawn": drawn}))

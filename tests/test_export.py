@@ -238,6 +238,22 @@ def test_smaller_numbers_give_nearly_the_same_pictures(precision, most, tmp_path
     assert 0.0 < np.abs(made["generate/pixels"] - expected).mean() < most
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the converter is TensorFlow's whatever the backend")
+@pytest.mark.parametrize("name", [CORE, "cvae_both", "draw_conditional"])
+def test_every_function_runs_in_eight_bits(name, tmp_path):
+    model = built(name)
+    inputs, outputs = by_verbs(model)
+    data = (registry.images(60, SHAPE), registry.labels(60))
+    model.export(tmp_path / "exported", "tflite", verbose=False, precision="int8", data=data)
+    made, _ = run_bare("tflite", tmp_path / "exported", inputs, tmp_path)
+    assert set(made) == set(outputs)
+    for key, value in outputs.items():
+        assert made[key].shape == value.shape
+        # Of its range, an eighth: these networks have weights at random, and codes that no image has.
+        assert np.abs(made[key] - value).mean() <= np.ptp(value) / 8, key
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the copy is made where TensorFlow runs")
 def test_a_model_in_half_precision_is_exported_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -248,9 +264,12 @@ def test_a_model_in_half_precision_is_exported_in_float32(tmp_path):
     whole = built("cvae")
     whole.set_weights(model.get_weights())
     inputs, outputs = by_verbs(whole)
-    model.export(tmp_path / "exported", "onnx", verbose=False)
-    made, _ = run_bare("onnx", tmp_path / "exported", inputs, tmp_path)
-    assert_same(made, outputs, "cvae")
+    networks = [type(part).from_config(part.get_config()) for part in (model.encoder, model.decoder)]
+    for wrapped in (model, kvg.CVAE(*networks)):  # of which one says so itself, the other in its layers alone
+        wrapped.set_weights(model.get_weights())
+        model.export(tmp_path / wrapped.name, "onnx", verbose=False)
+        made, _ = run_bare("onnx", tmp_path / wrapped.name, inputs, tmp_path)
+        assert_same(made, outputs, "cvae")
 
 
 LAYERS = """
@@ -316,11 +335,14 @@ def test_the_command_imports_what_it_is_told_to(own_layers, tmp_path):
         ({"input_signature": [1]}, "input_signature must be None"),
         ({"format": "web", "runtime": "."}, "runtime must be a folder with ort.wasm.min.js"),
         ({"format": "tflite", "precision": "int8", "data": np.zeros((3, 4, 4, 1))}, "data must"),
+        ({"format": "tflite", "data": (np.zeros((3, *SHAPE)), [0, 1])}, "data: labels must"),
+        ({"format": "tflite", "data": (np.zeros((3, *SHAPE)), [0, 1, -1])}, "data: labels must"),
+        ({"format": "tflite", "data": np.zeros((3, *SHAPE))}, "data must be images and their labels"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model = built("vae")
+    model = built("cvae")
     with pytest.raises(InputError, match=message):
         model.export(**{"filepath": "out", "verbose": False, **arguments})
     assert not list(tmp_path.iterdir())
@@ -346,6 +368,21 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(format, tmp_path, monke
     with pytest.raises(RuntimeError, match="full"):
         model.export(target, format, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (target / "precious").read_text() == "of others"
+
+    replace, moved = os.replace, []
+
+    def refuse(source, aim):  # the second move, of what was made
+        moved.append(aim)
+        if len(moved) == 2:
+            raise OSError("no more")
+        replace(source, aim)
+
+    monkeypatch.setattr("keras_vaegan.export.perform", lambda *others: None)
+    monkeypatch.setattr("keras_vaegan.export._perform_elsewhere", lambda *others: None)
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(OSError, match="no more"):
+        model.export(target, format, overwrite=True)
     assert (target / "precious").read_text() == "of others"
 
 

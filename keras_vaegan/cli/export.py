@@ -85,7 +85,8 @@ def export(
         found = options.load_data_for(model.image_shape, metadata, dataset, image_size, **where)
         images, labels = found.train
         data = images[:num_images], model.labels_of(None if labels is None else labels[:num_images])
-    title = name or pathlib.Path(source).stem
+    path = pathlib.Path(source)
+    title = name if name is not None else path.stem if path.suffix == ".keras" else path.name
     try:
         made = export_model(
             model,
@@ -107,7 +108,13 @@ def export(
 
 def _as_options(message: str) -> str:
     """An error about an argument, about the option that stands for it."""
-    for argument, name in (("filepath", "--output"), ("overwrite must be True", "--overwrite be given")):
+    renamed = {
+        "filepath": "--output",
+        "overwrite must be True": "--overwrite be given",
+        "runtime must": "--runtime-dir must",
+        "data must": "--dataset must",
+    }
+    for argument, name in renamed.items():
         message = message.replace(argument, name)
     first, _, rest = message.partition(" ")
     return f"--{first} {rest}" if first in ("signature", "precision", "name", "format") else message

@@ -143,7 +143,7 @@ def load_keras() -> None:
             sys.path.insert(0, os.getcwd())
         try:
             importlib.import_module(name)
-        except ImportError as error:
+        except Exception as error:  # whatever a module of the user's does
             raise InputError(f"--import {name} cannot be imported: {error}") from error
 
 

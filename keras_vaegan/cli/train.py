@@ -1,5 +1,6 @@
 """`train` and `models`."""
 
+import contextlib
 import functools
 import json
 import math
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 NUM_VIEWED = 2000  # images whose codes are drawn
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
-WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend"}  # options that may stand together
+WITH_RESUME = {
+    "resume",
+    "epochs",
+    "data_dir",
+    "manual_dir",
+    "backend",
+    "import",
+}  # options that may stand together
 PRECISIONS = ("none", "bfloat16", "float16")
 
 
@@ -181,6 +189,7 @@ def train(
         source = recipe[part].get(field)
         if isinstance(source, str) and pathlib.Path(source).exists():
             recipe[part][field] = str(pathlib.Path(source).resolve())
+    scope = _devices(distribute)
     folder = _claim_folder(output, name, overwrite)
     image_size = image_size or training.get("image_size")
     data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
@@ -198,7 +207,7 @@ def train(
         "checkpoint_every": checkpoint_every,
         "recipe": recipe,
     }
-    _run(data, folder, metadata, new=True)
+    _run(data, folder, metadata, scope, new=True)
 
 
 def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, manual_dir: str | None) -> None:
@@ -227,10 +236,26 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
     training["epochs"] = epochs or training["epochs"]
     size = tuple(metadata["image_shape"][:2])
     data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
-    _run(data, folder, metadata, new=False)
+    _run(data, folder, metadata, _devices(metadata.get("distribute", "none")), new=False)
 
 
-def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: bool) -> None:
+def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:
+    """What the model is built in, so that devices share its batches."""
+    from keras_vaegan import training
+
+    try:
+        return training.distribution(choice)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
+
+
+def _run(
+    data: "ImageData",
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+    scope: contextlib.AbstractContextManager[Any],
+    new: bool,
+) -> None:
     """Build the model of a run and train it, from its start or from its newest checkpoint."""
     import keras
 
@@ -252,20 +277,25 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
     if settings.get("num_labels") is not None:
         x, y = _hide_labels(x, y, settings["num_labels"], seed, metadata["dataset"])
     all_known = y is None or bool((y >= 0).all())
-    scope = training.distribution(metadata.get("distribute", "none"))
-    batches = Batches(
-        x,
-        y,
-        batch_size=settings["batch_size"],
-        seed=seed,
-        augment=metadata["augment"],
-        labelled_share=None if all_known else settings.get("labelled_share"),
-        multiple=training.shares(),
-    )
-    metadata["recipe"] = recipe = presets.plan(recipe, settings["epochs"] * len(batches))
     with scope:
+        devices = training.shares()
+        if settings["batch_size"] % devices:
+            raise InputError(
+                f"--batch-size must be a multiple of {devices}, the devices that share it (or --distribute "
+                f"none); received {settings['batch_size']}."
+            )
+        batches = Batches(
+            x,
+            y,
+            batch_size=settings["batch_size"],
+            seed=seed,
+            augment=metadata["augment"],
+            labelled_share=None if all_known else settings.get("labelled_share"),
+            multiple=devices,
+        )
+        metadata["recipe"] = recipe = presets.plan(recipe, settings["epochs"] * len(batches))
         model = presets.build(recipe, data.image_shape, seed, data.num_classes)
-        if settings.get("init"):
+        if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
             _begin_with(model, settings["init"])
     name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
     labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"

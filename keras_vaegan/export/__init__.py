@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_vaegan.data.checks import check_images
+from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.export.functions import functions_of
 from keras_vaegan.export.serving import check_name, describe, next_version
@@ -36,7 +36,6 @@ NEEDED = {
     "web": {"onnx": "onnx", "tf2onnx": "tf2onnx"},
 }
 FAILED = 2  # exit code of the TensorFlow process where the input was bad
-NUM_EXAMPLES = 200  # images that the range of int8 numbers is taken from
 
 
 class Job(NamedTuple):
@@ -83,7 +82,8 @@ def export(
         signature: the function to write, by its name in `functions_of`; all of them, or in a single file
             `generate`, if None.
         precision: of a LiteRT file's weights, `float32` or `float16`, or `int8` for its arithmetic too.
-        data: images `(N, H, W, C)`, or them and their labels, from which `int8` takes its ranges.
+        data: images `(N, H, W, C)`, or a tuple of them and their labels, from which `int8` takes its ranges;
+            some hundreds are enough.
         overwrite: whether to replace what is at `path`.
         imports: modules to import before the model is rebuilt in another process: those of layers that
             are no part of Keras.
@@ -115,7 +115,8 @@ def export(
     place = None
     if format == "web":
         place = str(runtime_folder(pathlib.Path(runtime) if runtime else None))
-    job = Job(str(path), format, names, precision, serving, place, facts or {})
+    shown = {"class_names": model.preset_metadata.get("class_names")} | (facts or {})
+    job = Job(str(path), format, names, precision, serving, place, shown)
     final = path
     if serving is not None:
         final = next_version(path, overwrite)
@@ -153,6 +154,7 @@ def _perform_elsewhere(
         (folder / "job.json").write_text(json.dumps(settings), encoding="utf-8")
         environment = os.environ | {
             "KERAS_BACKEND": "tensorflow",
+            "CUDA_VISIBLE_DEVICES": "",  # this process may hold all of an accelerator's memory
             "PYTHONPATH": os.pathsep.join(part for part in sys.path if part),
         }
         done = subprocess.run(  # which says nothing where all is well
@@ -198,10 +200,13 @@ def _examples(model: LatentVariableModel, data: Any, precision: str) -> dict[str
         labels = model.labels_in_turn(len(images))
     else:
         images, labels = (*data, None)[:2] if isinstance(data, tuple) else (data, None)
-        images = model._array(check_images(images, model.image_shape, "data"))[:NUM_EXAMPLES]
-        labels = model.labels_of(None if labels is None else np.asarray(labels)[:NUM_EXAMPLES])
-        if labels is None:
-            labels = model.labels_in_turn(len(images))
+        images = model._array(check_images(images, model.image_shape, "data"))
+        if model.num_classes is None:
+            labels = None
+        elif labels is None:
+            raise InputError("data must be images and their labels: the model is conditioned on classes.")
+        else:
+            labels = check_labels(labels, len(images), model.num_classes, "data: labels", unlabelled=False)
     return {"images": images} if labels is None else {"images": images, "labels": labels}
 
 

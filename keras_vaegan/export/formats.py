@@ -25,10 +25,13 @@ ASSETS = "assets.extra"  # where TensorFlow Serving looks for what is no part of
 
 def in_float32(model: LatentVariableModel) -> LatentVariableModel:
     """The model itself, or a copy that computes in float32 where it computes in halves."""
-    policy = model.dtype_policy
-    if policy.compute_dtype == "float32":
+    policies = [layer.dtype_policy for layer in model._flatten_layers()]
+    halves = {policy.name for policy in policies if policy.compute_dtype != "float32"}
+    if not halves:
         return model
-    config = json.dumps(keras.saving.serialize_keras_object(model)).replace(policy.name, "float32")
+    config = json.dumps(keras.saving.serialize_keras_object(model))
+    for name in halves:
+        config = config.replace(f'"{name}"', '"float32"')
     copy = keras.saving.deserialize_keras_object(json.loads(config))
     copy.set_weights(model.get_weights())
     return copy

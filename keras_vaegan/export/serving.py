@@ -31,7 +31,7 @@ def next_version(folder: pathlib.Path, overwrite: bool) -> pathlib.Path:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"filepath must be a folder; {folder} is a file.")
     entries = list(folder.iterdir()) if folder.is_dir() else []
-    versions = [int(entry.name) for entry in entries if entry.name.isdigit() and entry.is_dir()]
+    versions = [int(entry.name) for entry in entries if re.fullmatch("[0-9]+", entry.name) and entry.is_dir()]
     if entries and not versions:
         raise InputError(
             f"filepath must be new, empty or a folder of versions (1, 2, ...); {folder} holds other files."

@@ -134,7 +134,7 @@ class SemiSupervisedVAE(CVAE):
         classification = -q.log_prob(terms.labels)
         descended = expected(terms.shares, terms.cost) - (1.0 - known) * uncertainty
         # The mean over the labelled images, in a mean over all: zero where there are none.
-        share = self.replica_mean(ops.sum(known) / ops.cast(ops.shape(x)[0], "float32"))
+        share = self.replica_mean(ops.mean(known))
         descended = descended + self.alpha * classification / ops.maximum(share, 1e-6)
 
         wrong = ops.argmax(q.logits, axis=-1) != ops.argmax(terms.labels, axis=-1)

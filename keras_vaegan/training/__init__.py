@@ -77,7 +77,7 @@ def distribution(choice: str) -> contextlib.AbstractContextManager[Any]:
         InputError: `data` where the backend sees one device, or cannot share (PyTorch).
     """
     if choose("distribute", choice, DISTRIBUTIONS) == "none":
-        return contextlib.nullcontext()
+        return _leaf.one_device()
     return _leaf.distribution(choice == "data")
 
 

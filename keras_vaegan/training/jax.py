@@ -104,6 +104,12 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def one_device() -> contextlib.AbstractContextManager[Any]:
+    """What a model is built and trained in on one device: nothing, once Keras has forgotten the others."""
+    keras.distribution.set_distribution(None)
+    return contextlib.nullcontext()
+
+
 def shares() -> int:
     """See `keras_vaegan.training.shares`: Keras takes the layout of the first batch for all of them."""
     distribution = keras.distribution.distribution()

@@ -20,6 +20,7 @@ __all__ = [
     "distribution",
     "input_gradient",
     "of_replica",
+    "one_device",
     "random_states",
     "set_random_states",
     "shares",
@@ -80,9 +81,17 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def one_device() -> contextlib.AbstractContextManager[Any]:
+    """What a model is built and trained in on one device."""
+    return contextlib.nullcontext()
+
+
 def shares() -> int:
-    """See `keras_vaegan.training.shares`."""
-    return 1
+    """See `keras_vaegan.training.shares`: a device without any image has no means, and none to share.
+
+    Known within the scope of the strategy alone.
+    """
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def be_deterministic() -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "distribution",
     "input_gradient",
     "of_replica",
+    "one_device",
     "random_states",
     "set_random_states",
     "shares",
@@ -58,6 +59,11 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     """See `keras_vaegan.training.distribution`: Keras has none on PyTorch."""
     if required:
         raise InputError("distribute must be auto or none: Keras trains on one device with PyTorch.")
+    return contextlib.nullcontext()
+
+
+def one_device() -> contextlib.AbstractContextManager[Any]:
+    """What a model is built and trained in on one device."""
     return contextlib.nullcontext()
 
 
