@@ -3,7 +3,8 @@
     python distributed.py MODEL DEVICES NOISE WEIGHTS.npz
 
 NOISE is `zero`, which is the same on any number of devices, `own`, or `rest`, with images whose last batch
-the devices cannot share. SGD, whose steps show the scale of a gradient. Writes the weights after 20 steps; prints the metrics, and noise that each device drew.
+the devices cannot share. SGD, whose steps show the scale of a gradient. Writes the weights after 20 steps;
+prints the metrics, and noise that each device drew.
 """
 
 import json

@@ -31,14 +31,8 @@ if TYPE_CHECKING:
 NUM_VIEWED = 2000  # images whose codes are drawn
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
-WITH_RESUME = {
-    "resume",
-    "epochs",
-    "data_dir",
-    "manual_dir",
-    "backend",
-    "import",
-}  # options that may stand together
+# Options that may stand together with --resume.
+WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
 PRECISIONS = ("none", "bfloat16", "float16")
 
 
