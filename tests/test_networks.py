@@ -10,6 +10,7 @@ from keras import ops
 import keras_vaegan as kvg
 from keras_vaegan.networks import FAMILIES as ALL_FAMILIES
 from keras_vaegan.networks import SpectralConv2D, SpectralDense, dcgan, mlp
+from keras_vaegan.training import conv_transpose, input_gradient
 
 FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name != "draw"}  # that is of steps
 SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (2, 3)}}
@@ -471,3 +472,32 @@ def test_a_number_of_classes_that_is_none_is_refused(family, name, value):
     with pytest.raises(kvg.InputError, match="num_classes must be positive integers") as error:
         getattr(FAMILIES[family], name)((8, 8, 1), Z, **SMALL[family], num_classes=value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kernel_size", [(4, 4), (5, 5), (3, 4), (2, 2), (1, 3)])
+@pytest.mark.parametrize("strides", [(2, 2), (1, 1), (2, 1)])
+def test_the_transposed_convolution_and_its_gradients_are_those_of_keras(kernel_size, strides):
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, 5, 6, 3), dtype="float32")
+    kernel = generator.standard_normal((*kernel_size, 4, 3), dtype="float32")
+    weights = generator.standard_normal((2, 5 * strides[0], 6 * strides[1], 4), dtype="float32")
+
+    def both(function):
+        """Values and gradients with respect to image and kernel."""
+        given = [ops.convert_to_tensor(value) for value in (x, kernel)]
+
+        def of(place):
+            def weighted(value):
+                arguments = [*given[:place], value, *given[place + 1 :]]
+                return function(*arguments) * ops.convert_to_tensor(weights), None
+
+            return input_gradient(weighted, given[place])[0]
+
+        return [ops.convert_to_numpy(value) for value in (function(*given), of(0), of(1))]
+
+    ours = both(lambda x, kernel: conv_transpose(x, kernel, strides))
+    theirs = both(
+        lambda x, kernel: ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

@@ -8,10 +8,24 @@ import keras
 from keras import layers, ops
 
 from keras_vaegan.errors import InputError, choose
+from keras_vaegan.training import conv_transpose
 from keras_vaegan.typing import Tensor
 
 Normalization: TypeAlias = Literal["none", "batch", "layer", "instance"]
 NORMALIZATIONS = ("none", "batch", "layer", "instance")
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class Conv2DTranspose(layers.Conv2DTranspose):
+    """Keras' layer; with padding `same` and no dilation by way of `keras_vaegan.training.conv_transpose`."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See Keras'."""
+        usual = self.padding == "same" and self.output_padding is None and set(self.dilation_rate) == {1}
+        if not usual or self.data_format != "channels_last":
+            return super().call(inputs)
+        outputs = conv_transpose(inputs, self.kernel, tuple(self.strides))
+        return self.activation(outputs + self.bias if self.use_bias else outputs)
 
 
 def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:

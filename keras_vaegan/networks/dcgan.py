@@ -164,11 +164,11 @@ def decoder(
     for i, channels in enumerate(widths):
         block = f"{name}_deconv_{i}"
         x = blocks.joined([x, *seen[i : i + 1]], f"{block}_seen")
-        x = layers.Conv2DTranspose(channels, kernel_size, strides=2, padding="same", name=block)(x)
+        x = blocks.Conv2DTranspose(channels, kernel_size, strides=2, padding="same", name=block)(x)
         x = crop(x, sizes[-2 - i], f"{block}_crop")
         x = blocks.normalize_and_activate(x, normalization, activation, block)
     x = blocks.joined([x, *seen[-1:]], f"{name}_logits_seen")
-    last = layers.Conv2D if full_size is not None else functools.partial(layers.Conv2DTranspose, strides=2)
+    last = layers.Conv2D if full_size is not None else functools.partial(blocks.Conv2DTranspose, strides=2)
     logits = last(image_shape[2], kernel_size, padding="same", dtype="float32", name=f"{name}_logits")(x)
     return keras.Model(inputs, crop(logits, sizes[0], f"{name}_logits_crop"), name=name)
 

@@ -86,6 +86,20 @@ def shares() -> int:
     return _leaf.shares()
 
 
+def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """A transposed convolution with padding `same`, its gradient in the form that the backend computes fast.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(h, w, D, C)`.
+        strides: by which height and width grow.
+
+    Returns:
+        `(B, H strides[0], W strides[1], D)`.
+    """
+    return _leaf.conv_transpose(x, kernel, strides)
+
+
 def be_deterministic() -> None:
     """Ask the backend for operators that give the same bits each time, for the whole process."""
     _leaf.be_deterministic()
@@ -106,6 +120,7 @@ __all__ = [
     "Seeds",
     "Steps",
     "be_deterministic",
+    "conv_transpose",
     "distribution",
     "input_gradient",
     "random_states",

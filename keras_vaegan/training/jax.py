@@ -5,6 +5,7 @@ players are the same computation, which XLA makes once.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -114,6 +115,41 @@ def shares() -> int:
     """See `keras_vaegan.training.shares`: Keras takes the layout of the first batch for all of them."""
     distribution = keras.distribution.distribution()
     return 1 if distribution is None else distribution.num_model_replicas
+
+
+def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """See `keras_vaegan.training.conv_transpose`.
+
+    On processors XLA takes 25 times as long on the gradient that automatic differentiation derives for the
+    kernel as on that for the kernel of the convolution which is transposed here. The two are the same when
+    image and cotangent change places.
+    """
+    return _transposed(strides)(*(keras.ops.convert_to_tensor(value) for value in (x, kernel)))
+
+
+@functools.cache
+def _transposed(strides: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A transposed convolution by `strides` with a gradient of its own."""
+
+    def convolve(x: Tensor, kernel: Tensor) -> Tensor:
+        return jax.lax.conv_general_dilated(
+            x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    @jax.custom_vjp
+    def transposed(x: Tensor, kernel: Tensor) -> Tensor:
+        return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
+
+    def forward(x: Tensor, kernel: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return transposed(x, kernel), (x, kernel)
+
+    def backward(kept: tuple[Tensor, Tensor], cotangent: Tensor) -> tuple[Tensor, Tensor]:
+        x, kernel = kept
+        x_cotangent, pull = jax.vjp(functools.partial(convolve, cotangent), kernel)
+        return x_cotangent, *pull(x)
+
+    transposed.defvjp(forward, backward)
+    return transposed
 
 
 def be_deterministic() -> None:

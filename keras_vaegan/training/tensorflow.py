@@ -17,6 +17,7 @@ REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
 __all__ = [
     "Steps",
     "be_deterministic",
+    "conv_transpose",
     "distribution",
     "input_gradient",
     "of_replica",
@@ -92,6 +93,11 @@ def shares() -> int:
     Known within the scope of the strategy alone.
     """
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """See `keras_vaegan.training.conv_transpose`."""
+    return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
 
 
 def be_deterministic() -> None:

@@ -15,6 +15,7 @@ from keras_vaegan.typing import Tensor
 __all__ = [
     "Steps",
     "be_deterministic",
+    "conv_transpose",
     "distribution",
     "input_gradient",
     "of_replica",
@@ -70,6 +71,24 @@ def one_device() -> contextlib.AbstractContextManager[Any]:
 def shares() -> int:
     """See `keras_vaegan.training.shares`."""
     return 1
+
+
+def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """See `keras_vaegan.training.conv_transpose`.
+
+    Keras computes a margin that it cuts off; where both sides of it are equal torch need not.
+    """
+    margins = [size - stride for size, stride in zip(kernel.shape[:2], strides, strict=True)]
+    if any(margin % 2 or margin < 0 for margin in margins):
+        return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
+    x, kernel = (keras.ops.convert_to_tensor(value) for value in (x, kernel))
+    outputs = torch.nn.functional.conv_transpose2d(
+        x.permute(0, 3, 1, 2),
+        kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
+        stride=strides,
+        padding=[margin // 2 for margin in margins],
+    )
+    return outputs.permute(0, 2, 3, 1)
 
 
 def be_deterministic() -> None:
