@@ -26,6 +26,7 @@ def test_the_promised_presets_are_there_and_small():
         "cvae_gan_mnist",
         "completion_cvae_mnist",
         "cvae_gan_cifar10",
+        "draw_mnist",
     }
     sizes = [(find(name).folder / "model.weights.h5").stat().st_size for name in SHIPPED]
     assert max(sizes) <= MOST_BYTES and sum(sizes) <= MOST_IN_ALL
