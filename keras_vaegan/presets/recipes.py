@@ -47,13 +47,7 @@ SEMI_SUPERVISED_TRAINING = {
     "num_labels": 1000,
     "labelled_share": 0.25,
 }
-LENET_TRUNK = {
-    "family": "lenet",
-    "filters": [16, 32],
-    "units": [256],
-    "normalization": "batch",
-    "dropout": 0.2,
-}
+LENET_TRUNK = {"family": "lenet", "filters": [16, 32]}
 CIFAR_TRAINING = {"dataset": "cifar10", "augment": "flip", "epochs": 70, "batch_size": 64}
 
 # Images trained on, those held out left out: of cifar10 10,000 were at hand.
