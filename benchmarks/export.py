@@ -13,8 +13,6 @@ import argparse
 import datetime
 import pathlib
 import platform
-import shlex
-import sys
 import tempfile
 import time
 
@@ -54,7 +52,7 @@ def main():
     lines = [
         "# Exported presets",
         "",
-        f"`python {shlex.join(sys.argv)}`, {platform.machine()}, one thread, {datetime.date.today()}. Error: "
+        f"`python benchmarks/export.py --presets {' '.join(options.presets)}`, {platform.machine()}, one thread, {datetime.date.today()}. Error: "
         "mean absolute difference to Keras in float32 (pixels in [0, 1], probabilities, codes in their own "
         "unit). Agreement: the share of images of the class that was asked for, by the classifier "
         "`mnist_plain`, in Keras and exported; of `classify`, the share with Keras' class. Time: that of one "

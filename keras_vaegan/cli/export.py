@@ -113,6 +113,8 @@ def _as_options(message: str) -> str:
         "overwrite must be True": "--overwrite be given",
         "runtime must": "--runtime-dir must",
         "data must": "--dataset must",
+        "tf_saved_model": "saved_model",
+        "litert": "tflite",
     }
     for argument, name in renamed.items():
         message = message.replace(argument, name)
