@@ -52,7 +52,8 @@ def main():
     lines = [
         "# Exported presets",
         "",
-        f"`python benchmarks/export.py --presets {' '.join(options.presets)}`, {platform.machine()}, one thread, {datetime.date.today()}. Error: "
+        f"`python benchmarks/export.py --presets {' '.join(options.presets)}`, {platform.machine()}, "
+        f"one thread, {datetime.date.today()}. Error: "
         "mean absolute difference to Keras in float32 (pixels in [0, 1], probabilities, codes in their own "
         "unit). Agreement: the share of images of the class that was asked for, by the classifier "
         "`mnist_plain`, in Keras and exported; of `classify`, the share with Keras' class. Time: that of one "
