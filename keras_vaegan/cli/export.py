@@ -7,9 +7,9 @@ import click
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, GroupedCommand, option
 from keras_vaegan.errors import InputError
+from keras_vaegan.typing import EXPORT_PRECISIONS
 
 FORMATS = ("saved_model", "tflite", "onnx", "web")
-PRECISIONS = ("float32", "float16", "int8")
 
 
 @click.command(cls=GroupedCommand)
@@ -31,7 +31,7 @@ PRECISIONS = ("float32", "float16", "int8")
 )
 @option(
     "--precision",
-    type=options.Name("--precision", PRECISIONS),
+    type=options.Name("--precision", EXPORT_PRECISIONS),
     default="float32",
     group=MODEL,
     help="Of a TFLite file: of its weights, or with int8 of its arithmetic too.",

@@ -24,14 +24,14 @@ from keras_vaegan.export.serving import check_name, describe, next_version
 from keras_vaegan.export.web import runtime_folder
 from keras_vaegan.files import atomic_folder, atomic_path, holding_stderr
 from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.typing import EXPORT_PRECISIONS
 
 ALIASES = {"saved_model": "tf_saved_model", "tflite": "litert"}
 FORMATS = ("tf_saved_model", "litert", "onnx", "web")
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx"}
-PRECISIONS = ("float32", "float16", "int8")
-# Format -> packages beyond those of the package itself.
+# Format, or `serving` for its layout -> packages beyond those of the package itself.
 NEEDED = {
-    "tf_saved_model": {"tensorflow_serving": "tensorflow-serving-api"},
+    "serving": {"tensorflow_serving": "tensorflow-serving-api"},
     "onnx": {"onnx": "onnx", "tf2onnx": "tf2onnx"},
     "web": {"onnx": "onnx", "tf2onnx": "tf2onnx"},
 }
@@ -45,7 +45,7 @@ class Job(NamedTuple):
         path: the file or folder to make.
         format: one of `FORMATS`.
         names: the functions to write.
-        precision: one of `PRECISIONS`.
+        precision: one of `EXPORT_PRECISIONS`.
         serving: name under which TensorFlow Serving offers the model; None for no such layout.
         runtime: folder with ONNX Runtime Web; None for the package's own way to it.
         facts: what is known of the model, for what is shown.
@@ -102,7 +102,7 @@ def export(
     known = list(functions_of(model))
     if signature is not None:
         choose("signature", signature, known)
-    choose("precision", precision, PRECISIONS)
+    choose("precision", precision, EXPORT_PRECISIONS)
     if serving is not None:
         check_name(serving)
         if format != "tf_saved_model":
@@ -212,9 +212,7 @@ def _examples(model: LatentVariableModel, data: Any, precision: str) -> dict[str
 
 def _check_packages(format: str, serving: str | None) -> None:
     """Raise unless the packages are there that a format needs."""
-    if format == "tf_saved_model" and serving is None:
-        return
-    for module, package in NEEDED.get(format, {}).items():
+    for module, package in NEEDED.get(format if serving is None else "serving", {}).items():
         if importlib.util.find_spec(module) is None:
             raise InputError(
                 f"format {format} needs the package {package}: pip install 'keras-vaegan[export]'."

@@ -1,5 +1,6 @@
 """What the backends share whose variables hold the state while a step runs."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -38,3 +39,8 @@ class StatefulSteps:
 
     def synchronize(self) -> None:
         """Make the variables hold the state of the running `fit`: they always do here."""
+
+
+def one_device() -> contextlib.AbstractContextManager[Any]:
+    """What a model is built and trained in on one device."""
+    return contextlib.nullcontext()

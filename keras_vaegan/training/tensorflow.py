@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.training.stateful import StatefulSteps, unfold
+from keras_vaegan.training.stateful import StatefulSteps, one_device, unfold
 from keras_vaegan.typing import Tensor
 
 REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
@@ -79,11 +79,6 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
         return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
     if required:
         raise InputError("distribute must be auto or none: TensorFlow sees one device; received 'data'.")
-    return contextlib.nullcontext()
-
-
-def one_device() -> contextlib.AbstractContextManager[Any]:
-    """What a model is built and trained in on one device."""
     return contextlib.nullcontext()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.training.stateful import StatefulSteps, unfold
+from keras_vaegan.training.stateful import StatefulSteps, one_device, unfold
 from keras_vaegan.typing import Tensor
 
 __all__ = [
@@ -60,11 +60,6 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     """See `keras_vaegan.training.distribution`: Keras has none on PyTorch."""
     if required:
         raise InputError("distribute must be auto or none: Keras trains on one device with PyTorch.")
-    return contextlib.nullcontext()
-
-
-def one_device() -> contextlib.AbstractContextManager[Any]:
-    """What a model is built and trained in on one device."""
     return contextlib.nullcontext()
 
 
