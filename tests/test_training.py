@@ -436,6 +436,17 @@ def test_averaged_weights_are_those_of_the_player_that_asked(inject_noise):
     assert same(weights(model, "discriminator"), trajectory[-1]["discriminator"])
 
 
+def test_training_goes_on_after_averages_took_the_place_of_weights(inject_noise):
+    inject_noise()
+    model, x = build(), registry.images(8)
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
+    model.fit(x, **QUIET)
+    before = weights(model, "generator")
+    again = model.fit(x, **QUIET)
+    assert np.isfinite(again.history["loss"]).all()
+    assert not same(weights(model, "generator"), before)
+
+
 @pytest.mark.parametrize("momentum, epochs, averaged", [(0.5, 4, True), (0.5, 2, False), (0.99, 4, False)])
 def test_averages_that_are_young_do_not_replace_the_weights(momentum, epochs, averaged, inject_noise):
     inject_noise()

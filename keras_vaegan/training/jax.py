@@ -21,6 +21,13 @@ from keras_vaegan.typing import Tensor
 class Steps:
     """`train_step` and `test_step` of a `MultiPlayerModel` on JAX."""
 
+    def fit(self: Any, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        # Where `fit` ended with averages in place of the weights, both are one array, which JAX
+        # refuses to hand to a step twice.
+        for variable in self.trainable_variables:
+            variable.assign(variable.value.copy())
+        return super().fit(*args, **kwargs)  # type: ignore[misc]
+
     def train_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Tensor], Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = (
