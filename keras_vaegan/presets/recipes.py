@@ -42,7 +42,7 @@ DRAWN_MNIST_TRAINING = {**MNIST_TRAINING, "epochs": 30}
 COMPLETION_TRAINING = {**MNIST_TRAINING, "epochs": 16}
 SEMI_SUPERVISED_TRAINING = {
     "dataset": "mnist",
-    "epochs": 10,
+    "epochs": 12,
     "batch_size": 64,
     "num_labels": 1000,
     "labelled_share": 0.25,
