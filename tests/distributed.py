@@ -1,6 +1,8 @@
-"""Trains a model of the registry on several devices that this process makes of one CPU.
+"""Trains a model of the registry on several devices that this process makes of one CPU, or in processes.
 
     python distributed.py MODEL DEVICES NOISE WEIGHTS.npz
+
+DEVICES is `processes` where the environment names those that train together.
 
 NOISE is `zero`, which is the same on any number of devices, `own`, or `rest`, with images whose last batch
 the devices cannot share. SGD, whose steps show the scale of a gradient. Writes the weights after 20 steps;
@@ -11,7 +13,8 @@ import json
 import os
 import sys
 
-name, count, noise, path = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
+name, devices, noise, path = sys.argv[1:]
+count = 1 if devices == "processes" else int(devices)
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
 
 import keras  # noqa: E402
@@ -23,14 +26,16 @@ from keras_vaegan.data import Batches  # noqa: E402
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
-
+if keras.backend.backend() == "tensorflow" and count > 1:
     processor = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
 if noise == "zero":
     keras.random.normal = lambda shape, *arguments, **settings: keras.ops.zeros(shape, "float32")
+keras.utils.set_random_seed(0)  # processes that train together must begin alike
 
 drawn = []
-with training.distribution("data" if count > 1 else "none"):
+with training.distribution("none" if devices == "1" else "data"):
+    worker, sharing = training.worker(), {"multiple": training.shares(), "part": training.part()}
     model = registry.set_weights(registry.MODELS[name]())
     model.compile({player: keras.optimizers.SGD(0.05, momentum=0.9) for player in model.players})
     if noise == "own" and keras.backend.backend() == "tensorflow":
@@ -41,11 +46,14 @@ x, *y = registry.data(model, 32)
 if y and (y[0] < 0).any():  # as many labels on each device
     y = [np.where(np.arange(32) % 2, registry.labels(32), -1)]
 if noise == "rest":
-    with training.distribution("data"):
-        batches = Batches(x[:25], *(labels[:25] for labels in y), batch_size=8, multiple=training.shares())
+    batches = Batches(x[:25], *(labels[:25] for labels in y), batch_size=8, **sharing)
     assert len(batches) == 3
     history = model.fit(batches, epochs=2, verbose=0).history
 else:
-    history = model.fit(x, *y, batch_size=8, epochs=5, shuffle=False, verbose=0).history
-np.savez(path, **{f"{i:03d}": value for i, value in enumerate(model.get_weights())})
+    batches = Batches(x, *y, batch_size=8, shuffle=False, **sharing)
+    history = model.fit(batches, epochs=5, verbose=0).history
+images = model.generate(3, seed=0)
+weights = {f"{i:03d}": value for i, value in enumerate(model.get_weights())}
+if worker.rank == 0:
+    np.savez(path, images=images, **weights)
 print(json.dumps({"metrics": {key: values[-1] for key, values in history.items()}, "drawn": drawn}))

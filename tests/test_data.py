@@ -677,3 +677,17 @@ def test_sizes_of_batches_are_multiples_where_devices_share_them(count, share, s
         np.testing.assert_array_equal(batches[i][0], alone[i][0][:size])
     with pytest.raises(InputError, match="batch_size must be a multiple of 3"):
         Batches(x, y, 8, multiple=3)
+
+
+def test_processes_give_a_part_of_each_batch():
+    x, y = np.random.default_rng(0).random((22, 4, 4, 1), "float32"), np.arange(22) % 10
+    whole = Batches(x, y, 8, augment="translation", multiple=2)
+    parts = [Batches(x, y, 8, augment="translation", multiple=2, part=(i, 2)) for i in range(2)]
+    assert len(whole) == len(parts[0]) == 3
+    for k in range(3):
+        for one, of_parts in zip(whole[k], zip(*(part[k] for part in parts), strict=True), strict=True):
+            assert len(of_parts[0]) == len(of_parts[1])
+            np.testing.assert_array_equal(one, np.concatenate(of_parts))
+    for wrong in ((2, 2), (0, 3)):
+        with pytest.raises(InputError, match="part must be an index below the number of parts"):
+            Batches(x, y, 8, multiple=2, part=wrong)

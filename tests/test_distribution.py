@@ -1,9 +1,13 @@
 """Training on several devices against training on one."""
 
+import importlib.util
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -13,25 +17,45 @@ from keras_vaegan import training
 from keras_vaegan.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).with_name("distributed.py")
+WORKERS = SCRIPT.parents[1] / "examples" / "workers.py"
+TINY = ["--model", "cvae_gan", "--image-size", "8", "--latent-dim", "3", "--batch-size", "128"]
 BACKEND = keras.backend.backend()
 # Adversarial with spectral normalisation and R1; others in the full matrix.
-CORE = ("vae_gan_r1_spectral", 2)
+ADVERSARIAL = "vae_gan_r1_spectral"
 MODELS = [
-    pytest.param(name, devices, marks=() if (name, devices) == CORE else pytest.mark.slow)
-    for name in ("vae", CORE[0], "vae_gan_three_players", "cvae_gan", "ssl_vae_gan", "draw_gan")
-    for devices in (2, 4)
+    pytest.param(
+        name, devices, marks=() if name == ADVERSARIAL and devices in (2, "processes") else pytest.mark.slow
+    )
+    for name in ("vae", ADVERSARIAL, "vae_gan_three_players", "cvae_gan", "ssl_vae_gan", "draw_gan")
+    for devices in (2, 4, "processes")
 ]
 several = pytest.mark.skipif(BACKEND == "torch", reason="Keras has no distribution on PyTorch")
 
 
 def trained(name, devices, noise, tmp_path):
-    """Weights, metrics and what each device drew."""
+    """Weights, images that the model makes, metrics and what each device drew."""
     path = tmp_path / f"{devices}.npz"
     command = [sys.executable, SCRIPT, name, str(devices), noise, path]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    environments = [None]
+    if devices == "processes":
+        hosts = [f"127.0.0.1:{port}" for port in workers().free_ports(2)]
+        environments = [workers().environment(hosts, i) for i in range(2)]
+    running = [
+        subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for given in environments
+    ]
+    said = [process.communicate() for process in running]
+    assert not any(process.returncode for process in running), [errors[-3000:] for _, errors in said]
     with np.load(path) as file:
-        return [file[key] for key in sorted(file)], json.loads(done.stdout.splitlines()[-1])
+        return [file[key] for key in sorted(file)], json.loads(said[0][0].splitlines()[-1])
+
+
+def workers():
+    """The example that starts processes which train together."""
+    specification = importlib.util.spec_from_file_location("workers", WORKERS)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 @several
@@ -64,9 +88,8 @@ def test_a_rest_that_devices_cannot_share_is_left_out(name, tmp_path):
 @several
 @pytest.mark.slow
 def test_the_command_trains_and_goes_on_on_several_devices(tmp_path):
-    tiny = ["--model", "cvae_gan", "--image-size", "8", "--latent-dim", "3", "--batch-size", "128"]
     for arguments in (
-        ["train", *tiny, "--epochs", "1", "--distribute", "data", "--output", tmp_path / "run"],
+        ["train", *TINY, "--epochs", "1", "--distribute", "data", "--output", tmp_path / "run"],
         ["train", "--resume", tmp_path / "run", "--epochs", "2"],
     ):
         command = [sys.executable, SCRIPT.with_name("several_devices.py"), *arguments]
@@ -77,12 +100,40 @@ def test_the_command_trains_and_goes_on_on_several_devices(tmp_path):
     values = np.array([row.split(",")[1:] for row in rows[1:]], float)
     assert np.isfinite(values).all()
     refused = subprocess.run(
-        [sys.executable, SCRIPT.with_name("several_devices.py"), "train", *tiny[:-1], "127"]
+        [sys.executable, SCRIPT.with_name("several_devices.py"), "train", *TINY[:-1], "127"]
         + ["--distribute", "data", "--output", tmp_path / "no"],
         capture_output=True,
         text=True,
     )
     assert refused.returncode == 2 and "--batch-size must be a multiple of 2" in refused.stderr
+
+
+@several
+@pytest.mark.slow
+def test_processes_that_lost_one_go_on_from_the_last_checkpoint(tmp_path):
+    together = [sys.executable, WORKERS, "--workers", "2", "train"]
+    run = [*together, *TINY, "--epochs", "3", "--checkpoint-every", "4", "--output"]
+    done = subprocess.run([*run, tmp_path / "whole"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("the model is in") == 1  # one of them speaks
+
+    broken = tmp_path / "broken"
+    running = subprocess.Popen([*run, broken], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not any((broken / "checkpoints").glob("epoch_0001*.keras")):
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True).stdout
+    os.kill(int(children.split()[1]), signal.SIGKILL)
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGKILL, errors[-3000:]
+    assert "worker 1 of 2 ended with signal 9; the others were stopped." in errors
+    assert not (broken / "model.keras").exists()
+
+    done = subprocess.run([*together, "--resume", broken], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    models = [keras.saving.load_model(tmp_path / run / "model.keras") for run in ("whole", "broken")]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_one_device_cannot_share():

@@ -1,7 +1,10 @@
 """The scripts of `examples/`, run as a reader would, on small models."""
 
 import importlib.util
+import json
+import os
 import pathlib
+import subprocess
 import sys
 
 import keras
@@ -87,3 +90,69 @@ def test_the_figures_of_draw_are_drawn(tmp_path, monkeypatch, capsys):
         assert (np.abs(np.diff(drawn, axis=1)).max(axis=(2, 3)) > 0).mean() > 0.5  # a canvas goes on changing
     with Image.open(tmp_path / "draw_gan.gif") as film:
         assert film.n_frames == steps + 1
+
+
+def test_a_process_of_a_cluster_is_told_who_the_others_are(monkeypatch):
+    def become(*arguments):
+        called.append(arguments)
+        raise SystemExit
+
+    script, called = example("workers"), []
+    monkeypatch.setattr(os, "execve", become)
+    line = ["workers.py", "--hosts", "a:1,b:2", "--index", "1", "train", "--model", "vae"]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit):
+        script.main()
+    program, arguments, environment = called[0]
+    assert [program, *arguments[1:]] == [sys.executable, "-m", "keras_vaegan", "train", "--model", "vae"]
+    assert json.loads(environment["TF_CONFIG"]) == {
+        "cluster": {"worker": ["a:1", "b:2"]},
+        "task": {"type": "worker", "index": 1},
+    }
+    assert environment["KERAS_DISTRIBUTION_JOB_ADDRESSES"] == "a:1,b:2"
+    assert environment["KERAS_DISTRIBUTION_NUM_PROCESSES"] == "2"
+    assert environment["KERAS_DISTRIBUTION_PROCESS_ID"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["--workers", "1", "models"], "--workers must be at least 2; received 1"),
+        (["--hosts", "a:1,b:2", "--index", "2", "models"], "--index must be one of 0 to 1; received 2"),
+        (["--hosts", "a:1,b:2", "models"], "--index must be one of 0 to 1; received None"),
+        (["--workers", "2"], "a command must be given"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(line, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["workers.py", *line])
+    with pytest.raises(SystemExit) as stopped:
+        example("workers").main()
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_processes_end_together(capfd):
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    fail = [sys.executable, "-c", "import sys; sys.exit(3)"]
+    together = example("workers").together
+    assert together([(sleep, None), (fail, None)]) == 3
+    assert "worker 1 of 2 ended with exit code 3; the others were stopped." in capfd.readouterr().err
+    assert together([([sys.executable, "-c", "pass"], None)] * 2) == 0
+
+
+def test_the_script_for_slurm_starts_a_process_on_each_machine(tmp_path):
+    stubs = {
+        "scontrol": 'printf "node1\\nnode2\\n"',
+        "srun": 'shift; SLURM_PROCID=0 "$@"; SLURM_PROCID=1 "$@"',
+        "python": 'echo "$@"',
+    }
+    for name, text in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "node[1-2]"}
+    command = ["bash", EXAMPLES / "cluster.sh", "train", "--output", "runs/a b"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"examples/workers.py --hosts node1:4000,node2:4000 --index {i} train --output runs/a b"
+        for i in range(2)
+    ]

@@ -1,17 +1,17 @@
 """`train` and `models`."""
 
 import contextlib
-import functools
 import json
 import math
 import os
 import pathlib
 import re
+import shutil
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +20,7 @@ import numpy as np
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.errors import InputError
-from keras_vaegan.files import atomic_path, write_json
+from keras_vaegan.files import PARTIAL, atomic_path, write_json
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.typing import DISTRIBUTIONS
 
@@ -151,6 +151,7 @@ def train(
         _continue(resume, epochs, data_dir, manual_dir)
         return
     options.load_keras()
+    devices = _devices(distribute)  # before anything is computed: processes must find each other first
     import keras
 
     from keras_vaegan import presets
@@ -183,25 +184,24 @@ def train(
         source = recipe[part].get(field)
         if isinstance(source, str) and pathlib.Path(source).exists():
             recipe[part][field] = str(pathlib.Path(source).resolve())
-    scope = _devices(distribute)
-    folder = _claim_folder(output, name, overwrite)
-    image_size = image_size or training.get("image_size")
-    data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
-    metadata = {
-        "model": recipe["model"]["key"],
-        "dataset": training["dataset"],
-        "image_shape": list(data.image_shape),
-        "class_names": data.class_names,
-        "num_classes": data.num_classes,
-        "seed": seed,
-        "backend": keras.backend.backend(),
-        "mixed_precision": mixed_precision,
-        "distribute": distribute,
-        "augment": augment or training.get("augment"),
-        "checkpoint_every": checkpoint_every,
-        "recipe": recipe,
-    }
-    _run(data, folder, metadata, scope, new=True)
+    with devices, _run_folder(lambda: _claim_folder(output, name, overwrite)) as folder:
+        image_size = image_size or training.get("image_size")
+        data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
+        metadata = {
+            "model": recipe["model"]["key"],
+            "dataset": training["dataset"],
+            "image_shape": list(data.image_shape),
+            "class_names": data.class_names,
+            "num_classes": data.num_classes,
+            "seed": seed,
+            "backend": keras.backend.backend(),
+            "mixed_precision": mixed_precision,
+            "distribute": distribute,
+            "augment": augment or training.get("augment"),
+            "checkpoint_every": checkpoint_every,
+            "recipe": recipe,
+        }
+        _run(data, folder, metadata, new=True)
 
 
 def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, manual_dir: str | None) -> None:
@@ -229,12 +229,15 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
         )
     training["epochs"] = epochs or training["epochs"]
     size = tuple(metadata["image_shape"][:2])
-    data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
-    _run(data, folder, metadata, _devices(metadata.get("distribute", "none")), new=False)
+    with _devices(metadata.get("distribute", "none")), _run_folder(lambda: folder) as own:
+        if own != folder:
+            shutil.copytree(folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
+        data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
+        _run(data, own, metadata, new=False)
 
 
 def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:
-    """What the model is built in, so that devices share its batches."""
+    """What the model is built and trained in, so that devices share its batches."""
     from keras_vaegan import training
 
     try:
@@ -243,13 +246,24 @@ def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:
         raise InputError(f"--{error}") from error
 
 
-def _run(
-    data: "ImageData",
-    folder: pathlib.Path,
-    metadata: dict[str, Any],
-    scope: contextlib.AbstractContextManager[Any],
-    new: bool,
-) -> None:
+@contextlib.contextmanager
+def _run_folder(find: Callable[[], pathlib.Path]) -> Iterator[pathlib.Path]:
+    """The folder of the run; for a process among several that is not the first, a passing one of its own.
+
+    All of them do the same work, as devices that share a computation must, and the first one is heard.
+    """
+    from keras_vaegan import training
+
+    worker = training.worker()
+    if worker.rank == 0:
+        yield find()
+        return
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
+        with contextlib.redirect_stdout(nothing):
+            yield pathlib.Path(folder)
+
+
+def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: bool) -> None:
     """Build the model of a run and train it, from its start or from its newest checkpoint."""
     import keras
 
@@ -271,26 +285,26 @@ def _run(
     if settings.get("num_labels") is not None:
         x, y = _hide_labels(x, y, settings["num_labels"], seed, metadata["dataset"])
     all_known = y is None or bool((y >= 0).all())
-    with scope:
-        devices = training.shares()
-        if settings["batch_size"] % devices:
-            raise InputError(
-                f"--batch-size must be a multiple of {devices}, the devices that share it (or --distribute "
-                f"none); received {settings['batch_size']}."
-            )
-        batches = Batches(
-            x,
-            y,
-            batch_size=settings["batch_size"],
-            seed=seed,
-            augment=metadata["augment"],
-            labelled_share=None if all_known else settings.get("labelled_share"),
-            multiple=devices,
+    devices = training.shares()
+    if settings["batch_size"] % devices:
+        raise InputError(
+            f"--batch-size must be a multiple of {devices}, the devices that share it (or --distribute "
+            f"none); received {settings['batch_size']}."
         )
-        metadata["recipe"] = recipe = presets.plan(recipe, settings["epochs"] * len(batches))
-        model = presets.build(recipe, data.image_shape, seed, data.num_classes)
-        if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
-            _begin_with(model, settings["init"])
+    batches = Batches(
+        x,
+        y,
+        batch_size=settings["batch_size"],
+        seed=seed,
+        augment=metadata["augment"],
+        labelled_share=None if all_known else settings.get("labelled_share"),
+        multiple=devices,
+        part=training.part(),
+    )
+    metadata["recipe"] = recipe = presets.plan(recipe, settings["epochs"] * len(batches))
+    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
+        _begin_with(model, settings["init"])
     name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
     labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
     click.echo(
@@ -321,7 +335,7 @@ def _validation(model: "LatentVariableModel", batches: "Batches", data: "ImageDa
     if batches.multiple == 1:
         return (x, y) if model.num_classes else (x,)
     y = y if model.num_classes else None
-    return Batches(x, y, batches.batch_size, shuffle=False, multiple=batches.multiple)
+    return Batches(x, y, batches.batch_size, shuffle=False, multiple=batches.multiple, part=batches.part)
 
 
 def _hide_labels(
@@ -442,7 +456,7 @@ def _fit(
     new: bool,
 ) -> None:
     """Train into the folder; whatever ends the training, what was learnt is saved."""
-    from keras_vaegan import callbacks
+    from keras_vaegan import callbacks, training
     from keras_vaegan.diagnosis import FINDINGS
     from keras_vaegan.presets.folder import METADATA, clear_run
 
@@ -452,10 +466,15 @@ def _fit(
     checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=metadata.get("checkpoint_every"))
     first = 0 if new else checkpoints.resume(model, batches)
     history = callbacks.HistoryFile(folder / "history.csv")
+    worker = training.worker()
     stop = callbacks.StopOnInterrupt()
-    monitor = callbacks.Monitor(
-        data.validation[0], folder / FINDINGS, report=functools.partial(click.echo, err=True)
-    )
+    orderly = [stop] if worker.size == 1 else []  # several would not all stop after the same batch
+
+    def report(line: str) -> None:
+        if worker.rank == 0:
+            click.echo(line, err=True)
+
+    monitor = callbacks.Monitor(data.validation[0], folder / FINDINGS, report=report)
     started = time.monotonic()
     model.fit(
         batches,
@@ -469,7 +488,7 @@ def _fit(
             callbacks.SampleGrids(folder / "samples"),
             history,
             checkpoints,
-            stop,
+            *orderly,
             callbacks.KeepYoungWeights(),
         ],
     )

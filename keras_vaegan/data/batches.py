@@ -36,6 +36,8 @@ class Batches(keras.utils.PyDataset):
         labelled_share: share of images with a label in every batch, of those that have one (y is not -1);
             above 0 and below 1. They come first in a batch, each as often as the others, and an epoch is one
             pass over the images without a label. None leaves it to chance.
+        part: `(i, n)` for part i of n equal ones of every batch, where a process among
+            several gives but its own (`keras_vaegan.training.part`).
         multiple: what the size of every batch is a multiple of, as devices want it that share one; the last
             batch leaves out what is over.
 
@@ -56,6 +58,7 @@ class Batches(keras.utils.PyDataset):
         augment: str | Iterable[str] | None = None,
         labelled_share: float | None = None,
         multiple: int = 1,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
         self.x = check_images(x)
@@ -66,6 +69,12 @@ class Batches(keras.utils.PyDataset):
             raise InputError(
                 f"batch_size must be a multiple of {self.multiple}, the number of devices that share it; "
                 f"received {batch_size}."
+            )
+        self.part = part
+        if self.multiple % part[1] or not 0 <= part[0] < part[1]:
+            raise InputError(
+                f"part must be an index below the number of parts, which divides multiple, {self.multiple}; "
+                f"received {part!r}."
             )
         self.shuffle = shuffle
         self.seed = whole_number("seed", seed, 0)
@@ -106,7 +115,8 @@ class Batches(keras.utils.PyDataset):
 
             x = augment_images(x, self.augment, (self.seed, self.epoch, index))
         self._drawn += 1
-        return (x,) if self.y is None else (x, self.y[chosen])
+        own = slice(*(len(x) * edge // self.part[1] for edge in (self.part[0], self.part[0] + 1)))
+        return (x[own],) if self.y is None else (x[own], self.y[chosen][own])
 
     def on_epoch_begin(self) -> None:
         """Note that `fit` begins a pass."""

@@ -15,7 +15,7 @@ from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
 from keras_vaegan.errors import InputError, choose, whole_number
-from keras_vaegan.training import Seeds, shares
+from keras_vaegan.training import Seeds, predict
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
@@ -647,14 +647,7 @@ class LatentVariableModel(MultiPlayerModel):
         """The outputs of a network as arrays."""
         self.synchronize()
         batch_size = whole_number("batch_size", batch_size, 1)
-        if (devices := shares()) == 1:
-            return network.predict(inputs, batch_size=batch_size, verbose=0)
-        # Batches that the devices can share: the last image again until there are enough.
-        count = len(keras.tree.flatten(inputs)[0])
-        places = np.minimum(np.arange(-(-count // devices) * devices), count - 1)
-        padded = keras.tree.map_structure(lambda array: np.asarray(array)[places], inputs)
-        outputs = network.predict(padded, batch_size=-(-batch_size // devices) * devices, verbose=0)
-        return keras.tree.map_structure(lambda array: array[:count], outputs)
+        return predict(network, inputs, batch_size)
 
     def _array(self, x: ArrayLike) -> np.ndarray:
         return as_float32(check_images(x, self.image_shape, "x"))

@@ -6,7 +6,7 @@ Nothing outside the leaves `tensorflow.py`, `jax.py` and `torch.py` names a back
 import contextlib
 import importlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -69,6 +69,9 @@ class Seeds(keras.random.SeedGenerator):
 def distribution(choice: str) -> contextlib.AbstractContextManager[Any]:
     """What a model is built and trained in, so that devices share each batch.
 
+    Where the environment names the processes that train together (`TF_CONFIG` on TensorFlow, Keras'
+    `KERAS_DISTRIBUTION_...` on JAX) and `choice` is not `none`, the devices of all of them share each batch.
+
     Args:
         choice: `none` for one device; `auto` for all accelerators that there are, one device where there is
             one; `data` for all devices, and an error where there is one alone.
@@ -84,6 +87,28 @@ def distribution(choice: str) -> contextlib.AbstractContextManager[Any]:
 def shares() -> int:
     """The number of devices by which the size of a batch has to be divisible; 1 where any size will do."""
     return _leaf.shares()
+
+
+class Worker(NamedTuple):
+    """Which of the `size` processes that train together this is; that of rank 0 writes the files."""
+
+    rank: int
+    size: int
+
+
+def worker() -> Worker:
+    """This process among those that train together; known within `distribution`."""
+    return Worker(*_leaf.worker())
+
+
+def part() -> Worker:
+    """The part of every batch that this process must give to `fit`; all of it where the backend cuts it."""
+    return Worker(*_leaf.part())
+
+
+def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
+    """The outputs of a network as arrays, also where devices or processes share the batches of a training."""
+    return _leaf.predict(network, inputs, batch_size)
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
@@ -119,12 +144,16 @@ def set_random_states(states: Sequence[np.ndarray]) -> None:
 __all__ = [
     "Seeds",
     "Steps",
+    "Worker",
     "be_deterministic",
     "conv_transpose",
     "distribution",
     "input_gradient",
+    "part",
+    "predict",
     "random_states",
     "set_random_states",
     "shares",
     "unfold",
+    "worker",
 ]

@@ -6,6 +6,7 @@ players are the same computation, which XLA makes once.
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_vaegan.errors import InputError
+from keras_vaegan.training import stateful
 from keras_vaegan.typing import Tensor
 
 
@@ -103,10 +105,15 @@ def of_replica(seed: Tensor) -> Tensor:
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     """See `keras_vaegan.training.distribution`; the choice is Keras' for the whole process."""
+    named = int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", 1))
+    if named > 1 and not jax.distributed.is_initialized():
+        keras.distribution.initialize()
     devices = keras.distribution.list_devices()
-    shared = len(devices) > 1 and (required or not devices[0].startswith("cpu"))
-    if shared:
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+    processes = jax.process_count() > 1
+    if len(devices) > 1 and (required or processes or not devices[0].startswith("cpu")):
+        keras.distribution.set_distribution(
+            keras.distribution.DataParallel(devices=devices, auto_shard_dataset=not processes)
+        )
     elif required:
         raise InputError("distribute must be auto or none: JAX sees one device; received 'data'.")
     return contextlib.nullcontext()
@@ -122,6 +129,27 @@ def shares() -> int:
     """See `keras_vaegan.training.shares`: Keras takes the layout of the first batch for all of them."""
     distribution = keras.distribution.distribution()
     return 1 if distribution is None else distribution.num_model_replicas
+
+
+def worker() -> tuple[int, int]:
+    """See `keras_vaegan.training.worker`."""
+    alone = keras.distribution.distribution() is None
+    return (0, 1) if alone else (jax.process_index(), jax.process_count())
+
+
+part = worker
+
+
+def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
+    """See `keras_vaegan.training.predict`: where devices share batches, on the first of this process."""
+    if keras.distribution.distribution() is None:
+        return stateful.predict(network, inputs, batch_size)
+    state = [
+        [variable.value.addressable_data(0) for variable in group]
+        for group in (network.trainable_variables, network.non_trainable_variables)
+    ]
+    step = jax.jit(lambda batch: network.stateless_call(*state, batch, training=False)[0])
+    return stateful.in_turn(step, inputs, batch_size)
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:

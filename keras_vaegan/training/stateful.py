@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vaegan.typing import Tensor
@@ -39,6 +40,24 @@ class StatefulSteps:
 
     def synchronize(self) -> None:
         """Make the variables hold the state of the running `fit`: they always do here."""
+
+
+def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
+    """See `keras_vaegan.training.predict`: Keras' own, on one device."""
+    return network.predict(inputs, batch_size=batch_size, verbose=0)
+
+
+def in_turn(step: Callable[[Any], Any], inputs: Any, batch_size: int) -> Any:
+    """What a function makes of the batches of some arrays, put together again."""
+    count = len(keras.tree.flatten(inputs)[0])
+    outputs = [
+        keras.tree.map_structure(
+            ops.convert_to_numpy,
+            step(keras.tree.map_structure(lambda array: array[i : i + batch_size], inputs)),  # noqa: B023
+        )
+        for i in range(0, count, batch_size)
+    ]
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
 
 def one_device() -> contextlib.AbstractContextManager[Any]:

@@ -1,6 +1,8 @@
 """The training and test steps on TensorFlow: one persistent tape, one gradient per player."""
 
 import contextlib
+import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.training.stateful import StatefulSteps, one_device, unfold
+from keras_vaegan.training import stateful
+from keras_vaegan.training.stateful import StatefulSteps, in_turn, one_device, unfold
 from keras_vaegan.typing import Tensor
 
 REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
@@ -22,10 +25,13 @@ __all__ = [
     "input_gradient",
     "of_replica",
     "one_device",
+    "part",
+    "predict",
     "random_states",
     "set_random_states",
     "shares",
     "unfold",
+    "worker",
 ]
 
 
@@ -52,7 +58,16 @@ class Steps(StatefulSteps):
         self.apply_gradients(gradients, losses.active)
         self.track(losses)
         self.observe(x, sample_weight, losses, gradients)
-        return self.get_metrics_result()
+        return _reducible(self.get_metrics_result())
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        return _reducible(super().test_step(data))
+
+    def _maybe_symbolic_build(self, *arguments: Any, **settings: Any) -> None:
+        """Build nothing: all is built when compiled, and Keras cannot make the batch that it would need.
+
+        It reduces the batch of a process among several, of which `tf.distribute` knows no reduction.
+        """
 
     def replica_mean(self, value: Tensor) -> Tensor:
         """Mean of a tensor over the devices that share a batch."""
@@ -72,6 +87,8 @@ def of_replica(seed: Tensor) -> Tensor:
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     """See `keras_vaegan.training.distribution`."""
+    if len(_jobs(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}))) > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy().scope()
     devices = tf.config.list_logical_devices("GPU")
     if required and len(devices) < 2:
         devices = tf.config.list_logical_devices("CPU")
@@ -88,6 +105,38 @@ def shares() -> int:
     Known within the scope of the strategy alone.
     """
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def worker() -> tuple[int, int]:
+    """See `keras_vaegan.training.worker`."""
+    cluster = tf.distribute.get_strategy().cluster_resolver
+    jobs = _jobs(cluster.cluster_spec().as_dict()) if cluster else []
+    return (jobs.index((cluster.task_type, cluster.task_id)), len(jobs)) if jobs else (0, 1)
+
+
+def part() -> tuple[int, int]:
+    """See `keras_vaegan.training.part`: `tf.distribute` cuts the batches."""
+    return 0, 1
+
+
+def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
+    """See `keras_vaegan.training.predict`: where devices share batches, on the first of this process."""
+    if network.distribute_strategy.num_replicas_in_sync == 1:
+        return stateful.predict(network, inputs, batch_size)
+    return in_turn(lambda batch: network(batch, training=False), inputs, batch_size)
+
+
+def _jobs(cluster: dict[str, Any]) -> list[tuple[str, int]]:
+    """The processes of a cluster that train, in order."""
+    return [(job, i) for job in ("chief", "worker") for i in range(len(cluster.get(job, ())))]
+
+
+def _reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Logs `()`, or `(1,)` where Keras takes their mean over the processes, along a first axis."""
+    cluster = tf.distribute.get_strategy().cluster_resolver
+    if cluster is None or len(_jobs(cluster.cluster_spec().as_dict())) < 2:
+        return logs
+    return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:

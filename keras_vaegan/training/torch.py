@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.training.stateful import StatefulSteps, one_device, unfold
+from keras_vaegan.training.stateful import StatefulSteps, one_device, predict, unfold
 from keras_vaegan.typing import Tensor
 
 __all__ = [
@@ -20,10 +20,13 @@ __all__ = [
     "input_gradient",
     "of_replica",
     "one_device",
+    "part",
+    "predict",
     "random_states",
     "set_random_states",
     "shares",
     "unfold",
+    "worker",
 ]
 
 
@@ -66,6 +69,14 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
 def shares() -> int:
     """See `keras_vaegan.training.shares`."""
     return 1
+
+
+def worker() -> tuple[int, int]:
+    """See `keras_vaegan.training.worker`: there is one process."""
+    return 0, 1
+
+
+part = worker
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
