@@ -1,5 +1,6 @@
-"""Pages that are made of something else when the site is built: the commands, the results, the changes."""
+"""Pages that are made of something else when the site is built: commands, results, presets, changes."""
 
+import json
 import pathlib
 import re
 
@@ -8,11 +9,22 @@ from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+WEIGHTS = ROOT / "keras_vaegan" / "presets" / "weights"
+# Data that shipped weights are of, and what may be done with it.
+DATA = {
+    "mnist": "MNIST (LeCun, Cortes and Burges): 55,000 handwritten digits of its training set; CC BY-SA 3.0",
+    "cifar10": "CIFAR-10 (Krizhevsky 2009): pictures of ten kinds of things, 9,000 of them, collected from "
+    "the web; published for research, without a licence",
+}
 
 
 def on_files(files, config):
     """Add the pages that no file in `docs/` has."""
-    pages = {"cli.md": commands(), "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")}
+    pages = {
+        "cli.md": commands(),
+        "presets.md": cards(),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+    }
     titles = {}
     for path in sorted(RESULTS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
@@ -38,6 +50,45 @@ def commands():
     for name, command in cli.commands.items():
         context = click.Context(command, info_name=f"{PROGRAM} {name}", max_content_width=100)
         lines += [f"## {name}", "", "```text", command.get_help(context), "```", ""]
+    return "\n".join(lines)
+
+
+def cards():
+    """A model card for each preset whose weights come with the package."""
+    from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+
+    lines = [
+        "# Trained presets",
+        "",
+        "Weights that come with the package, stored in float16, and what was measured of them on test images",
+        "that no choice was made by. `keras-vaegan presets NAME` prints the recipe; `train --preset NAME`",
+        "repeats it.",
+        "",
+    ]
+    for path in sorted(WEIGHTS.glob("*/metadata.json")):
+        name, card = path.parent.name, json.loads(path.read_text(encoding="utf-8"))
+        recipe, measured = RECIPES[name], card["measured"]
+        size = (path.parent / "model.weights.h5").stat().st_size / 1e6
+        images = measured["data"]
+        lines += [
+            f"## {name}",
+            "",
+            f"{MODEL_KEYS[card['model']]}. Expect {recipe['expect']}.",
+            "",
+            f"- Recipe: {recipe['source']}; {card['epochs_done']} epochs, seed {card['seed']}, on "
+            f"{card['backend']}, Keras {card['keras']}.",
+            f"- Data: {DATA[card['dataset']]}.",
+            f"- Pictures: {' x '.join(map(str, card['image_shape']))}, in [0, 1]. Not for documents, "
+            "faces or any decision about people: it has seen nothing but these data.",
+            f"- Weights: {size:.1f} MB, {card['licence']}, sha256 `{card['weights_sha256'][:16]}...`.",
+            f"- Measured {measured['date']} on {images['num_images']:,} {images['split']} images (content "
+            f"`{images['content']}`):",
+            "",
+            "| score | value |",
+            "|---|---|",
+            *(f"| {score} | {value:.4g} |" for score, value in card["results"].items()),
+            "",
+        ]
     return "\n".join(lines)
 
 

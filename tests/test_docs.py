@@ -51,7 +51,7 @@ def browser():
 def test_every_page_is_led_to_and_every_result_is_there(site):
     pages = {str(path.parent.relative_to(site)) for path in site.rglob("index.html")}
     written = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
-    assert written | {"cli", "changelog", "results"} <= pages
+    assert written | {"cli", "presets", "changelog", "results"} <= pages
     for path in (ROOT / "benchmarks" / "results").glob("*.md"):
         assert f"results/{path.stem}" in pages
     home = (site / "index.html").read_text()
@@ -93,12 +93,18 @@ def blocks(page):
     return found
 
 
+def is_python(text):
+    """Whether a block, or a part of one, is Python; formulas and commands may stand beside it."""
+    begins = r"^(import|from) |^\w+ = kvg\.|^(model|conditional|kvg)\.|^with training"
+    return bool(re.search(begins, text, re.M))
+
+
 PYTHON = [
     pytest.param(part, id=f"{page.name}:{line}.{number}")
     for page in PAGES
     for line, text in blocks(page)
-    for number, part in enumerate(text.split("\n\n"))  # formulas and commands may stand beside it
-    if re.search(r"^(import|from) |^\w+ = kvg\.|^model\.|^kvg\.|^with training", part, re.M)
+    for number, part in enumerate(text.split("\n\n"))
+    if is_python(part)
 ]
 
 
@@ -118,7 +124,7 @@ def test_names_in_a_block_of_python_are_there(text):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.value.id == "kvg":
                 assert node.attr in dir(kvg)
-            elif node.value.id in ("model", "trained", "completer"):
+            elif node.value.id in ("model", "trained", "completer", "conditional"):
                 assert node.attr in verbs, node.attr
 
 
@@ -146,5 +152,5 @@ def test_options_of_a_command_are_there(line):
 def test_pictures_and_files_that_pages_show_are_there():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            made = target.startswith("results/") or target in ("cli.md", "changelog.md")
+            made = target.startswith("results/") or target in ("cli.md", "presets.md", "changelog.md")
             assert made or (page.parent / target).exists(), (page.name, target)

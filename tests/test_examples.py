@@ -92,6 +92,22 @@ def test_the_figures_of_draw_are_drawn(tmp_path, monkeypatch, capsys):
         assert film.n_frames == steps + 1
 
 
+def test_the_wall_of_pictures_is_what_the_presets_make(tmp_path, monkeypatch):
+    script, path = example("gallery"), tmp_path / "wall.png"
+    monkeypatch.setattr(sys, "argv", ["gallery.py", "--output", str(path)])
+    script.main()
+    made, kept = (
+        np.asarray(Image.open(one).convert("RGB"), "float32") / 255.0
+        for one in (path, EXAMPLES.parent / "docs" / "images" / "wall.png")
+    )
+    assert made.shape == kept.shape
+    rows = len(script.WALL)
+    for one, other in zip(np.split(made, rows), np.split(kept, rows), strict=True):
+        assert np.abs(one - other).mean() < 0.01  # rounding, and letters drawn by another Matplotlib
+    others = np.roll(kept, kept.shape[0] // rows, axis=0)
+    assert np.abs(made - others).mean() > 0.1
+
+
 def test_a_process_of_a_cluster_is_told_who_the_others_are(monkeypatch):
     def become(*arguments):
         called.append(arguments)

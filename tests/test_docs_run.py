@@ -1,0 +1,117 @@
+"""The README and every page of the documentation, run from top to bottom in a world that is small.
+
+Data sets are scikit-learn's digits, a training is two steps long, scores are of a few images, and what a
+reader has at hand (pictures of their own, networks, codes) is there. Nothing else is changed.
+"""
+
+import re
+import shlex
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from test_docs import PAGES, blocks, is_python
+
+import keras_vaegan as kvg
+from keras_vaegan.cli import cli
+from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.networks import dcgan
+
+# Core: the Python of most pages, where compilation takes no time. The commands are in the full matrix, and
+# the pages that export much, or read what their commands wrote.
+TORCH = keras.backend.backend() == "torch"
+IN_FULL_ONLY = {"export.md", "one_page.md"}
+FEW = {"evaluate": {"num_images": 150, "likelihood_images": 4}}
+SHAPE = (28, 28, 1)
+
+
+@pytest.fixture
+def small_world(tmp_path, monkeypatch):
+    """The folder of a reader with little data and little time; returns what Python blocks find defined."""
+    monkeypatch.chdir(tmp_path)
+    load, fit = kvg.data.load, LatentVariableModel.fit
+
+    def load_small(source, *arguments, **settings):
+        return load("digits" if source == "mnist" else source, *arguments, **settings)
+
+    def fit_briefly(model, *arguments, **settings):
+        first = settings.get("initial_epoch", 0)
+        brief = {"epochs": first + 1, "steps_per_epoch": 2, "validation_steps": 1, "verbose": 0}
+        return fit(model, *arguments, **(settings | brief))
+
+    monkeypatch.setattr(kvg.data, "load", load_small)
+    monkeypatch.setattr(LatentVariableModel, "fit", fit_briefly)
+
+    (x, y), (x_val, y_val), _ = data = load("digits")
+    pictures = (255 * x[..., 0]).astype("uint8")
+    for path, picture in {
+        "mine.png": pictures[0],
+        "mask.png": np.where(np.arange(28) < 14, 255, 0).astype("uint8") * np.ones((28, 1), "uint8"),
+        **{f"two_digits/{i}.png": pictures[i] for i in range(2)},
+        **{f"mine/{i}.png": pictures[i] for i in range(4)},
+        **{f"my_pictures/{name}/{i}.png": pictures[i] for name in ("cat", "dog") for i in range(40)},
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / path)
+    np.savez(tmp_path / "samples.npz", images=x_val)
+    rng = np.random.default_rng(0)
+    return {
+        "keras": keras,
+        "kvg": kvg,
+        "data": data,
+        **{"x": x, "y": y, "x_val": x_val[:32], "y_val": y_val[:32], "images": x[:8]},
+        **{"a": x[:2], "b": x[2:4], "z": rng.normal(size=(4, 16)).astype("float32")},
+        **{"features_a": rng.normal(size=(64, 8)), "features_b": rng.normal(size=(64, 8))},
+        "noise": rng.normal(size=(2, 32)).astype("float32"),
+        "labels": np.array([3, 7], "int32"),
+        "model": kvg.VAEGAN.from_preset("vae_gan_mnist"),
+        "conditional": kvg.CVAEGAN.from_preset("cvae_gan_mnist", load_weights=False),
+        "encoder": dcgan.encoder(SHAPE, 32),
+        "decoder": dcgan.decoder(SHAPE, 32),
+        "discriminator": dcgan.discriminator(SHAPE),
+    }
+
+
+def run_page(page, defined, commands):
+    """Run the Python of a page, and its commands if they are asked for, in order; return what was run."""
+    ran = []
+    for number, text in blocks(page):
+        for part in text.split("\n\n"):
+            if is_python(part):
+                exec(compile(part, f"{page.name}:{number}", "exec"), defined)
+                ran.append(part)
+        if commands and not is_python(text):
+            for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+                if line.startswith("keras-vaegan "):
+                    run_command(line)
+                    ran.append(line)
+    return ran
+
+
+def run_command(line):
+    """Run a line as the command line would, with fewer images where the line asks for very many."""
+    _, *words = shlex.split(line.replace("1000000", "12000"), comments=True)
+    try:
+        code = cli.main(words, standalone_mode=False, default_map=FEW)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert not code, line
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in IN_FULL_ONLY], ids=lambda page: page.name
+)
+@pytest.mark.skipif(not TORCH, reason="run on one backend; the verbs are tested on each")
+def test_the_python_of_a_page_runs(page, small_world):
+    run_page(page, small_world, commands=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_runs_from_top_to_bottom(page, small_world):
+    run_page(page, small_world, commands=True)
+
+
+def test_most_pages_have_something_to_run():
+    assert sum(any(is_python(text) for _, text in blocks(page)) for page in PAGES) > 10
