@@ -73,7 +73,7 @@ def cards():
         lines += [
             f"## {name}",
             "",
-            f"{MODEL_KEYS[card['model']]}. Expect {recipe['expect']}.",
+            f"A {MODEL_KEYS[card['model']]}. Expect {recipe['expect']}.",
             "",
             f"- Recipe: {recipe['source']}; {card['epochs_done']} epochs, seed {card['seed']}, on "
             f"{card['backend']}, Keras {card['keras']}.",
@@ -84,12 +84,25 @@ def cards():
             f"- Measured {measured['date']} on {images['num_images']:,} {images['split']} images (content "
             f"`{images['content']}`):",
             "",
-            "| score | value |",
-            "|---|---|",
-            *(f"| {score} | {value:.4g} |" for score, value in card["results"].items()),
+            *scores(card["results"]),
             "",
         ]
     return "\n".join(lines)
+
+
+def scores(values):
+    """A table of scores; those in the features of several classifiers have a column for each."""
+    rows = {}
+    for name, value in values.items():
+        score, _, features = name.removesuffix(")").partition(" (")
+        rows.setdefault(score, {})[features] = f"{value:.4g}"
+    columns = list(dict.fromkeys(features for row in rows.values() for features in row))
+    titles = [f"features of `{features}`" if features else "" for features in columns]
+    return [
+        f"| score | {' | '.join(titles)} |",
+        "|---" * (len(columns) + 1) + "|",
+        *(f"| {score} | {' | '.join(row.get(one, '') for one in columns)} |" for score, row in rows.items()),
+    ]
 
 
 def results(titles):
