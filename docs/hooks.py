@@ -3,12 +3,17 @@
 import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import click
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+serving = {"now": False}
+LIVE = "completion_cvae_mnist"
 WEIGHTS = ROOT / "keras_vaegan" / "presets" / "weights"
 # Data that shipped weights are of, and what may be done with it.
 DATA = {
@@ -34,6 +39,22 @@ def on_files(files, config):
     for place, text in pages.items():
         files.append(File.generated(config, place, content=text))
     return files
+
+
+def on_startup(command, dirty):
+    """Note whether the site is built or served."""
+    serving.update(now=command == "serve")
+
+
+def on_post_build(config):
+    """Export the model that runs in the page `live.md`; not each time that `mkdocs serve` builds anew."""
+    if serving["now"]:
+        return
+    folder = pathlib.Path(config.site_dir, "live", "page")
+    arguments = ["export", LIVE, "--format", "web", "--output", folder, "--overwrite"]
+    done = subprocess.run([sys.executable, "-m", "keras_vaegan", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise PluginError(f"the live page cannot be made: {done.stderr.strip().splitlines()[-1]}")
 
 
 def on_page_markdown(markdown, page, config, files):

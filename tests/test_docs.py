@@ -71,12 +71,20 @@ def test_the_page_of_commands_is_what_help_says(site):
 
 @pytest.mark.parametrize(
     ("page", "width", "dark"),
-    [("", 1200, False), ("", 360, True), ("export/", 360, False), ("api/", 1200, True)],
+    [("", 1200, False), ("", 360, True), ("export/", 360, False), ("api/", 1200, True), ("live/", 360, True)],
 )
 def test_a_browser_shows_it(browser, address, page, width, dark):
     shown = browser.open(f"{address}/{page}", width=width, dark=dark)
     assert shown.messages == [] and shown.broken_images() == [] and shown.overflow() == 0
     assert all(request.startswith((address, "blob:")) for request in shown.requests)
+
+
+def test_the_page_that_runs_a_model_is_in_the_site(browser, address):
+    shown = browser.open(f"{address}/live/page/")
+    shown.evaluate("ready.then(() => true)")
+    grey = "one.getContext('2d').getImageData(0, 0, one.width, one.height).data.some(v => 0 < v && v < 255)"
+    drawn = f"[...document.querySelectorAll('canvas')].some(one => one.width > 0 && {grey})"
+    assert shown.evaluate(drawn) is True and shown.messages == []
 
 
 def blocks(page):
