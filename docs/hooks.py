@@ -1,8 +1,11 @@
 """Pages that are made of something else when the site is built: commands, results, presets, changes."""
 
 import json
+import logging
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +13,7 @@ import click
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
+log = logging.getLogger("mkdocs.hooks")
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 serving = {"now": False}
@@ -48,7 +52,8 @@ def on_startup(command, dirty):
 
 def on_post_build(config):
     """Export the model that runs in the page `live.md`; not each time that `mkdocs serve` builds anew."""
-    if serving["now"]:
+    if serving["now"] or (shutil.which("npm") is None and os.environ.get("CI") != "true"):
+        log.info("the live page is left out: it is made where the site is built, and needs npm")
         return
     folder = pathlib.Path(config.site_dir, "live", "page")
     arguments = ["export", LIVE, "--format", "web", "--output", folder, "--overwrite"]
