@@ -8,13 +8,10 @@ draws them with the trained presets; with models of your own (run folders, prese
 small models that it trains on the embedded digits, in a minute or two.
 """
 
-import argparse
-import pathlib
-
 import numpy as np
-from paper_grids import beside, trained
+from common import parsed, trained
+from paper_grids import beside
 
-import keras_vaegan as kvg
 from keras_vaegan import plots, presets
 
 ROWS, COLUMNS = 10, 10
@@ -24,24 +21,11 @@ SOURCES = {"draw": "draw_mnist", "conditional_draw": "conditional_draw_mnist", "
 
 def main():
     """Draw the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for the pictures")
-    for key, source in SOURCES.items():
-        parser.add_argument(f"--{key.replace('_', '-')}", default=source)
-    parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--data-dir")
-    parser.add_argument("--manual-dir")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="small models, trained here on the digits")
-    options = parser.parse_args()
-
-    dataset = "digits" if options.quick else options.dataset
-    data = kvg.data.load(dataset, data_dir=options.data_dir, manual_dir=options.manual_dir)
+    options, data = parsed(__doc__, SOURCES)
     if options.quick:
         models = {key: trained(key, data) for key in SOURCES}
     else:
         models = {key: presets.load_source(getattr(options, key))[0] for key in SOURCES}
-    options.output.mkdir(parents=True, exist_ok=True)
 
     # Drawing step by step: a row for each picture, a column for each step; DRAW and DRAW-GAN.
     made = {key: model.canvases(FILMED, seed=options.seed) for key, model in models.items()}

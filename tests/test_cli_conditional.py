@@ -139,6 +139,8 @@ def test_a_conditional_model_of_a_folder_knows_the_names_of_its_classes(pets, tm
     reconstruct = ["reconstruct", folder, "--output", tmp_path / "r.npz", "--images"]
     assert run(*reconstruct, pets / "cat") == 0
     assert arrays(tmp_path / "r.npz")["reconstructions"].shape == (20, 8, 6, 3)
+    assert run(*train, "--augment", "none", "--output", tmp_path / "plain") == 0
+    assert json.loads((tmp_path / "plain" / "metadata.json").read_text())["augment"] is None
     (pets / "dog").rename(pets / "cow")
     assert "must be one of cat, dog; received 'cow'" in refused(capsys, *reconstruct, pets)
 

@@ -47,7 +47,7 @@ def cells(path, columns, size=28, enlarged=1):
 
 def test_the_papers_grids_are_drawn(tmp_path, monkeypatch, capsys):
     script = example("paper_grids")
-    monkeypatch.setattr(script, "QUICK_EPOCHS", 1)
+    monkeypatch.setattr("common.QUICK_EPOCHS", 1)
     monkeypatch.setattr(script, "SCALE", 1)
     monkeypatch.setattr(sys, "argv", ["paper_grids.py", "--quick", "--output", str(tmp_path / "grids")])
     script.main()
@@ -73,7 +73,7 @@ def test_the_papers_grids_are_drawn(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_the_figures_of_draw_are_drawn(tmp_path, monkeypatch, capsys):
     script, helper = example("draw_figures"), importlib.import_module("paper_grids")
-    monkeypatch.setattr(helper, "QUICK_EPOCHS", 1)
+    monkeypatch.setattr("common.QUICK_EPOCHS", 1)
     monkeypatch.setattr(helper, "SCALE", 1)
     monkeypatch.setattr(sys, "argv", ["draw_figures.py", "--quick", "--output", str(tmp_path)])
     script.main()
@@ -90,6 +90,53 @@ def test_the_figures_of_draw_are_drawn(tmp_path, monkeypatch, capsys):
         assert (np.abs(np.diff(drawn, axis=1)).max(axis=(2, 3)) > 0).mean() > 0.5  # a canvas goes on changing
     with Image.open(tmp_path / "draw_gan.gif") as film:
         assert film.n_frames == steps + 1
+
+
+GUIDES = {
+    "own_images": "three, one, three, one",
+    "own_networks": "samples.png",
+    "few_labels": "ensemble: ",
+    "resume": "largest difference of a weight: 0.0",
+    "half_precision": "mixed_bfloat16: negative bound",
+    "curves": "too_fast: d_real",
+    "ship": "drawn by ONNX Runtime",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_script_of_a_guide_runs(name, tmp_path, monkeypatch, capsys):
+    script = example(name)
+    monkeypatch.setattr("common.QUICK_EPOCHS", 2)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--quick", "--output", str(tmp_path)])
+    script.main()
+    said = capsys.readouterr().out
+    assert GUIDES[name] in said
+    for picture in tmp_path.glob("*.png"):
+        assert np.asarray(Image.open(picture)).std() > 0
+    differences = [float(line.split()[-1]) for line in said.splitlines() if "from Keras" in line]
+    assert len(differences) == (3 if name == "ship" else 0) and max(differences, default=0.0) < 1e-5
+
+
+def test_every_script_is_run_by_a_test():
+    run = {*GUIDES, "common", "paper_grids", "draw_figures", "gallery", "workers"}
+    assert run == {path.stem for path in EXAMPLES.glob("*.py")}
+
+
+def test_the_lesson_is_learnt(monkeypatch):
+    import matplotlib
+
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    matplotlib.use("Agg")
+    cells = json.loads((EXAMPLES / "from_vae_to_draw_gan.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert "EPOCHS = 40" in code[0]
+    defined = {}
+    for text in code:
+        exec(text.replace("EPOCHS = 40", "EPOCHS = 1"), defined)
+    assert defined["draw_gan"].generate(2, seed=0).shape == (2, 28, 28, 1)
+    pictures = [output for cell in cells for output in cell.get("outputs", []) if "data" in output]
+    assert len(pictures) >= 6  # of a real run, for those who read it on the web
 
 
 def test_the_wall_of_pictures_is_what_the_presets_make(tmp_path, monkeypatch):

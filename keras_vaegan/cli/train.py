@@ -63,7 +63,13 @@ def _resumed_run(context, parameter, value):
     group=DATA,
     help="Labels that a semi-supervised model keeps, as many of each class; the others are hidden.",
 )
-@option("--augment", default=None, group=DATA, help="Random changes, as translation,cutout.")
+@option(
+    "--augment",
+    default=None,
+    show_default="the recipe's, or none",
+    group=DATA,
+    help="Random changes, as translation,cutout; none for no change.",
+)
 @option("--latent-dim", type=click.IntRange(1), default=None, group=MODEL, help="Dimension of the code.")
 @option(
     "--init",
@@ -197,7 +203,7 @@ def train(
             "backend": keras.backend.backend(),
             "mixed_precision": mixed_precision,
             "distribute": distribute,
-            "augment": augment or training.get("augment"),
+            "augment": None if augment == "none" else augment or training.get("augment"),
             "checkpoint_every": checkpoint_every,
             "recipe": recipe,
         }
