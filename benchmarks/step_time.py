@@ -6,6 +6,12 @@ For each backend, in a process of its own, `fit` and its rivals (`benchmarks/riv
 networks, losses, optimizers and logs, without Keras) train whole epochs in turn on the same
 images. The figure is the median over the rounds of the ratio within a round, ours / theirs,
 against the fastest rival: above 1 we are faster. Absolute speeds depend on the machine.
+
+A second table has the time that each needs to compile: that of the first call on one batch, less that of
+a later call on the same batch.
+
+With `--processor-time`, for a machine that does other work beside, the time is that of the processor which
+the process has used, on one thread and, where the system can pin it, one core.
 """
 
 import argparse
@@ -24,61 +30,109 @@ RIVALS = {
     "jax": {"JAX": {}},
     "torch": {"PyTorch": {}},
 }
-MODELS = ("vae", "vae_gan", "draw")
-LATENT_DIM = 64
+MODELS = ("vae", "vae_gan", "cvae_gan", "draw", "ssl_vae")
 IMAGE_SHAPE = (28, 28, 1)
+
+#: One thread for each framework.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
 
 
 def ours(kind, batch_size):
-    """A function that trains our model for an epoch on images, under stock `fit`."""
+    """A function that trains our model for an epoch on images and labels, under stock `fit`."""
     import keras
 
     from benchmarks import rivals
-    from keras_vaegan import DRAW, VAE, VAEGAN
-    from keras_vaegan.networks import dcgan, draw
 
     rate, beta_1 = rivals.ADAM[kind]
+    model = build_model(kind)
+    model.compile({player: keras.optimizers.Adam(rate, beta_1) for player in model.players})
+    return lambda images, labels: model.fit(images, labels, batch_size=batch_size, verbose=0)
+
+
+def build_model(kind):
+    """Our model of that kind, with the networks of the rivals."""
+    import keras_vaegan
+    from benchmarks import rivals
+    from keras_vaegan.networks import dcgan, draw, heads, lenet, mlp
+
     if kind == "draw":
         settings = {"units": rivals.UNITS, "glimpse": rivals.GLIMPSE}
         networks = [build(IMAGE_SHAPE, rivals.CODES, **settings) for build in (draw.encoder, draw.decoder)]
-        model = DRAW(*networks, steps=rivals.STEPS, seed=0)
-    else:
-        networks = [dcgan.encoder(IMAGE_SHAPE, LATENT_DIM), dcgan.decoder(IMAGE_SHAPE, LATENT_DIM)]
-        judge = [dcgan.discriminator(IMAGE_SHAPE)] if kind == "vae_gan" else []
-        model = (VAEGAN if judge else VAE)(*networks, *judge, seed=0)
-    model.compile({player: keras.optimizers.Adam(rate, beta_1) for player in model.players})
-    return lambda images: model.fit(images, batch_size=batch_size, verbose=0)
+        return keras_vaegan.DRAW(*networks, steps=rivals.STEPS, seed=0)
+    if kind == "ssl_vae":
+        features, codes, classes = rivals.M2_FEATURES, rivals.M2_CODES, rivals.CLASSES
+        return keras_vaegan.SemiSupervisedVAE(
+            lenet.trunk(IMAGE_SHAPE, rivals.M2_FILTERS, units=features),
+            heads.encoder_head(features, codes, classes, rivals.M2_ENCODER),
+            heads.class_head(features, classes),
+            mlp.decoder(IMAGE_SHAPE, codes, rivals.M2_DECODER, num_classes=classes),
+            alpha=rivals.ALPHA,
+            seed=0,
+        )
+    classes = {"num_classes": rivals.CLASSES} if kind == "cvae_gan" else {}
+    networks = [build(IMAGE_SHAPE, rivals.LATENT_DIM, **classes) for build in (dcgan.encoder, dcgan.decoder)]
+    if kind == "vae":
+        return keras_vaegan.VAE(*networks, seed=0)
+    judge = dcgan.discriminator(IMAGE_SHAPE, num_outputs=rivals.CLASSES + 1 if classes else 1)
+    return (keras_vaegan.CVAEGAN if classes else keras_vaegan.VAEGAN)(*networks, judge, seed=0)
 
 
-def measure(backend, kind, batch_size, num_images, rounds):
-    """Seconds of each round: `{"ours": [...], rival: [...]}`, after a first epoch that is not counted."""
+def measure(backend, kind, batch_size, num_images, rounds, processor_time):
+    """Seconds of each round and of compiling, `{"rounds": {name: [...]}, "compiling": {name: ...}}`.
+
+    The names are `ours` and the rivals'. The rounds come after a first epoch that is not counted.
+    """
+    if processor_time and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before there are threads
     import importlib
 
     import numpy as np
 
+    from benchmarks import rivals
+
+    if processor_time and backend == "torch":
+        import torch
+
+        torch.set_num_threads(1)
     rival = importlib.import_module(f"benchmarks.rivals.{backend}_step")
     contestants = {"ours": ours(kind, batch_size)}
     for name, options in RIVALS[backend].items():
         contestants[name] = rival.make(kind, batch_size, seed=0, **options).run_epoch
     images = np.random.default_rng(0).random((num_images, *IMAGE_SHAPE), dtype="float32")
-    seconds = {name: [] for name in contestants}
-    for train in contestants.values():
-        train(images)
+    labels = rivals.some_labels(kind, num_images)
+    batch = images[:batch_size], None if labels is None else labels[:batch_size]
+    clock = time.process_time if processor_time else time.perf_counter
+
+    def seconds(train, *data):
+        start = clock()
+        train(*data)
+        return clock() - start
+
+    compiling = {}
+    for name, train in contestants.items():
+        first, *_, later = (seconds(train, *batch) for _ in range(3))
+        compiling[name] = first - later
+        train(images, labels)
+    times = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, train in contestants.items():
-            start = time.perf_counter()
-            train(images)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            times[name].append(seconds(train, images, labels))
+    return {"rounds": times, "compiling": compiling}
 
 
-def table(results, num_images):
-    """The results as rows of Markdown."""
+def speed_table(results, num_images):
+    """The times of the rounds as rows of Markdown."""
     lines = [
         "| model | backend | fit, images/s | rival | rival, images/s | ratio: median (least to most) |",
         "|---|---|---|---|---|---|",
     ]
-    for (kind, backend), seconds in results.items():
+    for (kind, backend), result in results.items():
+        seconds = dict(result["rounds"])
         mine = seconds.pop("ours")
         fastest = min(seconds, key=lambda name: statistics.median(seconds[name]))
         for name, theirs in seconds.items():
@@ -92,21 +146,36 @@ def table(results, num_images):
     return lines
 
 
+def compiling_table(results):
+    """The times of compiling as rows of Markdown."""
+    lines = ["| model | backend | fit, s | rival | rival, s |", "|---|---|---|---|---|"]
+    for (kind, backend), result in results.items():
+        seconds = dict(result["compiling"])
+        mine = seconds.pop("ours")
+        for name, theirs in seconds.items():
+            lines.append(f"| {kind} | {backend} | {mine:z.1f} | {name} | {theirs:z.1f} |")
+    return lines
+
+
 def main():
-    """Measure what was asked for, each backend in a process of its own, and print the table."""
+    """Measure what was asked for, each backend in a process of its own, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--backend", choices=RIVALS, nargs="+", default=list(RIVALS))
     parser.add_argument("--model", choices=MODELS, nargs="+", default=list(MODELS))
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--num-images", type=int, default=4096, help="images in an epoch")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--processor-time", action="store_true", help="time of the processor, on one thread and core"
+    )
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     settings = (options.batch_size, options.num_images, options.rounds)
 
     if options.child:
-        print(json.dumps(measure(options.backend[0], options.model[0], *settings)))
+        result = measure(options.backend[0], options.model[0], *settings, options.processor_time)
+        print(json.dumps(result))
         return
     results = {}
     for kind in options.model:
@@ -114,18 +183,31 @@ def main():
             words = ["--child", "--backend", backend, "--model", kind, "--batch-size", str(settings[0])]
             words += ["--num-images", str(settings[1]), "--rounds", str(settings[2])]
             environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            if options.processor_time:
+                words.append("--processor-time")
+                environment |= ONE_THREAD
             command = [sys.executable, "-m", "benchmarks.step_time", *words]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             results[kind, backend] = json.loads(done.stdout.splitlines()[-1])
             print(f"{kind} on {backend}: measured", file=sys.stderr, flush=True)
+    if options.processor_time:
+        pinned = ", pinned to one core" if hasattr(os, "sched_setaffinity") else ""
+        call, clock = "python -m benchmarks.step_time --processor-time", "seconds of processor time"
+        clock += f", one thread{pinned}"
+    else:
+        call, clock = "python -m benchmarks.step_time", f"wall time, {os.cpu_count()} cores"
     text = "\n".join(
         [
             "# Time of a training step",
             "",
-            f"`python -m benchmarks.step_time`: batch {settings[0]}, {settings[1]} images of 28x28 an epoch, "
-            f"{settings[2]} rounds, {os.cpu_count()} cores ({platform.machine()}), {datetime.date.today()}.",
+            f"`{call}`: {clock} ({platform.machine()}); batch {settings[0]}, {settings[1]} images of 28x28 "
+            f"an epoch, {settings[2]} rounds, {datetime.date.today()}.",
             "",
-            *table(results, options.num_images),
+            *speed_table(results, options.num_images),
+            "",
+            "To compile, in the same seconds: the first call on one batch, less a later one on that batch.",
+            "",
+            *compiling_table(results),
             "",
         ]
     )

@@ -17,11 +17,11 @@ from keras_vaegan.typing import Tensor
 LOG_2PI = math.log(2.0 * math.pi)
 
 
-def sum_event(x: Tensor, weights: Tensor | None = None) -> Tensor:
+def sum_event(x: Tensor, weights: Tensor | None = None, batch_axes: int = 1) -> Tensor:
     """Sum over all axes but the first, each element as often as its weight says: `(B, ...)` -> `(B,)`."""
     if weights is not None:
         x = x * weights
-    return ops.sum(ops.reshape(x, (ops.shape(x)[0], -1)), axis=-1)
+    return ops.sum(ops.reshape(x, (*ops.shape(x)[:batch_axes], -1)), axis=-1)
 
 
 class Distribution:
@@ -48,10 +48,14 @@ class Bernoulli(Distribution):
         """Probability of one, `(B, ...)`."""
         return ops.sigmoid(self.logits)
 
-    def log_prob(self, value: Tensor, weights: Tensor | None = None) -> Tensor:
-        """log p(value) in nats, `(B,)`; of the elements that have weight 1 where weights are given."""
+    def log_prob(self, value: Tensor, weights: Tensor | None = None, batch_axes: int = 1) -> Tensor:
+        """log p(value) in nats, `(B,)`; of the elements that have weight 1 where weights are given.
+
+        With `batch_axes` 2 the logits are `(K, B, ...)`, a distribution for each of K cases, and so is what
+        comes out, `(K, B)`; the value `(B, ...)` is the same for all.
+        """
         value = ops.cast(value, "float32")
-        return sum_event(value * self.logits - ops.softplus(self.logits), weights)
+        return sum_event(value * self.logits - ops.softplus(self.logits), weights, batch_axes)
 
     def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A draw of zeros and ones, `(B, ...)`."""
@@ -80,10 +84,13 @@ class DiagonalNormal(Distribution):
         """N(0, I) of the shape of `other`."""
         return cls(ops.zeros_like(other.mean), ops.zeros_like(other.mean))
 
-    def log_prob(self, value: Tensor, weights: Tensor | None = None) -> Tensor:
-        """log p(value) in nats, `(B,)`; of the elements that have weight 1 where weights are given."""
+    def log_prob(self, value: Tensor, weights: Tensor | None = None, batch_axes: int = 1) -> Tensor:
+        """log p(value) in nats, `(B,)`; of the elements that have weight 1 where weights are given.
+
+        `batch_axes` as for `Bernoulli`.
+        """
         squared = ops.square(ops.cast(value, "float32") - self.mean) * ops.exp(-self.log_variance)
-        return -0.5 * sum_event(squared + self.log_variance + LOG_2PI, weights)
+        return -0.5 * sum_event(squared + self.log_variance + LOG_2PI, weights, batch_axes)
 
     def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A reparametrised draw (Kingma and Welling 2014, section 2.4), `(B, ...)`."""

@@ -632,3 +632,32 @@ def test_bases_that_cannot_carry_a_stack_are_refused():
         "decoder must give a dictionary": {"decoder": mlp.decoder((2, 3, 1), 2, num_classes=3)},
     }.items():
         refused(lambda wrong=wrong: kvg.StackedSemiSupervisedVAE(**fitting | wrong), said)
+
+
+def own_head():
+    """A head that does not begin with one layer of both inputs."""
+    inputs = {"features": keras.Input((5,), name="features"), "labels": keras.Input((3,), name="labels")}
+    x = keras.layers.Dense(4)(inputs["features"]) * keras.layers.Dense(4)(inputs["labels"])
+    return keras.Model(inputs, {name: keras.layers.Dense(2)(x) for name in ("mean", "log_variance")})
+
+
+@pytest.mark.parametrize(
+    "head, shared",
+    [
+        (lambda: registry.heads.encoder_head(5, 2, 3, units=(6,)), True),
+        (lambda: registry.heads.encoder_head(5, 2, 3, units=(6, 4), activation="gelu"), True),
+        (lambda: registry.heads.encoder_head(5, 2, 3), False),
+        (lambda: registry.heads.encoder_head(5, 2, 3, units=(6,), variance_of_features=True), False),
+        (own_head, False),
+    ],
+)
+def test_a_head_sees_every_class_as_if_the_features_were_repeated(head, shared):
+    head, features = head(), np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+    by_class = registry.heads.for_each_class(head)
+    assert (by_class.__name__ == "shared") == shared
+    outputs = by_class(ops.convert_to_tensor(features), False)
+    for k in range(3):
+        one = head({"features": features, "labels": np.eye(3, dtype="float32")[[k] * 4]})
+        for name in ("mean", "log_variance"):
+            found, expected = (ops.convert_to_numpy(values[name]) for values in (outputs, one))
+            np.testing.assert_allclose(found[4 * k : 4 * k + 4], expected, rtol=1e-5, atol=1e-6)

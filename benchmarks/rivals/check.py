@@ -27,50 +27,99 @@ STEP_TOLERANCE, SHARE_TOLERANCE = 1e-2, 1e-3
 
 
 def inputs(kind):
-    """Parameters, images and both draws. Biases are not zero, so that a misplaced one shows."""
+    """Parameters, images, both draws and labels. Biases are not zero, so that a misplaced one shows."""
     rng = np.random.default_rng(1)
     values = rivals.initial_parameters(kind, seed=1)
     for name in values:
         if name.endswith("bias"):
             values[name] = rng.normal(0.0, 0.1, values[name].shape).astype("float32")
     images = rng.uniform(size=(SIZE, 28, 28, 1)).astype("float32")
-    return values, images, *rng.normal(size=(2, SIZE, *rivals.noise_shape(kind))).astype("float32")
+    draws = rng.normal(size=(2, SIZE, *rivals.noise_shape(kind))).astype("float32")
+    return values, images, *draws, rivals.some_labels(kind, SIZE)
 
 
-def reference_logs(kind, values, images, noise, prior_noise):
+def reference_logs(kind, values, images, noise, prior_noise, labels):
     """The logs of a step, from the library's networks and NumPy; the path of DRAW from its model."""
     from keras_vaegan.networks import dcgan
 
-    def network(build, *arguments):
-        model = build(images.shape[1:], *arguments)
-        for weight in model.weights:
-            weight.assign(values[weight.path])
-        return lambda x: to_double(model(np.asarray(x, "float32")))
+    if kind == "ssl_vae":
+        return semi_supervised_logs(values, images, noise, labels)
+    shape, classes = images.shape[1:], {} if labels is None else {"num_classes": rivals.CLASSES}
+
+    def with_labels(name, value):
+        return value if labels is None else {name: value, "labels": np.eye(rivals.CLASSES)[labels]}
 
     if kind == "draw":
         code = drawn(values, images, noise)
         logits = code["logits"]
     else:
-        code = network(dcgan.encoder, rivals.LATENT_DIM)(images)
-        decode = network(dcgan.decoder, rivals.LATENT_DIM)
-        logits = decode(code["mean"] + np.exp(0.5 * code["log_variance"]) * noise)
-    kl_terms = code["mean"] ** 2 + np.exp(code["log_variance"]) - 1.0 - code["log_variance"]
-    kl = 0.5 * kl_terms.sum() / len(images)
-    reconstruction = (softplus(logits) - images * logits).sum((1, 2, 3)).mean()
-    if kind != "vae_gan":
-        return {"loss": kl + reconstruction, "reconstruction": reconstruction, "kl": kl}
-    judge = network(dcgan.discriminator)
-    real, recon, prior = judge(images), judge(sigmoid(logits)), judge(sigmoid(decode(prior_noise)))
+        encode = network(values, dcgan.encoder, shape, rivals.LATENT_DIM, **classes)
+        code = encode(with_labels("images", images))
+        decode = network(values, dcgan.decoder, shape, rivals.LATENT_DIM, **classes)
+        logits = decode(with_labels("codes", drawn_code(code, noise)))
+    kl, reconstruction = kl_of(code).sum() / len(images), cross_entropy(images, logits).mean()
+    bound = {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
+    if kind in ("vae", "draw"):
+        return bound
+    num_outputs = 1 if labels is None else rivals.CLASSES + 1
+    judge = network(values, dcgan.discriminator, shape, num_outputs=num_outputs)
+    fakes = [sigmoid(logits), sigmoid(decode(with_labels("codes", prior_noise)))]
+    real, recon, prior = (judge(x) for x in (images, *fakes))
     matching = 0.5 * ((real["features"] - recon["features"]) ** 2).sum((1, 2, 3)).mean()
-    real, recon, prior = (verdict["logits"] for verdict in (real, recon, prior))
-    return {
-        "reconstruction": reconstruction,
-        "kl": kl,
-        "loss_g": rivals.BETA * kl + rivals.GAMMA * matching + (softplus(-recon) + softplus(-prior)).mean(),
-        "loss_d": (softplus(-real) + softplus(recon) + softplus(prior)).mean(),
-        "d_real": sigmoid(real).mean(),
-        "d_fake": 0.5 * (sigmoid(recon) + sigmoid(prior)).mean(),
+    (real, not_real), (recon, not_recon), (prior, not_prior) = (
+        log_verdict(verdict["logits"], labels) for verdict in (real, recon, prior)
+    )
+    return bound | {
+        "generator": rivals.BETA * kl + rivals.GAMMA * matching - (recon + prior).mean(),
+        "discriminator": -(real + not_recon + not_prior).mean(),
+        "feature_matching": matching,
+        "d_real": (1.0 - np.exp(not_real)).mean(),
+        "d_fake": (1.0 - 0.5 * (np.exp(not_recon) + np.exp(not_prior))).mean(),
     }
+
+
+def semi_supervised_logs(values, images, noise, labels):
+    """The logs of a step of M2, one class at a time, with one-hot labels."""
+    from keras_vaegan.networks import heads, lenet, mlp
+
+    shape, classes = images.shape[1:], rivals.CLASSES
+    encode = network(
+        values, heads.encoder_head, rivals.M2_FEATURES, rivals.M2_CODES, classes, rivals.M2_ENCODER
+    )
+    decode = network(values, mlp.decoder, shape, rivals.M2_CODES, rivals.M2_DECODER, num_classes=classes)
+    features = network(values, lenet.trunk, shape, rivals.M2_FILTERS)(images)
+    log_q = log_softmax(network(values, heads.class_head, rivals.M2_FEATURES, classes)(features))
+    kl, reconstruction = np.empty((2, len(images), classes))
+    for k in range(classes):
+        label = np.tile(np.eye(classes)[k], (len(images), 1))
+        code = encode({"features": features, "labels": label})
+        logits = decode({"codes": drawn_code(code, noise), "labels": label})
+        kl[:, k], reconstruction[:, k] = kl_of(code), cross_entropy(images, logits)
+    bound = kl + reconstruction + np.log(classes)
+    unlabelled = (np.exp(log_q) * (bound + log_q)).sum(1)
+    known = np.flatnonzero(labels >= 0)
+    of_known = known, labels[known]
+    loss, shares = unlabelled.copy(), np.exp(log_q)
+    loss[known], shares[known] = bound[of_known], np.eye(classes)[labels[known]]
+    return {
+        "loss": loss.mean(),
+        "kl": (shares * kl).sum(1).mean(),
+        "reconstruction": (shares * reconstruction).sum(1).mean(),
+        "labelled": bound[of_known].mean(),
+        "unlabelled": unlabelled.mean(),
+        "error": (log_q[known].argmax(1) != labels[known]).mean(),
+        "classification": -log_q[of_known].mean(),
+    }
+
+
+def network(values, build, *arguments, **settings):
+    """A function of float64 arrays: the library's network with these parameters."""
+    from keras import tree
+
+    model = build(*arguments, **settings)
+    for weight in model.weights:
+        weight.assign(values[weight.path])
+    return lambda x: to_double(model(tree.map_structure(lambda part: np.asarray(part, "float32"), x)))
 
 
 def drawn(values, images, noise):
@@ -91,6 +140,33 @@ def to_double(outputs):
     from keras import ops, tree
 
     return tree.map_structure(lambda x: ops.convert_to_numpy(x).astype("float64"), outputs)
+
+
+def drawn_code(code, noise):
+    """Where the noise comes to lie."""
+    return code["mean"] + np.exp(0.5 * code["log_variance"]) * noise
+
+
+def kl_of(code):
+    """KL(q || N(0, I)) in nats: `(B,)`, or `(B, T)` of a DRAW."""
+    return 0.5 * (code["mean"] ** 2 + np.exp(code["log_variance"]) - 1.0 - code["log_variance"]).sum(-1)
+
+
+def cross_entropy(images, logits):
+    """Bernoulli cross-entropy in nats: `(B,)`."""
+    return (softplus(logits) - images * logits).sum((1, 2, 3))
+
+
+def log_verdict(logits, labels):
+    """log D and log(1 - D), or the log-probabilities of the class and of fakes where there are labels."""
+    if labels is None:
+        return -softplus(-logits[:, 0]), -softplus(logits[:, 0])
+    shares = log_softmax(logits)
+    return shares[np.arange(len(labels)), labels], shares[:, -1]
+
+
+def log_softmax(x):
+    return x - np.logaddexp.reduce(x, axis=1, keepdims=True)
 
 
 def softplus(x):
@@ -116,7 +192,7 @@ def in_steps(values, reference, rate):
 
 
 def main():
-    """Print the differences of both kinds; 0 if all are small."""
+    """Print the differences of every kind; 0 if all are small."""
     good = True
     for kind in rivals.ADAM:
         values, *data = inputs(kind)

@@ -19,12 +19,25 @@ def affine(weights, name, x):
     return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
 
 
-def convolution(weights, name, x):
-    return convolve(x, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+def affine_by_class(weights, name, x):
+    """The layer on `x` and the one-hot label side by side: `(1 or K, B, F)` -> `(K, B, units)`."""
+    kernel = weights[f"{name}/kernel"]
+    of_class = kernel[-rivals.CLASSES :] + weights[f"{name}/bias"]
+    product = x.reshape(-1, x.shape[-1]) @ kernel[: -rivals.CLASSES]
+    return product.reshape(len(x), -1, kernel.shape[1]) + of_class[:, None]
 
 
-def convolve(x, kernel):
-    return lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=DIMENSIONS)
+def beside(x, labels):
+    """`x` and the labels side by side, where there are labels."""
+    return x if labels is None else jnp.concatenate([x, labels], axis=1)
+
+
+def convolution(weights, name, x, stride=2):
+    return convolve(x, weights[f"{name}/kernel"], stride) + weights[f"{name}/bias"]
+
+
+def convolve(x, kernel, stride=2):
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
 
 
 def convolve_transposed(x, kernel):
@@ -50,23 +63,36 @@ def transposed_backward(kept, cotangent):
 quick_convolve_transposed.defvjp(transposed_forward, transposed_backward)
 
 
+def max_pool(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def quick_max_pool(x):
+    """The same by slices: XLA is slow at the gradient of windows, too."""
+    upper, lower = x[:, ::2], x[:, 1::2]
+    upper, lower = (jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2]) for rows in (upper, lower))
+    return jnp.maximum(upper, lower)
+
+
 class Networks:
-    """Encoder, decoder and discriminator, with one or the other transposed convolution."""
+    """The convolutional networks, with one or the other transposed convolution and pooling."""
 
     def __init__(self, quick):
         self.convolve_transposed = quick_convolve_transposed if quick else convolve_transposed
+        self.max_pool = quick_max_pool if quick else max_pool
 
     def transposed_convolution(self, weights, name, x):
         return self.convolve_transposed(x, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
 
-    def encode(self, weights, images):
+    def encode(self, weights, images, labels):
         x = jax.nn.leaky_relu(convolution(weights, "encoder_conv_0", images), rivals.SLOPE)
         x = jax.nn.leaky_relu(convolution(weights, "encoder_conv_1", x), rivals.SLOPE)
-        x = x.reshape(len(x), -1)
+        x = beside(x.reshape(len(x), -1), labels)
         return affine(weights, "encoder_mean", x), affine(weights, "encoder_log_variance", x)
 
-    def decode(self, weights, codes):
-        x = jax.nn.relu(affine(weights, "decoder_project", codes)).reshape(-1, 7, 7, 64)
+    def decode(self, weights, codes, labels):
+        x = affine(weights, "decoder_project", beside(codes, labels))
+        x = jax.nn.relu(x).reshape(-1, 7, 7, 64)
         x = jax.nn.relu(self.transposed_convolution(weights, "decoder_deconv_0", x))
         return self.transposed_convolution(weights, "decoder_logits", x)
 
@@ -76,33 +102,39 @@ class Networks:
         x = jax.nn.leaky_relu(features, rivals.SLOPE).reshape(len(x), -1)
         return affine(weights, "discriminator_logits", x), features
 
+    def look(self, weights, images):
+        """Features of M2's trunk, `(B, F)`. Pooling before the ReLU leaves it a quarter of the work."""
+        x = jax.nn.relu(self.max_pool(convolution(weights, "trunk_conv_0", images, stride=1)))
+        x = jax.nn.relu(self.max_pool(convolution(weights, "trunk_conv_1", x, stride=1)))
+        return jax.nn.relu(affine(weights, "trunk_dense_0", x.reshape(len(x), -1)))
+
 
 # Losses and updates.
 
 
-def bound_gradients(forward, networks, weights, images, noise, prior_noise):
+def bound_gradients(forward, networks, weights, images, noise, prior_noise, labels):
     """Gradients of the one player and the logs."""
     del prior_noise
 
     def loss(weights):
-        kl, logits = forward(networks, weights, images, noise)
+        kl, logits = forward(networks, weights, images, noise, labels)
         reconstruction = cross_entropy(images, logits)
-        return kl + reconstruction, (reconstruction, kl)
+        return kl + reconstruction, (kl, reconstruction)
 
     (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(weights[0])
     return (gradients,), jnp.stack([value, *parts])
 
 
-def reconstruct(networks, weights, images, noise):
-    """KL in nats, mean over the batch, and logits, of a VAE."""
-    mean, log_variance = networks.encode(weights, images)
-    logits = networks.decode(weights, mean + jnp.exp(0.5 * log_variance) * noise)
+def reconstruct(networks, weights, images, noise, labels):
+    """KL in nats, mean over the batch, and logits, of a VAE, given one-hot labels or None."""
+    mean, log_variance = networks.encode(weights, images, labels)
+    logits = networks.decode(weights, mean + jnp.exp(0.5 * log_variance) * noise, labels)
     return mean_kl(mean, log_variance), logits
 
 
-def draw(networks, weights, images, noise):
+def draw(networks, weights, images, noise, labels):
     """The same of a DRAW, whose logits are the last canvas."""
-    del networks
+    del networks, labels
     count, x = len(images), images[..., 0]
 
     def repeated(name):
@@ -158,17 +190,69 @@ def filterbanks(parameters):
     return *banks, jnp.exp(log_intensity)
 
 
-def vae_gan_gradients(networks, weights, images, noise, prior_noise):
+def semi_supervised_gradients(networks, weights, images, noise, prior_noise, labels):
+    """Gradients of the one player of M2 and the logs.
+
+    What is of each class is `(K, B, ...)`, or `(K B, ...)` between the layers: the gradient of a kernel is
+    quicker to make from two axes.
+    """
+    del prior_noise
+    count, known = len(images), labels >= 0
+    one_hot = jax.nn.one_hot(labels, rivals.CLASSES).T  # zeros where the label is -1
+    pixels = images.reshape(count, -1)
+
+    def loss(weights):
+        features = networks.look(weights, images)
+        class_logits = affine(weights, "class_head_logits", features).T
+        log_q = jax.nn.log_softmax(class_logits, axis=0)
+        q = jnp.exp(log_q)
+        hidden = jax.nn.relu(affine_by_class(weights, "encoder_dense_0", features[None]))
+        hidden = hidden.reshape(-1, rivals.M2_ENCODER)
+        mean, log_variance = (
+            affine(weights, f"encoder_{part}", hidden).reshape(rivals.CLASSES, -1, rivals.M2_CODES)
+            for part in ("mean", "log_variance")
+        )
+        x = mean + jnp.exp(0.5 * log_variance) * noise
+        x = jax.nn.relu(affine_by_class(weights, "decoder_dense_0", x)).reshape(-1, rivals.M2_DECODER[0])
+        x = jax.nn.relu(affine(weights, "decoder_dense_1", x))
+        logits = affine(weights, "decoder_logits", x).reshape(rivals.CLASSES, -1, 784)
+        kl = kl_of(mean, log_variance)
+        reconstruction = jnp.sum(jax.nn.softplus(logits) - pixels * logits, axis=-1)
+        bound = kl + reconstruction + np.log(rivals.CLASSES)
+        labelled = jnp.sum(one_hot * bound, axis=0)
+        unlabelled = jnp.sum(q * (bound + log_q), axis=0)
+        nats = jnp.mean(jnp.where(known, labelled, unlabelled))
+        classification = -jnp.sum(one_hot * log_q) / count
+        shares = jnp.where(known, one_hot, q)
+        logs = [
+            nats,
+            mean_of_sum(shares, kl),
+            mean_of_sum(shares, reconstruction),
+            jnp.mean(labelled),
+            jnp.mean(unlabelled),
+            jnp.mean(known & (jnp.argmax(class_logits, axis=0) != labels)),
+            classification,
+        ]
+        share = jnp.maximum(jnp.mean(known), 1e-6)
+        return nats + rivals.ALPHA * classification / share, jnp.stack(logs)
+
+    gradients, logs = jax.grad(loss, has_aux=True)(weights[0])
+    return (gradients,), logs
+
+
+def vae_gan_gradients(networks, weights, images, noise, prior_noise, labels):
     """Gradients of both players and the logs, from one forward pass.
 
     The pass is made in two pieces, each linearised once: images from G, verdicts from D. Each
     player pulls the cotangents of its own loss back through them; what it does not use, D's
     kernels for G and D's images for D, is dead code to XLA.
     """
+    if labels is not None:
+        labels = jax.nn.one_hot(labels, rivals.CLASSES)
 
     def generate(weights_g):
-        kl, logits = reconstruct(networks, weights_g, images, noise)
-        prior_logits = networks.decode(weights_g, prior_noise)
+        kl, logits = reconstruct(networks, weights_g, images, noise, labels)
+        prior_logits = networks.decode(weights_g, prior_noise, labels)
         reconstruction = cross_entropy(images, logits)
         return (jax.nn.sigmoid(logits), jax.nn.sigmoid(prior_logits), kl), reconstruction
 
@@ -181,23 +265,39 @@ def vae_gan_gradients(networks, weights, images, noise, prior_noise):
     def fooling_and_matching(verdicts):
         _, recon, prior, features, recon_features = verdicts
         matching = 0.5 * sum_and_mean(jnp.square(lax.stop_gradient(features) - recon_features))
-        return rivals.GAMMA * matching + jnp.mean(jax.nn.softplus(-recon) + jax.nn.softplus(-prior))
+        fooling = -log_real(recon, labels) - log_real(prior, labels)
+        return rivals.GAMMA * matching + jnp.mean(fooling), matching
 
     def telling_apart(verdicts):
         real, recon, prior, *_ = verdicts
-        return jnp.mean(jax.nn.softplus(-real) + jax.nn.softplus(recon) + jax.nn.softplus(prior))
+        return jnp.mean(-log_real(real, labels) - log_fake(recon) - log_fake(prior))
 
     (*made, kl), pull_g, reconstruction = jax.vjp(generate, weights[0], has_aux=True)
     verdicts, pull_d = jax.vjp(judge, weights[1], *made)
-    loss, verdict_cotangents = jax.value_and_grad(fooling_and_matching)(verdicts)
+    (loss, matching), verdict_cotangents = jax.value_and_grad(fooling_and_matching, has_aux=True)(verdicts)
     loss_g = loss + rivals.BETA * kl
     _, *image_cotangents = pull_d(verdict_cotangents)
     (gradients_g,) = pull_g((*image_cotangents, jnp.asarray(rivals.BETA)))
     loss_d, verdict_cotangents = jax.value_and_grad(telling_apart)(verdicts)
     gradients_d, *_ = pull_d(verdict_cotangents)
-    real, recon, prior = (jnp.mean(jax.nn.sigmoid(logits)) for logits in verdicts[:3])
-    logs = jnp.stack([reconstruction, kl, loss_g, loss_d, real, 0.5 * (recon + prior)])
-    return (gradients_g, gradients_d), logs
+    real, recon, prior = (jnp.mean(1.0 - jnp.exp(log_fake(logits))) for logits in verdicts[:3])
+    fake = 0.5 * (recon + prior)
+    logs = [kl + reconstruction, kl, reconstruction, loss_g, loss_d, matching, real, fake]
+    return (gradients_g, gradients_d), jnp.stack(logs)
+
+
+def log_real(logits, labels):
+    """log D, or the log-probability of the class where there are one-hot labels: `(B,)`."""
+    if labels is None:
+        return -jax.nn.softplus(-logits[:, 0])
+    return jnp.sum(labels * jax.nn.log_softmax(logits)[:, :-1], axis=1)
+
+
+def log_fake(logits):
+    """log(1 - D), or the log-probability of the last class, that of fakes: `(B,)`."""
+    if logits.shape[1] == 1:
+        return -jax.nn.softplus(logits[:, 0])
+    return jax.nn.log_softmax(logits)[:, -1]
 
 
 def adam(rate, beta_1, weights, moments, gradients, count):
@@ -214,9 +314,14 @@ def adam(rate, beta_1, weights, moments, gradients, count):
     return weights, (first, second)
 
 
+def kl_of(mean, log_variance):
+    """KL(q || N(0, I)) in nats, without the last axis."""
+    return 0.5 * jnp.sum(jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance, axis=-1)
+
+
 def mean_kl(mean, log_variance):
     """KL(q || N(0, I)) in nats, mean over the batch."""
-    return 0.5 * sum_and_mean(jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance)
+    return jnp.mean(kl_of(mean, log_variance))
 
 
 def cross_entropy(images, logits):
@@ -229,6 +334,11 @@ def sum_and_mean(x):
     return jnp.sum(x) / len(x)
 
 
+def mean_of_sum(shares, values):
+    """Sum over the classes of values weighed by shares, both `(K, B)`, then mean over the batch."""
+    return jnp.mean(jnp.sum(shares * values, axis=0))
+
+
 class Trainer:
     """Training of one `kind`; see `make`."""
 
@@ -239,6 +349,8 @@ class Trainer:
             "vae": functools.partial(bound_gradients, reconstruct),
             "draw": functools.partial(bound_gradients, draw),
             "vae_gan": vae_gan_gradients,
+            "cvae_gan": vae_gan_gradients,
+            "ssl_vae": semi_supervised_gradients,
         }[kind]
         self.gradients = functools.partial(gradients, Networks(quick))
         self.train_step = jax.jit(self._train_step, donate_argnums=0)
@@ -249,40 +361,39 @@ class Trainer:
         weights = self.state["weights"]
         self.state["moments"] = [(zeros(player), zeros(player)) for player in weights]
 
-    def _injected_step(self, state, images, noise, prior_noise):
-        gradients, logs = self.gradients(state["weights"], images, noise, prior_noise)
+    def _injected_step(self, state, images, noise, prior_noise, labels):
+        gradients, logs = self.gradients(state["weights"], images, noise, prior_noise, labels)
         count = state["count"] + 1
         players = zip(state["weights"], state["moments"], gradients, strict=True)
         updated = [adam(*rivals.ADAM[self.kind], *player, count) for player in players]
         weights, moments = map(list, zip(*updated, strict=True))
         return {**state, "count": count, "weights": weights, "moments": moments}, logs
 
-    def _train_step(self, state_and_totals, images):
+    def _train_step(self, state_and_totals, images, labels):
         state, totals = state_and_totals
         key, draw = jax.random.split(state["key"])
-        noise = jax.random.normal(draw, (2, len(images), *rivals.noise_shape(self.kind)))
-        state, logs = self._injected_step({**state, "key": key}, images, noise[0], noise[1])
+        shape = (rivals.num_draws(self.kind), len(images), *rivals.noise_shape(self.kind))
+        noise = jax.random.normal(draw, shape)
+        state, logs = self._injected_step({**state, "key": key}, images, noise[0], noise[-1], labels)
         return state, totals + len(images) * logs
 
     # Interface.
 
-    def run_epoch(self, images):
+    def run_epoch(self, images, labels=None):
         """One pass over `images` in shuffled batches: dict of means."""
         order = self.rng.permutation(len(images))
         carry = self.state, jnp.zeros(len(rivals.LOGS[self.kind]))
         for start in range(0, len(images), self.batch_size):
-            carry = self.train_step(carry, images[order[start : start + self.batch_size]])
+            chosen = order[start : start + self.batch_size]
+            carry = self.train_step(carry, images[chosen], None if labels is None else labels[chosen])
         self.state, totals = carry
-        return self.as_logs(totals / len(images))
+        return rivals.as_logs(self.kind, np.asarray(totals) / len(images), labels)
 
-    def step(self, images, noise, prior_noise=None):
+    def step(self, images, noise, prior_noise=None, labels=None):
         """One update with these draws: dict of logs."""
         prior_noise = noise if prior_noise is None else prior_noise
-        self.state, logs = self.injected_step(self.state, images, noise, prior_noise)
-        return self.as_logs(logs)
-
-    def as_logs(self, values):
-        return dict(zip(rivals.LOGS[self.kind], np.asarray(values).tolist(), strict=True))
+        self.state, logs = self.injected_step(self.state, images, noise, prior_noise, labels)
+        return rivals.as_logs(self.kind, np.asarray(logs), labels)
 
     def parameters(self):
         """The parameters: dict of NumPy arrays in Keras' layouts."""
@@ -296,12 +407,12 @@ class Trainer:
 
 
 def make(kind, batch_size=128, seed=0, quick=True):
-    """Trainer of a `vae`, a `vae_gan` or a `draw`.
+    """Trainer of one kind of model.
 
     Args:
-        kind: `vae`, `vae_gan` or `draw`.
+        kind: one of `rivals.ADAM`.
         batch_size: images per step of `run_epoch`; the last batch may be smaller and is compiled once more.
         seed: of the parameters, the draws and the order of the images.
-        quick: write the gradient of the transposed convolution by hand, see above.
+        quick: write the gradient of the transposed convolution by hand, and pooling by slices, see above.
     """
     return Trainer(kind, batch_size, seed, quick)

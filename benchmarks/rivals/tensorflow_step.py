@@ -23,11 +23,21 @@ class Trainer:
         self.totals = tf.Variable(tf.zeros(len(rivals.LOGS[kind])))
         self.generator = tf.random.Generator.from_seed(seed)
         self.forward = self.draw if kind == "draw" else self.reconstruct
-        self.update = self.update_vae_gan if kind == "vae_gan" else self.update_bound
+        self.update = {
+            "vae": self.update_bound,
+            "draw": self.update_bound,
+            "vae_gan": self.update_vae_gan,
+            "cvae_gan": self.update_vae_gan,
+            "ssl_vae": self.update_semi_supervised,
+        }[kind]
+        self.max_pool = max_pool_by_slices if xla else max_pool
         images = tf.TensorSpec((None, 28, 28, 1), tf.float32)
         codes = tf.TensorSpec((None, *rivals.noise_shape(kind)), tf.float32)
-        self.train_step = tf.function(self._train_step, input_signature=[images], jit_compile=xla)
-        self.injected_step = tf.function(self.update, input_signature=[images, codes, codes], jit_compile=xla)
+        labels = [tf.TensorSpec((None,), tf.int32)] if kind in rivals.LABELLED_KINDS else []
+        self.train_step = tf.function(self._train_step, input_signature=[images, *labels], jit_compile=xla)
+        self.injected_step = tf.function(
+            self.update, input_signature=[images, codes, codes, *labels], jit_compile=xla
+        )
         self.dataset_of = self.dataset = None
 
     # Networks.
@@ -35,8 +45,15 @@ class Trainer:
     def affine(self, name, x):
         return tf.matmul(x, self.weights[f"{name}/kernel"]) + self.weights[f"{name}/bias"]
 
-    def convolution(self, name, x):
-        x = tf.nn.conv2d(x, self.weights[f"{name}/kernel"], strides=2, padding="SAME")
+    def affine_by_class(self, name, x):
+        """The layer on `x` and the one-hot label side by side: `(1 or K, B, F)` -> `(K, B, units)`."""
+        kernel = self.weights[f"{name}/kernel"]
+        of_class = kernel[-rivals.CLASSES :] + self.weights[f"{name}/bias"]
+        product = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), kernel[: -rivals.CLASSES])
+        return tf.reshape(product, (x.shape[0], -1, kernel.shape[1])) + of_class[:, None]
+
+    def convolution(self, name, x, stride=2):
+        x = tf.nn.conv2d(x, self.weights[f"{name}/kernel"], strides=stride, padding="SAME")
         return tf.nn.bias_add(x, self.weights[f"{name}/bias"])
 
     def transposed_convolution(self, name, x):
@@ -45,14 +62,14 @@ class Trainer:
         x = tf.nn.conv2d_transpose(x, kernel, shape, strides=2, padding="SAME")
         return tf.nn.bias_add(x, self.weights[f"{name}/bias"])
 
-    def encode(self, images):
+    def encode(self, images, labels):
         x = tf.nn.leaky_relu(self.convolution("encoder_conv_0", images), rivals.SLOPE)
         x = tf.nn.leaky_relu(self.convolution("encoder_conv_1", x), rivals.SLOPE)
-        x = tf.reshape(x, (-1, 3136))
+        x = beside(tf.reshape(x, (-1, 3136)), labels)
         return self.affine("encoder_mean", x), self.affine("encoder_log_variance", x)
 
-    def decode(self, codes):
-        x = tf.nn.relu(self.affine("decoder_project", codes))
+    def decode(self, codes, labels):
+        x = tf.nn.relu(self.affine("decoder_project", beside(codes, labels)))
         x = tf.reshape(x, (-1, 7, 7, 64))
         x = tf.nn.relu(self.transposed_convolution("decoder_deconv_0", x))
         return self.transposed_convolution("decoder_logits", x)
@@ -63,26 +80,33 @@ class Trainer:
         x = tf.reshape(tf.nn.leaky_relu(features, rivals.SLOPE), (-1, 3136))
         return self.affine("discriminator_logits", x), features
 
+    def look(self, images):
+        """Features of M2's trunk, `(B, F)`. Pooling before the ReLU leaves it a quarter of the work."""
+        x = tf.nn.relu(self.max_pool(self.convolution("trunk_conv_0", images, stride=1)))
+        x = tf.nn.relu(self.max_pool(self.convolution("trunk_conv_1", x, stride=1)))
+        return tf.nn.relu(self.affine("trunk_dense_0", tf.reshape(x, (-1, 49 * rivals.M2_FILTERS[1]))))
+
     # Losses and updates.
 
-    def update_bound(self, images, noise, prior_noise):
+    def update_bound(self, images, noise, prior_noise, labels=None):
         del prior_noise
         variables = [self.weights[name] for name in self.names[0]]
         with tf.GradientTape() as tape:
-            kl, logits = self.forward(images, noise)
+            kl, logits = self.forward(images, noise, labels)
             reconstruction = cross_entropy(images, logits)
             loss = kl + reconstruction
         self.apply_adam(self.names[0], tape.gradient(loss, variables))
-        return tf.stack([loss, reconstruction, kl])
+        return tf.stack([loss, kl, reconstruction])
 
-    def reconstruct(self, images, noise):
-        """KL in nats, mean over the batch, and logits, of a VAE."""
-        mean, log_variance = self.encode(images)
-        logits = self.decode(mean + tf.exp(0.5 * log_variance) * noise)
+    def reconstruct(self, images, noise, labels):
+        """KL in nats, mean over the batch, and logits, of a VAE, given one-hot labels or None."""
+        mean, log_variance = self.encode(images, labels)
+        logits = self.decode(mean + tf.exp(0.5 * log_variance) * noise, labels)
         return mean_kl(mean, log_variance), logits
 
-    def draw(self, images, noise):
+    def draw(self, images, noise, labels):
         """The same of a DRAW, whose logits are the last canvas."""
+        del labels
         images, count, kl = images[..., 0], tf.shape(images)[0], 0.0
 
         def repeated(name):
@@ -118,24 +142,72 @@ class Trainer:
         c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(candidate)
         return tf.sigmoid(o) * tf.tanh(c), c
 
-    def update_vae_gan(self, images, noise, prior_noise):
+    def update_semi_supervised(self, images, noise, prior_noise, labels):
+        """One step of M2. What is of each class is `(K, B, ...)`, or `(K B, ...)` between the layers."""
+        del prior_noise
+        variables = [self.weights[name] for name in self.names[0]]
+        known = labels >= 0
+        one_hot = tf.one_hot(labels, rivals.CLASSES, axis=0)  # zeros where the label is -1
+        pixels = tf.reshape(images, (-1, 784))
+        with tf.GradientTape() as tape:
+            features = self.look(images)
+            log_q = tf.transpose(tf.nn.log_softmax(self.affine("class_head_logits", features)))
+            q = tf.exp(log_q)
+            hidden = tf.nn.relu(self.affine_by_class("encoder_dense_0", features[None]))
+            hidden = tf.reshape(hidden, (-1, rivals.M2_ENCODER))
+            mean, log_variance = (
+                tf.reshape(self.affine(f"encoder_{part}", hidden), (rivals.CLASSES, -1, rivals.M2_CODES))
+                for part in ("mean", "log_variance")
+            )
+            x = mean + tf.exp(0.5 * log_variance) * noise
+            x = tf.nn.relu(self.affine_by_class("decoder_dense_0", x))
+            x = tf.reshape(x, (-1, rivals.M2_DECODER[0]))
+            x = tf.nn.relu(self.affine("decoder_dense_1", x))
+            logits = tf.reshape(self.affine("decoder_logits", x), (rivals.CLASSES, -1, 784))
+            kl = kl_of(mean, log_variance)
+            reconstruction = tf.reduce_sum(tf.nn.softplus(logits) - pixels * logits, axis=-1)
+            bound = kl + reconstruction + np.log(rivals.CLASSES).astype("float32")
+            labelled = tf.reduce_sum(one_hot * bound, axis=0)
+            unlabelled = tf.reduce_sum(q * (bound + log_q), axis=0)
+            nats = tf.reduce_mean(tf.where(known, labelled, unlabelled))
+            classification = -mean_of_sum(one_hot, log_q)
+            share = tf.maximum(tf.reduce_mean(tf.cast(known, tf.float32)), 1e-6)
+            loss = nats + rivals.ALPHA * classification / share
+        self.apply_adam(self.names[0], tape.gradient(loss, variables))
+        shares = tf.where(known, one_hot, q)
+        wrong = known & (tf.argmax(log_q, axis=0, output_type=tf.int32) != labels)
+        logs = [
+            nats,
+            mean_of_sum(shares, kl),
+            mean_of_sum(shares, reconstruction),
+            tf.reduce_mean(labelled),
+            tf.reduce_mean(unlabelled),
+            tf.reduce_mean(tf.cast(wrong, tf.float32)),
+            classification,
+        ]
+        return tf.stack(logs)
+
+    def update_vae_gan(self, images, noise, prior_noise, labels=None):
         players = [[self.weights[name] for name in names] for names in self.names]
+        if labels is not None:
+            labels = tf.one_hot(labels, rivals.CLASSES)
         with tf.GradientTape(persistent=True) as tape:
-            kl, logits = self.forward(images, noise)
+            kl, logits = self.forward(images, noise, labels)
             real, features = self.judge(images)
             recon, recon_features = self.judge(tf.sigmoid(logits))
-            prior, _ = self.judge(tf.sigmoid(self.decode(prior_noise)))
+            prior, _ = self.judge(tf.sigmoid(self.decode(prior_noise, labels)))
             matching = 0.5 * sum_and_mean(tf.math.squared_difference(features, recon_features))
-            fooling = tf.reduce_mean(tf.nn.softplus(-recon) + tf.nn.softplus(-prior))
-            loss_g = rivals.BETA * kl + rivals.GAMMA * matching + fooling
-            loss_d = tf.reduce_mean(tf.nn.softplus(-real) + tf.nn.softplus(recon) + tf.nn.softplus(prior))
+            fooling = -log_real(recon, labels) - log_real(prior, labels)
+            loss_g = rivals.BETA * kl + rivals.GAMMA * matching + tf.reduce_mean(fooling)
+            loss_d = tf.reduce_mean(-log_real(real, labels) - log_fake(recon) - log_fake(prior))
         # In a graph, the gradients that nobody reads are pruned: G's pass makes none for D's kernels.
         gradients_g = tape.gradient(loss_g, players[0])
         gradients_d = tape.gradient(loss_d, players[1])
         self.apply_adam(self.names[0] + self.names[1], gradients_g + gradients_d)
-        fake = 0.5 * tf.reduce_mean(tf.sigmoid(recon) + tf.sigmoid(prior))
         reconstruction = cross_entropy(images, logits)
-        return tf.stack([reconstruction, kl, loss_g, loss_d, tf.reduce_mean(tf.sigmoid(real)), fake])
+        real, recon, prior = (tf.reduce_mean(1.0 - tf.exp(log_fake(x))) for x in (real, recon, prior))
+        fake = 0.5 * (recon + prior)
+        return tf.stack([kl + reconstruction, kl, reconstruction, loss_g, loss_d, matching, real, fake])
 
     def apply_adam(self, names, gradients):
         """One update of all of `names` by the fused kernel that TensorFlow has for it."""
@@ -156,35 +228,34 @@ class Trainer:
                 grad=gradient,
             )
 
-    def _train_step(self, images):
+    def _train_step(self, images, *labels):
         size = tf.shape(images)[0]
-        noise = self.generator.normal((2, size, *rivals.noise_shape(self.kind)))
-        self.totals.assign_add(tf.cast(size, tf.float32) * self.update(images, noise[0], noise[1]))
+        noise = self.generator.normal((rivals.num_draws(self.kind), size, *rivals.noise_shape(self.kind)))
+        logs = self.update(images, noise[0], noise[-1], *labels)
+        self.totals.assign_add(tf.cast(size, tf.float32) * logs)
 
     # Interface.
 
-    def run_epoch(self, images):
+    def run_epoch(self, images, labels=None):
         """One pass over `images` in shuffled batches: dict of means."""
         if self.dataset_of is not images:
-            self.dataset_of, self.dataset = images, self.batches(images)
+            self.dataset_of, self.dataset = images, self.batches(images, labels)
         self.totals.assign(tf.zeros_like(self.totals))
         for batch in self.dataset:
-            self.train_step(batch)
-        return self.as_logs(self.totals.numpy() / len(images))
+            self.train_step(*batch)
+        return rivals.as_logs(self.kind, self.totals.numpy() / len(images), labels)
 
-    def batches(self, images):
-        """`images` in shuffled batches."""
-        data = tf.data.Dataset.from_tensor_slices(images)
+    def batches(self, images, labels):
+        """`images`, and their labels if there are some, in shuffled batches."""
+        data = tf.data.Dataset.from_tensor_slices((images,) if labels is None else (images, labels))
         data = data.shuffle(len(images), seed=self.seed)
         return data.batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
 
-    def step(self, images, noise, prior_noise=None):
+    def step(self, images, noise, prior_noise=None, labels=None):
         """One update with these draws: dict of logs."""
         prior_noise = noise if prior_noise is None else prior_noise
-        return self.as_logs(self.injected_step(images, noise, prior_noise).numpy())
-
-    def as_logs(self, values):
-        return dict(zip(rivals.LOGS[self.kind], map(float, values), strict=True))
+        logs = self.injected_step(images, noise, prior_noise, *([] if labels is None else [labels]))
+        return rivals.as_logs(self.kind, logs.numpy(), labels)
 
     def parameters(self):
         """The parameters: dict of NumPy arrays in Keras' layouts."""
@@ -210,9 +281,44 @@ def filterbanks(parameters):
     return *banks, tf.exp(log_intensity)
 
 
+def max_pool(x):
+    return tf.nn.max_pool2d(x, 2, 2, "VALID")
+
+
+def max_pool_by_slices(x):
+    """The same. On the CPU, XLA is slow at the gradient of windows."""
+    upper, lower = x[:, ::2], x[:, 1::2]
+    upper, lower = (tf.maximum(rows[:, :, ::2], rows[:, :, 1::2]) for rows in (upper, lower))
+    return tf.maximum(upper, lower)
+
+
+def beside(x, labels):
+    """`x` and the labels side by side, where there are labels."""
+    return x if labels is None else tf.concat([x, labels], axis=1)
+
+
+def log_real(logits, labels):
+    """log D, or the log-probability of the class where there are one-hot labels: `(B,)`."""
+    if labels is None:
+        return -tf.nn.softplus(-logits[:, 0])
+    return tf.reduce_sum(labels * tf.nn.log_softmax(logits)[:, :-1], axis=1)
+
+
+def log_fake(logits):
+    """log(1 - D), or the log-probability of the last class, that of fakes: `(B,)`."""
+    if logits.shape[1] == 1:
+        return -tf.nn.softplus(logits[:, 0])
+    return tf.nn.log_softmax(logits)[:, -1]
+
+
+def kl_of(mean, log_variance):
+    """KL(q || N(0, I)) in nats, without the last axis."""
+    return 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - 1.0 - log_variance, axis=-1)
+
+
 def mean_kl(mean, log_variance):
     """KL(q || N(0, I)) in nats, mean over the batch."""
-    return 0.5 * sum_and_mean(tf.square(mean) + tf.exp(log_variance) - 1.0 - log_variance)
+    return tf.reduce_mean(kl_of(mean, log_variance))
 
 
 def cross_entropy(images, logits):
@@ -225,11 +331,16 @@ def sum_and_mean(x):
     return tf.reduce_sum(x) / tf.cast(tf.shape(x)[0], tf.float32)
 
 
+def mean_of_sum(shares, values):
+    """Sum over the classes of values weighed by shares, both `(K, B)`, then mean over the batch."""
+    return tf.reduce_mean(tf.reduce_sum(shares * values, axis=0))
+
+
 def make(kind, batch_size=128, seed=0, xla=False):
-    """Trainer of a `vae`, a `vae_gan` or a `draw`.
+    """Trainer of one kind of model.
 
     Args:
-        kind: `vae`, `vae_gan` or `draw`.
+        kind: one of `rivals.ADAM`.
         batch_size: images per step of `run_epoch`; the last batch may be smaller.
         seed: of the parameters, the draws and the order of the images.
         xla: compile the step with XLA.

@@ -1,5 +1,7 @@
 """The steps in plain PyTorch: modules in channels-last format, one forward pass, a gradient per player."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,45 +11,45 @@ from benchmarks import rivals
 
 
 class Encoder(nn.Module):
-    """q(z|x): images `(B, 1, 28, 28)` -> mean and log-variance, each `(B, Z)`."""
+    """q(z|x), given one-hot labels or None: images `(B, 1, 28, 28)` -> mean, log-variance, each `(B, Z)`."""
 
-    def __init__(self):
+    def __init__(self, classes):
         super().__init__()
         # Padding 1 is what `same` means for a 4x4 kernel of stride 2 on an even size.
         self.conv_0 = nn.Conv2d(1, 32, 4, stride=2, padding=1)
         self.conv_1 = nn.Conv2d(32, 64, 4, stride=2, padding=1)
-        self.mean = nn.Linear(3136, rivals.LATENT_DIM)
-        self.log_variance = nn.Linear(3136, rivals.LATENT_DIM)
+        self.mean = nn.Linear(3136 + classes, rivals.LATENT_DIM)
+        self.log_variance = nn.Linear(3136 + classes, rivals.LATENT_DIM)
 
-    def forward(self, x):
+    def forward(self, x, labels):
         x = functional.leaky_relu(self.conv_0(x), rivals.SLOPE)
-        x = flatten(functional.leaky_relu(self.conv_1(x), rivals.SLOPE))
+        x = beside(flatten(functional.leaky_relu(self.conv_1(x), rivals.SLOPE)), labels)
         return self.mean(x), self.log_variance(x)
 
 
 class Decoder(nn.Module):
-    """p(x|z): codes `(B, Z)` -> logits `(B, 1, 28, 28)`."""
+    """p(x|z), given one-hot labels or None: codes `(B, Z)` -> logits `(B, 1, 28, 28)`."""
 
-    def __init__(self):
+    def __init__(self, classes):
         super().__init__()
-        self.project = nn.Linear(rivals.LATENT_DIM, 3136)
+        self.project = nn.Linear(rivals.LATENT_DIM + classes, 3136)
         self.deconv_0 = nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1)
         self.logits = nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1)
 
-    def forward(self, codes):
-        x = functional.relu(self.project(codes))
+    def forward(self, codes, labels):
+        x = functional.relu(self.project(beside(codes, labels)))
         x = x.view(-1, 7, 7, 64).permute(0, 3, 1, 2)  # channels-last already, no copy
         return self.logits(functional.relu(self.deconv_0(x)))
 
 
 class Discriminator(nn.Module):
-    """D(x): images `(B, 1, 28, 28)` -> logits `(B, 1)` and features `(B, 64, 7, 7)`."""
+    """D(x): images `(B, 1, 28, 28)` -> logits `(B, 1)` or `(B, K + 1)`, and features `(B, 64, 7, 7)`."""
 
-    def __init__(self):
+    def __init__(self, classes):
         super().__init__()
         self.conv_0 = nn.Conv2d(1, 32, 4, stride=2, padding=1)
         self.conv_1 = nn.Conv2d(32, 64, 4, stride=2, padding=1)
-        self.logits = nn.Linear(3136, 1)
+        self.logits = nn.Linear(3136, classes + 1)
 
     def forward(self, x):
         features = self.conv_1(functional.leaky_relu(self.conv_0(x), rivals.SLOPE))
@@ -71,7 +73,8 @@ class Draw(nn.Module):
             nn.init.zeros_(cell.bias_hh)
             cell.bias_hh.requires_grad_(False)
 
-    def forward(self, images, noise):
+    def forward(self, images, noise, labels):
+        del labels
         images, count, kl = images[:, 0], len(images), 0.0
         state, seen = (
             tuple(value.expand(count, -1) for value in pair)
@@ -127,24 +130,81 @@ def filterbanks(parameters):
     return *banks, torch.exp(log_intensity)
 
 
+class SemiSupervised(nn.Module):
+    """M2: images `(B, 1, 28, 28)`, noise `(B, Z)` -> log q(y|x), KL and reconstruction, `(K, B)` in nats.
+
+    The layers have their Keras names.
+    """
+
+    def __init__(self):
+        super().__init__()
+        first, second = rivals.M2_FILTERS
+        self.trunk_conv_0 = nn.Conv2d(1, first, 5, padding=2)
+        self.trunk_conv_1 = nn.Conv2d(first, second, 5, padding=2)
+        self.trunk_dense_0 = nn.Linear(49 * second, rivals.M2_FEATURES)
+        self.class_head_logits = nn.Linear(rivals.M2_FEATURES, rivals.CLASSES)
+        self.encoder_dense_0 = nn.Linear(rivals.M2_FEATURES + rivals.CLASSES, rivals.M2_ENCODER)
+        self.encoder_mean = nn.Linear(rivals.M2_ENCODER, rivals.M2_CODES)
+        self.encoder_log_variance = nn.Linear(rivals.M2_ENCODER, rivals.M2_CODES)
+        self.decoder_dense_0 = nn.Linear(rivals.M2_CODES + rivals.CLASSES, rivals.M2_DECODER[0])
+        self.decoder_dense_1 = nn.Linear(*rivals.M2_DECODER)
+        self.decoder_logits = nn.Linear(rivals.M2_DECODER[1], 784)
+
+    def forward(self, images, noise):
+        # Pooling before the ReLU leaves it a quarter of the work.
+        x = functional.relu(functional.max_pool2d(self.trunk_conv_0(images), 2))
+        x = functional.relu(functional.max_pool2d(self.trunk_conv_1(x), 2))
+        features = functional.relu(self.trunk_dense_0(flatten(x)))
+        log_q = functional.log_softmax(self.class_head_logits(features), dim=1).T
+        x = functional.relu(by_class(self.encoder_dense_0, features))
+        mean, log_variance = self.encoder_mean(x), self.encoder_log_variance(x)
+        x = torch.addcmul(mean, torch.exp(0.5 * log_variance), noise)
+        x = functional.relu(by_class(self.decoder_dense_0, x))
+        logits = self.decoder_logits(functional.relu(self.decoder_dense_1(x)))
+        pixels = images.reshape(len(images), -1).expand_as(logits)
+        reconstruction = functional.binary_cross_entropy_with_logits(logits, pixels, reduction="none")
+        return log_q, kl_of(mean, log_variance), reconstruction.sum(-1)
+
+    def named(self):
+        """The parameters by their Keras names."""
+        return {
+            name: getattr(getattr(self, name.split("/")[0]), "bias" if name.endswith("bias") else "weight")
+            for name in rivals.SHAPES["ssl_vae"]
+        }
+
+
+def by_class(layer, x):
+    """The layer on `x` and the one-hot label side by side: `(B, F)` or `(K, B, F)` -> `(K, B, units)`."""
+    of_x, of_class = layer.weight.split((x.shape[-1], rivals.CLASSES), dim=1)
+    return functional.linear(x, of_x) + (of_class.T + layer.bias)[:, None]
+
+
 class Trainer:
     """Training of one `kind`; see `make`."""
 
     def __init__(self, kind, batch_size, seed, fused):
         self.kind, self.batch_size = kind, batch_size
-        if kind == "draw":
-            self.forward = Draw()
+        if kind in ("draw", "ssl_vae"):
+            self.forward = Draw() if kind == "draw" else SemiSupervised()
+            self.forward.to(memory_format=torch.channels_last)
             self.weights = self.forward.named()
         else:
             self.forward = self.reconstruct
-            self.encoder, self.decoder = Encoder(), Decoder()
+            classes = rivals.CLASSES if kind == "cvae_gan" else 0
+            self.encoder, self.decoder = Encoder(classes), Decoder(classes)
             self.networks = {"encoder": self.encoder, "decoder": self.decoder}
-            if kind == "vae_gan":
-                self.networks["discriminator"] = self.discriminator = Discriminator()
+            if kind != "vae":
+                self.networks["discriminator"] = self.discriminator = Discriminator(classes)
             for network in self.networks.values():
                 network.to(memory_format=torch.channels_last)
             self.weights = {name: self.find(name) for name in sum(rivals.names(kind), [])}
-        self.update = self.update_vae_gan if kind == "vae_gan" else self.update_bound
+        self.update = {
+            "vae": self.update_bound,
+            "draw": self.update_bound,
+            "vae_gan": self.update_vae_gan,
+            "cvae_gan": self.update_vae_gan,
+            "ssl_vae": self.update_semi_supervised,
+        }[kind]
         self.set_parameters(rivals.initial_parameters(kind, seed))
         rate, beta_1 = rivals.ADAM[kind]
         self.players = [[self.weights[name] for name in names] for names in rivals.names(kind) if names]
@@ -164,32 +224,63 @@ class Trainer:
 
     # Losses and updates.
 
-    def reconstruct(self, images, noise):
-        """KL in nats, mean over the batch, and logits, of a VAE."""
-        mean, log_variance = self.encoder(images)
-        logits = self.decoder(torch.addcmul(mean, torch.exp(0.5 * log_variance), noise))
+    def reconstruct(self, images, noise, labels):
+        """KL in nats, mean over the batch, and logits, of a VAE, given one-hot labels or None."""
+        mean, log_variance = self.encoder(images, labels)
+        logits = self.decoder(torch.addcmul(mean, torch.exp(0.5 * log_variance), noise), labels)
         return mean_kl(mean, log_variance), logits
 
-    def update_bound(self, images, noise, prior_noise):
+    def update_bound(self, images, noise, prior_noise, labels):
         del prior_noise
-        kl, logits = self.forward(images, noise)
+        kl, logits = self.forward(images, noise, labels)
         reconstruction = cross_entropy(images, logits)
         loss = kl + reconstruction
         self.apply(0, loss)
         self.optimizers[0].step()
-        return torch.stack([loss.detach(), reconstruction.detach(), kl.detach()])
+        return torch.stack([loss.detach(), kl.detach(), reconstruction.detach()])
 
-    def update_vae_gan(self, images, noise, prior_noise):
-        kl, logits = self.forward(images, noise)
+    def update_semi_supervised(self, images, noise, prior_noise, labels):
+        del prior_noise
+        known = labels >= 0
+        # What is of each class is `(K, B, ...)`.
+        one_hot = functional.one_hot(labels.clamp(min=0).long(), rivals.CLASSES).T * known.float()
+        log_q, kl, reconstruction = self.forward(images, noise)
+        q = log_q.exp()
+        bound = kl + reconstruction + math.log(rivals.CLASSES)
+        labelled = (one_hot * bound).sum(0)
+        unlabelled = (q * (bound + log_q)).sum(0)
+        nats = torch.where(known, labelled, unlabelled).mean()
+        classification = -mean_of_sum(one_hot, log_q)
+        share = known.float().mean().clamp(min=1e-6)
+        self.apply(0, nats + rivals.ALPHA * classification / share)
+        self.optimizers[0].step()
+        with torch.no_grad():
+            shares = torch.where(known, one_hot, q)
+            logs = [
+                nats,
+                mean_of_sum(shares, kl),
+                mean_of_sum(shares, reconstruction),
+                labelled.mean(),
+                unlabelled.mean(),
+                (known & (log_q.argmax(0) != labels)).float().mean(),
+                classification,
+            ]
+            return torch.stack(logs)
+
+    def update_vae_gan(self, images, noise, prior_noise, labels):
+        if labels is not None:
+            labels = functional.one_hot(labels.long(), rivals.CLASSES).float()
+        kl, logits = self.forward(images, noise, labels)
         real, features = self.discriminator(images)
         recon, recon_features = self.discriminator(torch.sigmoid(logits))
-        prior, _ = self.discriminator(torch.sigmoid(self.decoder(prior_noise)))
+        prior, _ = self.discriminator(torch.sigmoid(self.decoder(prior_noise, labels)))
+        (real, not_real), (recon, not_recon), (prior, not_prior) = (
+            log_verdict(verdict, labels) for verdict in (real, recon, prior)
+        )
         # f(x) does not depend on G: without `detach` its branch would stay in G's graph.
         matching = 0.5 / len(images) * functional.mse_loss(recon_features, features.detach(), reduction="sum")
-        fooling = (functional.softplus(-recon) + functional.softplus(-prior)).mean()
-        loss_g = rivals.BETA * kl + rivals.GAMMA * matching + fooling
-        verdicts = functional.softplus(-real) + functional.softplus(recon) + functional.softplus(prior)
-        loss_d = verdicts.mean()
+        loss_g = rivals.BETA * kl + rivals.GAMMA * matching - (recon + prior).mean()
+        loss_d = -(real + not_recon + not_prior).mean()
         # `autograd.grad` with `inputs` computes what leads to these inputs and nothing else.
         self.apply(0, loss_g, retain_graph=True)
         self.apply(1, loss_d)
@@ -197,8 +288,9 @@ class Trainer:
             optimizer.step()
         with torch.no_grad():
             reconstruction = cross_entropy(images, logits)
-            fake = 0.5 * (torch.sigmoid(recon) + torch.sigmoid(prior)).mean()
-            logs = [reconstruction, kl, loss_g, loss_d, torch.sigmoid(real).mean(), fake]
+            d_real = 1.0 - not_real.exp().mean()
+            d_fake = 1.0 - 0.5 * (not_recon.exp() + not_prior.exp()).mean()
+            logs = [kl + reconstruction, kl, reconstruction, loss_g, loss_d, matching, d_real, d_fake]
             return torch.stack(logs)
 
     def apply(self, player, loss, retain_graph=False):
@@ -210,24 +302,26 @@ class Trainer:
 
     # Interface.
 
-    def run_epoch(self, images):
+    def run_epoch(self, images, labels=None):
         """One pass over `images` in shuffled batches: dict of means."""
         # One channel: the same memory is channels-first and channels-last.
         data = torch.from_numpy(images).permute(0, 3, 1, 2)
+        targets = None if labels is None else torch.from_numpy(labels)
         totals = torch.zeros(len(rivals.LOGS[self.kind]))
+        shape = rivals.num_draws(self.kind), rivals.noise_shape(self.kind)
         for index in torch.randperm(len(data), generator=self.generator).split(self.batch_size):
-            noise = torch.randn(2, len(index), *rivals.noise_shape(self.kind), generator=self.generator)
-            totals.add_(self.update(data[index], noise[0], noise[1]), alpha=len(index))
-        return self.as_logs(totals / len(data))
+            noise = torch.randn(shape[0], len(index), *shape[1], generator=self.generator)
+            batch_targets = None if targets is None else targets[index]
+            totals.add_(self.update(data[index], noise[0], noise[-1], batch_targets), alpha=len(index))
+        return rivals.as_logs(self.kind, (totals / len(data)).tolist(), labels)
 
-    def step(self, images, noise, prior_noise=None):
+    def step(self, images, noise, prior_noise=None, labels=None):
         """One update with these draws: dict of logs."""
         prior_noise = noise if prior_noise is None else prior_noise
         images = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return self.as_logs(self.update(images, torch.from_numpy(noise), torch.from_numpy(prior_noise)))
-
-    def as_logs(self, values):
-        return dict(zip(rivals.LOGS[self.kind], values.tolist(), strict=True))
+        targets = None if labels is None else torch.from_numpy(labels)
+        logs = self.update(images, torch.from_numpy(noise), torch.from_numpy(prior_noise), targets)
+        return rivals.as_logs(self.kind, logs.tolist(), labels)
 
     def parameters(self):
         """The parameters: dict of NumPy arrays in Keras' layouts."""
@@ -260,9 +354,27 @@ def flatten(x):
     return x.permute(0, 2, 3, 1).flatten(1)
 
 
+def beside(x, labels):
+    """`x` and the labels side by side, where there are labels."""
+    return x if labels is None else torch.cat([x, labels], dim=1)
+
+
+def log_verdict(logits, labels):
+    """log D and log(1 - D), or log-probabilities of the class and of fakes where there are one-hot labels."""
+    if labels is None:
+        return functional.logsigmoid(logits), functional.logsigmoid(-logits)
+    shares = functional.log_softmax(logits, dim=1)
+    return (labels * shares[:, :-1]).sum(1), shares[:, -1]
+
+
+def kl_of(mean, log_variance):
+    """KL(q || N(0, I)) in nats, without the last axis."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(-1)
+
+
 def mean_kl(mean, log_variance):
     """KL(q || N(0, I)) in nats, mean over the batch."""
-    return 0.5 / len(mean) * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum()
+    return kl_of(mean, log_variance).mean()
 
 
 def cross_entropy(images, logits):
@@ -270,11 +382,16 @@ def cross_entropy(images, logits):
     return functional.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
 
 
+def mean_of_sum(shares, values):
+    """Sum over the classes of values weighed by shares, both `(K, B)`, then mean over the batch."""
+    return (shares * values).sum(0).mean()
+
+
 def make(kind, batch_size=128, seed=0, fused=True):
-    """Trainer of a `vae`, a `vae_gan` or a `draw`.
+    """Trainer of one kind of model.
 
     Args:
-        kind: `vae`, `vae_gan` or `draw`.
+        kind: one of `rivals.ADAM`.
         batch_size: images per step of `run_epoch`; the last batch may be smaller.
         seed: of the parameters, the draws and the order of the images.
         fused: Adam in one kernel, else by operations on lists of tensors (`foreach`).

@@ -17,6 +17,7 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.vae import at_least
+from keras_vaegan.networks.heads import for_each_class
 from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
@@ -36,7 +37,7 @@ class Terms(NamedTuple):
         class_posterior: q(y|x).
         kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the bound and what is
             descended in place of their sum, -log p(y) included.
-        decoded: p(x|z, y) at the draw of z, for each class.
+        decoded: p(x|z, y) at the draw of z, `(K, B, ...)`, for each class.
     """
 
     labels: Tensor
@@ -46,7 +47,7 @@ class Terms(NamedTuple):
     kl: Tensor
     reconstruction: Tensor
     cost: Tensor
-    decoded: tuple[Bernoulli | DiagonalNormal, ...]
+    decoded: Bernoulli | DiagonalNormal
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -100,6 +101,7 @@ class SemiSupervisedVAE(CVAE):
         super().__init__(_recognition(trunk, encoder), decoder, **kwargs)
         self.trunk, self.encoder_head, self.class_head = trunk, encoder, class_head
         self.class_network = keras.Model(trunk.input, class_head(trunk.output), name="recognition_of_class")
+        self.encoder_by_class = for_each_class(encoder)
         self.alpha = at_least("alpha", alpha, 0.0)
         self.consistency = at_least("consistency", consistency, 0.0)
         self.radius = at_least("radius", radius, 0.0)
@@ -162,17 +164,16 @@ class SemiSupervisedVAE(CVAE):
         # All images as of the first class, then all as of the second: `(K B, ...)`.
         each = ops.broadcast_to(ops.eye(classes)[:, None], (classes, count, classes))
         condition = {"labels": ops.reshape(each, (-1, classes))}
-        parts = self.encoder_head(
-            {"features": ops.tile(features, (classes, 1)), **condition}, training=training
-        )
+        parts = self.encoder_by_class(features, training)
         q, prior = DiagonalNormal(parts["mean"], parts["log_variance"]), self.prior(condition, training)
         noise = keras.random.normal((count, self.latent_dim), dtype="float32", seed=self.seed_generator)
         z = q.place(ops.tile(noise, (classes, 1)))
         decoded = self.decoded_by_class(z, condition, training)
-        reconstruction = -ops.stack([p.log_prob(target) for p in decoded], axis=1)
 
         def by_class(values: Tensor) -> Tensor:
             return ops.transpose(ops.reshape(values, (classes, -1)))
+
+        reconstruction = by_class(-decoded.log_prob(target, batch_axes=2))
 
         kl, weighted = by_class(q.kl(prior)), by_class(self.weighted_kl(q.kl_per_dimension(prior), training))
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
@@ -183,13 +184,10 @@ class SemiSupervisedVAE(CVAE):
         """Features of images `(B, F)`, and what the bound is of: the images themselves."""
         return self.trunk(x, training=training), x
 
-    def decoded_by_class(
-        self, z: Tensor, condition: Condition, training: bool
-    ) -> tuple[Bernoulli | DiagonalNormal, ...]:
-        """p(x|z, y) for each class, from codes `(K B, Z)`, class by class."""
+    def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
+        """p(x|z, y) `(K, B, ...)` for each class, from codes `(K B, Z)`, class by class."""
         logits = self.decoder({"codes": z, **condition}, training=training)
-        logits = ops.reshape(logits, (self.num_classes, -1, *self.image_shape))
-        return tuple(self.observed(logits[k]) for k in range(self.num_classes or 0))
+        return self.observed(ops.reshape(logits, (self.num_classes, -1, *self.image_shape)))
 
     def pixel_share(self) -> float:
         """Weight of the reconstruction in pixels in what is descended: all of the bound's."""

@@ -139,15 +139,16 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
 
     def _reconstructions(self, terms: Terms) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Reconstructions `(B, H, W, C)`, the one-hot labels they have, and their shares `(B,)`."""
+        images = terms.decoded.mean
         if self.expectation == "enumerated":
-            for k, p in enumerate(terms.decoded):
+            for k in range(self.num_classes or 0):
                 labels = ops.zeros_like(terms.labels) + ops.eye(self.num_classes)[k]
-                yield terms.shares[:, k], labels, p.mean
+                yield terms.shares[:, k], labels, images[k]
             return
         drawn = terms.class_posterior.sample(self.seed_generator)
         labels = ops.where(terms.known[:, None] > 0.5, terms.labels, ops.stop_gradient(drawn))
-        chosen = sum(ops.reshape(labels[:, k], (-1, 1, 1, 1)) * p.mean for k, p in enumerate(terms.decoded))
-        yield ops.ones_like(terms.known), labels, chosen
+        chosen = ops.transpose(labels)[..., None, None, None] * images
+        yield ops.ones_like(terms.known), labels, ops.sum(chosen, axis=0)
 
     def _prior_images(self, noise: Tensor, labels: Tensor, training: bool) -> Tensor:
         """Images of prior samples of these classes, from standard normal noise `(B, Z)`."""

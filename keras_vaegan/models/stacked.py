@@ -70,16 +70,14 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         z = ops.stop_gradient(q.sample(self.seed_generator) if training else q.mean)
         return self.code_trunk(z, training=training), z
 
-    def decoded_by_class(
-        self, z: Tensor, condition: Condition, training: bool
-    ) -> tuple[Bernoulli | DiagonalNormal, ...]:
-        """p(z1|z2, y) for each class, from codes z2 `(K B, Z)`, class by class."""
+    def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
+        """p(z1|z2, y) `(K, B, Z1)` for each class, from codes z2 `(K B, Z)`, class by class."""
         parts = self.code_decoder({"codes": z, **condition}, training=training)
         mean, log_variance = (
             ops.reshape(parts[part], (self.num_classes, -1, self.base.latent_dim))
             for part in ("mean", "log_variance")
         )
-        return tuple(DiagonalNormal(mean[k], log_variance[k]) for k in range(self.num_classes or 0))
+        return DiagonalNormal(mean, log_variance)
 
     # ---- the importance-weighted bound, over both layers of codes ----
 

@@ -4,12 +4,13 @@ A trunk is a functional model, images `(B, H, W, C)` -> features `(B, F)`; model
 run it once for an image, and its heads once for each class.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_vaegan.networks import blocks
+from keras_vaegan.typing import Tensor
 
 
 def class_head(
@@ -117,3 +118,53 @@ def code_decoder(
     x = blocks.dense_stack(x, units, activation, name)
     (codes,) = blocks.check_positive("codes", codes)
     return keras.Model(inputs, blocks.posterior_head(x, codes, name), name=name)
+
+
+def for_each_class(head: keras.Model) -> Callable[[Tensor, bool], dict[str, Tensor]]:
+    """A head of features and labels, as a function of features alone: what it gives with each of the labels.
+
+    What the first layer makes of the features is computed once, where that layer is a `Dense` of both joined
+    and nothing else sees them; otherwise the features are repeated.
+
+    Args:
+        head: functional model, dictionary of `features` and `labels` -> dictionary of `(B, ...)`.
+
+    Returns:
+        A function of features `(B, F)` and whether it is training; its outputs are `(K B, ...)`, those of all
+        images with the first label, then of all with the second.
+    """
+    split, classes = _split(head), head.input["labels"].shape[-1]
+
+    def repeated(features: Tensor, training: bool) -> dict[str, Tensor]:
+        labels = ops.repeat(ops.eye(classes), ops.shape(features)[0], axis=0)
+        return head({"features": ops.tile(features, (classes, 1)), "labels": labels}, training=training)
+
+    if split is None:
+        return repeated
+    first, rest = split
+
+    def shared(features: Tensor, training: bool) -> dict[str, Tensor]:
+        kernel, bias = (ops.cast(variable, first.compute_dtype) for variable in (first.kernel, first.bias))
+        x = ops.cast(features, first.compute_dtype) @ kernel[:-classes] + bias
+        each = x[None] + kernel[-classes:][:, None]
+        return rest(ops.reshape(each, (-1, each.shape[-1])), training=training)
+
+    return shared
+
+
+def _split(head: keras.Model) -> tuple[layers.Dense, keras.Model] | None:
+    """The first layer of a head and a model of the others; None if there is no first layer of all inputs."""
+    inputs = [head.input["features"], head.input["labels"]]
+    joins = [layer for layer in head.layers if isinstance(layer, layers.Concatenate)]
+    if len(joins) != 1 or not isinstance(joins[0].input, list):
+        return None
+    if [id(tensor) for tensor in joins[0].input] != [id(tensor) for tensor in inputs]:
+        return None
+    for layer in head.layers:
+        if type(layer) is layers.Dense and layer.use_bias and layer.input is joins[0].output:
+            linear = layer.activation is keras.activations.linear
+            try:  # all that is left must come from what this layer gives
+                return (layer, keras.Model(layer.output, head.output)) if linear else None
+            except ValueError:
+                return None
+    return None

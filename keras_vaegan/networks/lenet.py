@@ -14,8 +14,12 @@ from keras import layers
 from keras_vaegan.networks import blocks
 from keras_vaegan.networks.blocks import Normalization
 from keras_vaegan.networks.dcgan import crop, discriminator, encoder, flat_with_labels, halved_sizes, prior
+from keras_vaegan.typing import Tensor
 
 __all__ = ["decoder", "discriminator", "encoder", "prior", "trunk"]
+
+# Activations that rise with what goes in.
+RISING = {"relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus", "linear"}
 
 
 def trunk(
@@ -45,10 +49,18 @@ def trunk(
     for i, channels in enumerate(blocks.check_positive("filters", filters)):
         block = f"{name}_conv_{i}"
         x = layers.Conv2D(channels, kernel_size, padding="same", name=block)(x)
-        x = blocks.normalize_and_activate(x, normalization, activation, block)
-        x = layers.MaxPooling2D(2, padding="same", name=f"{block}_pool")(x)
+        normalize = blocks.normalization(normalization, f"{block}_norm")
+        x = pooled(x if normalize is None else normalize(x), activation, block)
     x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
     return keras.Model(images, blocks.dense_stack(x, units, activation, name, dropout), name=name)
+
+
+def pooled(x: Tensor, activation: str, name: str) -> Tensor:
+    """The largest of every 2x2, activated: in that order where it comes to the same, since they are fewer."""
+    pool = layers.MaxPooling2D(2, padding="same", name=f"{name}_pool")
+    if activation in RISING:
+        return blocks.activate(pool(x), activation, f"{name}_activation")
+    return pool(blocks.activate(x, activation, f"{name}_activation"))
 
 
 def decoder(
