@@ -179,6 +179,7 @@ def table(results, backend):
 def draw_plot(results, path):
     """Time for an image, and memory, against each axis."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     figure = Figure(figsize=(3 * len(results), 5), layout="constrained")
     axes = figure.subplots(2, len(results), squeeze=False)
@@ -186,8 +187,13 @@ def draw_plot(results, path):
         values, seconds, memory = map(np.array, zip(*points, strict=True))
         axes[0, column].loglog(values, 1000 * seconds, "o-")
         axes[1, column].semilogx(values, memory, "o-", color="tab:orange")
-        axes[1, column].set_ylim(0, None)
+        axes[1, column].set_ylim(0, 1.1 * memory.max())
         axes[1, column].set_xlabel(axis)
+        axes[0, column].yaxis.set_major_formatter("{x:g}")
+        axes[0, column].yaxis.set_minor_formatter("{x:g}")
+        for row in (0, 1):
+            axes[row, column].set_xticks(values, [f"{value:,}" for value in values], fontsize=8)
+            axes[row, column].xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set_ylabel("ms for an image")
     axes[1, 0].set_ylabel("most memory, MB")
     figure.savefig(path, dpi=100)
