@@ -9,23 +9,26 @@ from keras_vaegan import presets
 QUICK_EPOCHS = 10
 
 
-def options_of(doc, sources=()):
-    """A parser with the options that every script has, and one for each model it takes, `(key, source)`."""
+def parsed(doc, sources=(), more=()):
+    """The options given and the data; the folder for what is made is there.
+
+    Args:
+        doc: of the script, whose first paragraph is its help.
+        sources: `{key: source}`, an option for each model that the script takes.
+        more: `{flag: settings}`, options of its own.
+    """
     parser = argparse.ArgumentParser(description=doc.split("\n\n")[0])
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for what is made")
     for key, source in dict(sources).items():
         parser.add_argument(f"--{key.replace('_', '-')}", default=source, help="a run, preset or .keras file")
+    for flag, settings in dict(more).items():
+        parser.add_argument(flag, **settings)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--data-dir")
     parser.add_argument("--manual-dir")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="small models, trained here on embedded digits")
-    return parser
-
-
-def parsed(doc, sources=()):
-    """The options given, the folder for what is made, and the data."""
-    options = options_of(doc, sources).parse_args()
+    options = parser.parse_args()
     dataset = "digits" if options.quick else options.dataset
     data = kvg.data.load(dataset, data_dir=options.data_dir, manual_dir=options.manual_dir)
     options.output.mkdir(parents=True, exist_ok=True)

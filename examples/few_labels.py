@@ -7,7 +7,7 @@ before and after a temperature is fitted to validation images; and writes the im
 """
 
 import numpy as np
-from common import options_of, recipe
+from common import parsed, recipe
 
 import keras_vaegan as kvg
 from keras_vaegan import plots, presets
@@ -18,15 +18,7 @@ NUM_LABELS, QUICK_LABELS = 1000, 100
 
 def main():
     """Train with few labels and tell classes."""
-    parser = options_of(__doc__)
-    parser.add_argument("--num-labels", type=int)
-    options = parser.parse_args()
-    data = kvg.data.load(
-        "digits" if options.quick else options.dataset,
-        data_dir=options.data_dir,
-        manual_dir=options.manual_dir,
-    )
-    options.output.mkdir(parents=True, exist_ok=True)
+    options, data = parsed(__doc__, more={"--num-labels": {"type": int}})
     (x, y), (x_val, y_val), (x_test, y_test) = data
     count = options.num_labels or (QUICK_LABELS if options.quick else NUM_LABELS)
     x, few = kvg.data.semi_supervised_split(x, y, count, seed=options.seed)
