@@ -18,7 +18,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 def sum_event(x: Tensor, weights: Tensor | None = None, batch_axes: int = 1) -> Tensor:
-    """Sum over all axes but the first, each element as often as its weight says: `(B, ...)` -> `(B,)`."""
+    """Sum over all but the first axes, each element as often as its weight says: `(B, ...)` -> `(B,)`."""
     if weights is not None:
         x = x * weights
     return ops.sum(ops.reshape(x, (*ops.shape(x)[:batch_axes], -1)), axis=-1)

@@ -1,6 +1,5 @@
 """Training on several devices against training on one."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -12,12 +11,13 @@ import time
 import keras
 import numpy as np
 import pytest
+from test_examples import EXAMPLES, example
 
 from keras_vaegan import training
 from keras_vaegan.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).with_name("distributed.py")
-WORKERS = SCRIPT.parents[1] / "examples" / "workers.py"
+WORKERS = EXAMPLES / "workers.py"
 TINY = ["--model", "cvae_gan", "--image-size", "8", "--latent-dim", "3", "--batch-size", "128"]
 BACKEND = keras.backend.backend()
 # Adversarial with spectral normalisation and R1; others in the full matrix.
@@ -38,8 +38,9 @@ def trained(name, devices, noise, tmp_path):
     command = [sys.executable, SCRIPT, name, str(devices), noise, path]
     environments = [None]
     if devices == "processes":
-        hosts = [f"127.0.0.1:{port}" for port in workers().free_ports(2)]
-        environments = [workers().environment(hosts, i) for i in range(2)]
+        workers = example("workers")
+        hosts = [f"127.0.0.1:{port}" for port in workers.free_ports(2)]
+        environments = [workers.environment(hosts, i) for i in range(2)]
     running = [
         subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for given in environments
@@ -48,14 +49,6 @@ def trained(name, devices, noise, tmp_path):
     assert not any(process.returncode for process in running), [errors[-3000:] for _, errors in said]
     with np.load(path) as file:
         return [file[key] for key in sorted(file)], json.loads(said[0][0].splitlines()[-1])
-
-
-def workers():
-    """The example that starts processes which train together."""
-    specification = importlib.util.spec_from_file_location("workers", WORKERS)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 @several

@@ -17,7 +17,7 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.vae import at_least
-from keras_vaegan.networks.heads import for_each_class
+from keras_vaegan.networks.heads import each_label, for_each_class
 from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
@@ -162,8 +162,7 @@ class SemiSupervisedVAE(CVAE):
         class_posterior = Categorical(self.class_head(features, training=training))
 
         # All images as of the first class, then all as of the second: `(K B, ...)`.
-        each = ops.broadcast_to(ops.eye(classes)[:, None], (classes, count, classes))
-        condition = {"labels": ops.reshape(each, (-1, classes))}
+        condition = {"labels": each_label(classes, count)}
         parts = self.encoder_by_class(features, training)
         q, prior = DiagonalNormal(parts["mean"], parts["log_variance"]), self.prior(condition, training)
         noise = keras.random.normal((count, self.latent_dim), dtype="float32", seed=self.seed_generator)

@@ -5,6 +5,7 @@ run it once for an image, and its heads once for each class.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -120,6 +121,11 @@ def code_decoder(
     return keras.Model(inputs, blocks.posterior_head(x, codes, name), name=name)
 
 
+def each_label(classes: int, count: Any) -> Tensor:
+    """Labels `(K B, K)`: of all B images the first class, then of all the second."""
+    return ops.repeat(ops.eye(classes), count, axis=0)
+
+
 def for_each_class(head: keras.Model) -> Callable[[Tensor, bool], dict[str, Tensor]]:
     """A head of features and labels, as a function of features alone: what it gives with each of the labels.
 
@@ -136,7 +142,7 @@ def for_each_class(head: keras.Model) -> Callable[[Tensor, bool], dict[str, Tens
     split, classes = _split(head), head.input["labels"].shape[-1]
 
     def repeated(features: Tensor, training: bool) -> dict[str, Tensor]:
-        labels = ops.repeat(ops.eye(classes), ops.shape(features)[0], axis=0)
+        labels = each_label(classes, ops.shape(features)[0])
         return head({"features": ops.tile(features, (classes, 1)), "labels": labels}, training=training)
 
     if split is None:

@@ -133,8 +133,8 @@ def _jobs(cluster: dict[str, Any]) -> list[tuple[str, int]]:
 
 def _reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Logs `()`, or `(1,)` where Keras takes their mean over the processes, along a first axis."""
-    cluster = tf.distribute.get_strategy().cluster_resolver
-    if cluster is None or len(_jobs(cluster.cluster_spec().as_dict())) < 2:
+    _, processes = worker()
+    if processes == 1:
         return logs
     return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
