@@ -41,6 +41,13 @@ class Monitor(keras.callbacks.Callback):
     Attributes:
         findings: list of `Finding`, of this training.
         stopped: the finding for which the training was stopped, or None.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> from keras_vaegan.callbacks import Monitor
+        >>> (x, y), (x_val, _), _ = kvg.data.load("digits")
+        >>> model = kvg.VAEGAN.from_preset("vae_gan_digits", load_weights=False)
+        >>> history = model.fit(x, epochs=1, callbacks=[Monitor(x_val)], verbose=0)
     """
 
     def __init__(

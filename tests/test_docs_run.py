@@ -1,9 +1,12 @@
-"""The README and every page of the documentation, run from top to bottom in a world that is small.
+"""The README, every page of the documentation and every example of a docstring, run in a world that is small.
 
 Data sets are scikit-learn's digits, a training is two steps long, scores are of a few images, and what a
 reader has at hand (pictures of their own, networks, codes) is there. Nothing else is changed.
 """
 
+import doctest
+import importlib
+import pkgutil
 import re
 import shlex
 
@@ -115,3 +118,32 @@ def test_a_page_runs_from_top_to_bottom(page, small_world):
 
 def test_most_pages_have_something_to_run():
     assert sum(any(is_python(text) for _, text in blocks(page)) for page in PAGES) > 10
+
+
+def docstring_examples():
+    """The examples of every docstring of the package, as `doctest` finds them."""
+    backends = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
+    modules = [
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(kvg.__path__, "keras_vaegan.")
+        if module.name.rpartition(".")[2] not in backends | {"__main__"}
+    ]
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    return [test for module in modules for test in finder.find(module, globs={}) if test.examples]
+
+
+EXAMPLES = {test.name.rpartition(".")[2]: test for test in docstring_examples()}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.skipif(not TORCH, reason="run on one backend; the verbs are tested on each")
+def test_an_example_of_a_docstring_gives_what_it_says(name):
+    said = []
+    tried = doctest.DocTestRunner(verbose=False).run(EXAMPLES[name], out=said.append)
+    assert tried.failed == 0, "".join(said)
+
+
+def test_every_model_has_an_example():
+    models = {name for name in dir(kvg) if isinstance(getattr(kvg, name), type)}
+    models = {name for name in models if issubclass(getattr(kvg, name), LatentVariableModel)}
+    assert models and models <= EXAMPLES.keys()

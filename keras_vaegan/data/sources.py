@@ -118,6 +118,13 @@ def load(
 
     Raises:
         InputError: a source that is unknown, missing, empty, broken or out of reach.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> data = kvg.data.load("digits")
+        >>> (x, y), (x_val, y_val), (x_test, y_test) = data
+        >>> x.shape, x.dtype.name, data.num_classes
+        ((1437, 28, 28, 1), 'float32', 10)
     """
     convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
     if not isinstance(seed, int) or seed < 0:

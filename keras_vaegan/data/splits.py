@@ -78,6 +78,13 @@ def semi_supervised_split(
 
     Raises:
         InputError: fewer labelled images than asked for, of one class or of all; fewer labels than classes.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> x, hidden = kvg.data.semi_supervised_split(x, y, num_labels=100, seed=0)
+        >>> [int(sum(hidden == digit)) for digit in range(10)]
+        [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
     """
     y = check_labels(y, len(x))
     num_labels, seed = whole_number("num_labels", num_labels, 1), whole_number("seed", seed, 0)

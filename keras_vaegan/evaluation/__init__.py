@@ -49,6 +49,15 @@ def score(
 
     Raises:
         InputError: images that do not fit each other, too few of them, features that cannot be had.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> from keras_vaegan import evaluation
+        >>> data = kvg.data.load("digits")
+        >>> model = kvg.VAE.from_preset("vae_mnist")
+        >>> result = evaluation.score(model, data, ["reconstruction"])
+        >>> [one["name"] for one in result["scores"]]
+        ['mean_squared_error', 'peak_signal_to_noise_ratio', 'structural_similarity']
     """
     for name in groups or ():
         choose("metrics", name, GROUPS)

@@ -48,6 +48,13 @@ class CVAE(VAE):
         **kwargs: the other arguments of `VAE`.
 
     Logs: those of `VAE`, for the conditional bound.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> model = kvg.CVAE.from_preset("completion_cvae_mnist")
+        >>> model.complete(x[:8], mask="left", num_samples=5, seed=0).shape
+        (8, 5, 28, 28, 1)
     """
 
     own_inputs: tuple[str, ...] = ("codes",)  # what the decoder takes beside the condition

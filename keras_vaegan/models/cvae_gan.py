@@ -19,6 +19,13 @@ class CVAEGAN(Adversarial, CVAE):
     Both fakes are decoded with the label y of the real image.
 
     Arguments, logs and notation are those of `Adversarial` and of `CVAE`.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> model = kvg.CVAEGAN.from_preset("cvae_gan_mnist")
+        >>> images = model.generate(4, labels=[3, 7], seed=0)  # 3, 7, 3, 7
+        >>> model.transfer_style(images, labels=range(10)).shape
+        (4, 10, 28, 28, 1)
     """
 
     def _check_condition(self) -> None:

@@ -35,6 +35,13 @@ class DRAW(CVAE):
         **kwargs: the other arguments of `VAE`.
 
     Logs: those of `VAE`.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> model = kvg.DRAW.from_preset("draw_mnist")
+        >>> steps = model.canvases(2, seed=0)
+        >>> steps["canvases"].shape, steps["centres"].shape
+        ((2, 16, 28, 28, 1), (2, 16, 2))
     """
 
     own_inputs = ("codes", "h", "c")

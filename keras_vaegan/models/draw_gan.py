@@ -35,6 +35,14 @@ class DRAWGAN(Adversarial, DRAW):
             scaled to a sum of 1, and canvases of weight 0 are not judged.
         **kwargs: the other arguments of `Adversarial` and of `DRAW`, whose logs it has; `pixel_weight` is 1
             where nothing else is said.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> model = kvg.DRAWGAN.from_preset("draw_gan_digits", load_weights=False)
+        >>> history = model.fit(x, epochs=1, verbose=0)
+        >>> model.generate(4, seed=0).shape
+        (4, 28, 28, 1)
     """
 
     def __init__(

@@ -83,6 +83,15 @@ class SemiSupervisedVAE(CVAE):
     q(y|x) where y is not known; `labelled`, the mean of L where y is known; `unlabelled`, of U for all
     images; `error`, the share of labelled images to which q(y|x) gives another class; `classification`,
     -log q(y|x); with `consistency`, `consistency`.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> x, y = kvg.data.semi_supervised_split(x, y, num_labels=100)  # the others become -1
+        >>> model = kvg.SemiSupervisedVAE.from_preset("ssl_vae_digits", load_weights=False)
+        >>> history = model.fit(x, y, epochs=1, verbose=0)
+        >>> model.classify(x[:4]).shape  # probabilities
+        (4, 10)
     """
 
     def __init__(

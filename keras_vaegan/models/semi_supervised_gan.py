@@ -66,6 +66,15 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
 
     Logs: those of `SemiSupervisedVAE` (`error` is the encoder's) and of `Adversarial`, and `d_error`, the
     share of labelled images to which D gives another class.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> x, y = kvg.data.semi_supervised_split(x, y, num_labels=100)
+        >>> model = kvg.SemiSupervisedVAEGAN.from_preset("ssl_vae_gan_digits", load_weights=False)
+        >>> history = model.fit(x, y, epochs=1, verbose=0)
+        >>> model.classify(x[:4]).shape
+        (4, 10)
     """
 
     def __init__(

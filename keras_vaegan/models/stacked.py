@@ -32,6 +32,24 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         decoder: functional model, dictionary of `codes` `(B, Z)` and `labels` -> `{"mean", "log_variance"}`
             `(B, Z1)` of p(z1|z2, y).
         **kwargs: the other arguments of `SemiSupervisedVAE`; the likelihood of pixels is that of the base.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> from keras_vaegan.networks import heads
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> x, y = kvg.data.semi_supervised_split(x, y, num_labels=100)
+        >>> base = kvg.VAE.from_preset("vae_mnist")
+        >>> model = kvg.StackedSemiSupervisedVAE(
+        ...     base,
+        ...     heads.code_trunk(base.latent_dim, units=128),
+        ...     heads.encoder_head(128, latent_dim=8, num_classes=10),
+        ...     heads.class_head(128, num_classes=10),
+        ...     heads.code_decoder(base.latent_dim, latent_dim=8, num_classes=10),
+        ... )
+        >>> model.compile()
+        >>> history = model.fit(x, y, epochs=1, verbose=0)
+        >>> model.classify(x[:4]).shape
+        (4, 10)
     """
 
     def __init__(

@@ -36,6 +36,17 @@ class VAE(LatentVariableModel):
 
     Logs: `kl` and `reconstruction` (-log p(x|z)) in nats and `loss`, their sum: always the
     negative bound, whatever beta.
+
+    Examples:
+        >>> import keras_vaegan as kvg
+        >>> from keras_vaegan.networks import dcgan
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> shape, latent_dim = (28, 28, 1), 8
+        >>> model = kvg.VAE(dcgan.encoder(shape, latent_dim), dcgan.decoder(shape, latent_dim))
+        >>> model.compile()  # Adam at 1e-3; or any optimizer of Keras
+        >>> history = model.fit(x, epochs=1, verbose=0)
+        >>> model.encode(x[:4]).shape, model.generate(16, seed=0).shape
+        ((4, 8), (16, 28, 28, 1))
     """
 
     def __init__(

@@ -17,4 +17,21 @@ class VAEGAN(Adversarial):
         L_D = -log D(x) - log(1 - D(x~)) - log(1 - D(x_p))
 
     Arguments, logs and notation are those of `Adversarial`.
+
+    Examples:
+        >>> import keras
+        >>> import keras_vaegan as kvg
+        >>> from keras_vaegan.networks import dcgan
+        >>> (x, y), *_ = kvg.data.load("digits")
+        >>> shape, latent_dim = (28, 28, 1), 8
+        >>> model = kvg.VAEGAN(
+        ...     dcgan.encoder(shape, latent_dim),
+        ...     dcgan.decoder(shape, latent_dim),
+        ...     dcgan.discriminator(shape),
+        ...     gamma=0.1,
+        ... )
+        >>> model.compile({player: keras.optimizers.Adam(5e-4, beta_1=0.5) for player in model.players})
+        >>> history = model.fit(x, epochs=1, verbose=0)
+        >>> sorted(history.history)  # the players' losses beside the parts of the bound
+        ['d_fake', 'd_real', 'discriminator', 'feature_matching', 'generator', 'kl', 'loss', 'reconstruction']
     """
