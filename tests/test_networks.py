@@ -8,9 +8,10 @@ import pytest
 from keras import ops
 
 import keras_vaegan as kvg
+from keras_vaegan import training
 from keras_vaegan.networks import FAMILIES as ALL_FAMILIES
-from keras_vaegan.networks import SpectralConv2D, SpectralDense, dcgan, mlp
-from keras_vaegan.training import conv_transpose, input_gradient
+from keras_vaegan.networks import SpectralConv2D, SpectralDense, blocks, dcgan, mlp
+from keras_vaegan.training import halve_by_max, input_gradient
 
 FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name != "draw"}  # that is of steps
 SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (2, 3)}}
@@ -476,15 +477,19 @@ def test_a_number_of_classes_that_is_none_is_refused(family, name, value):
 
 @pytest.mark.parametrize("kernel_size", [(4, 4), (5, 5), (3, 4), (2, 2), (1, 3)])
 @pytest.mark.parametrize("strides", [(2, 2), (1, 1), (2, 1)])
-def test_the_transposed_convolution_and_its_gradients_are_those_of_keras(kernel_size, strides):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_and_its_gradients_are_those_of_keras(kernel_size, strides, transposed):
+    name = "conv_transpose" if transposed else "convolve"
+    ours, theirs = getattr(training, name), ops.conv_transpose if transposed else ops.conv
     generator = np.random.default_rng(0)
     x = generator.standard_normal((2, 5, 6, 3), dtype="float32")
-    kernel = generator.standard_normal((*kernel_size, 4, 3), dtype="float32")
-    weights = generator.standard_normal((2, 5 * strides[0], 6 * strides[1], 4), dtype="float32")
+    channels = (4, 3) if transposed else (3, 4)
+    kernel = generator.standard_normal((*kernel_size, *channels), dtype="float32")
+    given = [ops.convert_to_tensor(value) for value in (x, kernel)]
+    weights = generator.standard_normal(ours(*given, strides).shape, dtype="float32")
 
     def both(function):
         """Values and gradients with respect to image and kernel."""
-        given = [ops.convert_to_tensor(value) for value in (x, kernel)]
 
         def of(place):
             def weighted(value):
@@ -495,9 +500,28 @@ def test_the_transposed_convolution_and_its_gradients_are_those_of_keras(kernel_
 
         return [ops.convert_to_numpy(value) for value in (function(*given), of(0), of(1))]
 
-    ours = both(lambda x, kernel: conv_transpose(x, kernel, strides))
-    theirs = both(
-        lambda x, kernel: ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
-    )
-    for one, other in zip(ours, theirs, strict=True):
+    found = both(lambda x, kernel: ours(x, kernel, strides))
+    wanted = both(lambda x, kernel: theirs(x, kernel, strides, "same", data_format="channels_last"))
+    for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 6), (5, 7)])
+def test_pooling_and_its_gradient_are_those_of_the_largest_of_each_square(size):
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, *size, 3), dtype="float32")
+    weights = generator.standard_normal((2, (size[0] + 1) // 2, (size[1] + 1) // 2, 3), dtype="float32")
+
+    expected, gradient = np.empty_like(weights), np.zeros_like(x)
+    for b, i, j, c in np.ndindex(weights.shape):
+        square = x[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
+        expected[b, i, j, c] = square.max()
+        row, column = np.unravel_index(square.argmax(), square.shape)
+        gradient[b, 2 * i + row, 2 * j + column, c] = weights[b, i, j, c]
+
+    given = ops.convert_to_tensor(x)
+    found, _ = input_gradient(lambda x: (halve_by_max(x) * ops.convert_to_tensor(weights), None), given)
+    np.testing.assert_array_equal(ops.convert_to_numpy(halve_by_max(given)), expected)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), gradient, rtol=1e-6)
+    layer = blocks.MaxPooling2D(2, padding="same")
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(given)), expected)

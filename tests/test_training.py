@@ -414,6 +414,26 @@ def test_an_unknown_name_of_a_player_is_refused():
         build().player_optimizer("critic")
 
 
+class AdamByParts(keras.optimizers.Adam):
+    """Of a class of its own Keras updates one variable after another, by what the class itself says."""
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"epsilon": 1e-2, "weight_decay": 0.1, "clipnorm": 0.5}, {"amsgrad": True}]
+)
+def test_adam_takes_the_steps_of_keras_own(settings, inject_noise):
+    trained = []
+    for kind in (keras.optimizers.Adam, AdamByParts):
+        inject_noise()
+        model = build()
+        rate = keras.optimizers.schedules.CosineDecay(0.05, 10)
+        model.compile({player: kind(rate, beta_1=0.5, **settings) for player in model.players})
+        model.fit(registry.images(4 * registry.BATCH), epochs=2, **QUIET)
+        trained.append([arrays(model.weights), *(slots(model, player) for player in model.players)])
+    for one, other in zip(*trained, strict=True):
+        assert_close(one, other, rtol=1e-3, atol=2e-5)
+
+
 def test_averaged_weights_are_those_of_the_player_that_asked(inject_noise):
     inject_noise()
     model = build()

@@ -8,11 +8,23 @@ import keras
 from keras import layers, ops
 
 from keras_vaegan.errors import InputError, choose
-from keras_vaegan.training import conv_transpose
+from keras_vaegan.training import conv_transpose, convolve, halve_by_max
 from keras_vaegan.typing import Tensor
 
 Normalization: TypeAlias = Literal["none", "batch", "layer", "instance"]
 NORMALIZATIONS = ("none", "batch", "layer", "instance")
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class Conv2D(layers.Conv2D):
+    """Keras' layer; padding `same`, one group and no dilation by way of `keras_vaegan.training.convolve`."""
+
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """See Keras'."""
+        usual = self.padding == "same" and self.groups == 1 and set(self.dilation_rate) == {1}
+        if not usual or self.data_format != "channels_last":
+            return super().convolution_op(inputs, kernel)
+        return convolve(inputs, kernel, tuple(self.strides))
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -26,6 +38,18 @@ class Conv2DTranspose(layers.Conv2DTranspose):
             return super().call(inputs)
         outputs = conv_transpose(inputs, self.kernel, tuple(self.strides))
         return self.activation(outputs + self.bias if self.use_bias else outputs)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class MaxPooling2D(layers.MaxPooling2D):
+    """Keras' layer; of every 2x2 by way of `keras_vaegan.training.halve_by_max`."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See Keras'."""
+        halves = set(self.pool_size) == set(self.strides) == {2} and self.padding == "same"
+        if not halves or self.data_format != "channels_last":
+            return super().call(inputs)
+        return halve_by_max(inputs)
 
 
 def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
@@ -195,7 +219,7 @@ def spectrally_normalized(kernel: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
-class SpectralConv2D(layers.Conv2D):
+class SpectralConv2D(Conv2D):
     """A 2-D convolution whose kernel has spectral norm 1 (Miyato et al. 2018)."""
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
@@ -215,7 +239,7 @@ class SpectralDense(layers.Dense):
 
 def convolution(spectral: bool) -> type[layers.Conv2D]:
     """The 2-D convolution class, spectrally normalised or not."""
-    return SpectralConv2D if spectral else layers.Conv2D
+    return SpectralConv2D if spectral else Conv2D
 
 
 def dense(spectral: bool) -> type[layers.Dense]:

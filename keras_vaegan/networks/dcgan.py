@@ -168,7 +168,7 @@ def decoder(
         x = crop(x, sizes[-2 - i], f"{block}_crop")
         x = blocks.normalize_and_activate(x, normalization, activation, block)
     x = blocks.joined([x, *seen[-1:]], f"{name}_logits_seen")
-    last = layers.Conv2D if full_size is not None else functools.partial(blocks.Conv2DTranspose, strides=2)
+    last = blocks.Conv2D if full_size is not None else functools.partial(blocks.Conv2DTranspose, strides=2)
     logits = last(image_shape[2], kernel_size, padding="same", dtype="float32", name=f"{name}_logits")(x)
     return keras.Model(inputs, crop(logits, sizes[0], f"{name}_logits_crop"), name=name)
 
@@ -233,7 +233,7 @@ def _maps_down(
     kind: Normalization,
     activation: str,
     name: str,
-    convolution: type[layers.Conv2D] = layers.Conv2D,
+    convolution: type[layers.Conv2D] = blocks.Conv2D,
     outputs: list[Tensor] | None = None,
 ) -> list[Tensor]:
     """The maps of strided convolutions, each half as high and wide as the one before.

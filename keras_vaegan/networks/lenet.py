@@ -48,7 +48,7 @@ def trunk(
     x = images
     for i, channels in enumerate(blocks.check_positive("filters", filters)):
         block = f"{name}_conv_{i}"
-        x = layers.Conv2D(channels, kernel_size, padding="same", name=block)(x)
+        x = blocks.Conv2D(channels, kernel_size, padding="same", name=block)(x)
         normalize = blocks.normalization(normalization, f"{block}_norm")
         x = pooled(x if normalize is None else normalize(x), activation, block)
     x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
@@ -57,7 +57,7 @@ def trunk(
 
 def pooled(x: Tensor, activation: str, name: str) -> Tensor:
     """The largest of every 2x2, activated: in that order where it comes to the same, since they are fewer."""
-    pool = layers.MaxPooling2D(2, padding="same", name=f"{name}_pool")
+    pool = blocks.MaxPooling2D(2, padding="same", name=f"{name}_pool")
     if activation in RISING:
         return blocks.activate(pool(x), activation, f"{name}_activation")
     return pool(blocks.activate(x, activation, f"{name}_activation"))
@@ -102,7 +102,7 @@ def decoder(
         block = f"{name}_deconv_{i}"
         x = layers.UpSampling2D(2, name=f"{block}_up")(x)
         x = crop(x, sizes[-2 - i], f"{block}_crop")
-        x = layers.Conv2D(channels, kernel_size, padding="same", name=block)(x)
+        x = blocks.Conv2D(channels, kernel_size, padding="same", name=block)(x)
         x = blocks.activate(x, activation, f"{block}_activation")
     x = flat_with_labels([x, *([condition["given"]] if given else [])], condition, name)
     x = blocks.dense_stack(x, label_units, activation, f"{name}_labelled")

@@ -111,6 +111,20 @@ def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
     return _leaf.predict(network, inputs, batch_size)
 
 
+def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """A convolution with padding `same`, in the form that the backend computes fast.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(h, w, C, D)`.
+        strides: by which height and width shrink.
+
+    Returns:
+        `(B, ceil(H / strides[0]), ceil(W / strides[1]), D)`.
+    """
+    return _leaf.convolve(x, kernel, strides)
+
+
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
     """A transposed convolution with padding `same`, its gradient in the form that the backend computes fast.
 
@@ -123,6 +137,18 @@ def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tenso
         `(B, H strides[0], W strides[1], D)`.
     """
     return _leaf.conv_transpose(x, kernel, strides)
+
+
+def halve_by_max(x: Tensor) -> Tensor:
+    """The largest of every 2x2, what is over at an odd edge by itself, in the form the backend computes fast.
+
+    Args:
+        x: `(B, H, W, C)`.
+
+    Returns:
+        `(B, ceil(H / 2), ceil(W / 2), C)`.
+    """
+    return _leaf.halve_by_max(x)
 
 
 def be_deterministic() -> None:
@@ -147,7 +173,9 @@ __all__ = [
     "Worker",
     "be_deterministic",
     "conv_transpose",
+    "convolve",
     "distribution",
+    "halve_by_max",
     "input_gradient",
     "part",
     "predict",

@@ -152,6 +152,11 @@ def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
     return stateful.in_turn(step, inputs, batch_size)
 
 
+def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """See `keras_vaegan.training.convolve`."""
+    return keras.ops.conv(x, kernel, strides, "same", data_format="channels_last")
+
+
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
     """See `keras_vaegan.training.conv_transpose`.
 
@@ -185,6 +190,20 @@ def _transposed(strides: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
 
     transposed.defvjp(forward, backward)
     return transposed
+
+
+def halve_by_max(x: Tensor) -> Tensor:
+    """See `keras_vaegan.training.halve_by_max`.
+
+    On processors XLA takes long on the gradient of a window's maximum, and does not on that of four arrays'.
+    """
+    x = keras.ops.convert_to_tensor(x)
+    odd = [(0, size % 2) for size in x.shape[1:3]]
+    if any(after for _, after in odd):
+        x = jax.numpy.pad(x, [(0, 0), *odd, (0, 0)], mode="edge")
+    top, bottom = x[:, ::2], x[:, 1::2]
+    rows = jax.numpy.maximum(top, bottom)
+    return jax.numpy.maximum(rows[:, :, ::2], rows[:, :, 1::2])
 
 
 def be_deterministic() -> None:

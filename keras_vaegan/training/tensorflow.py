@@ -21,7 +21,9 @@ __all__ = [
     "Steps",
     "be_deterministic",
     "conv_transpose",
+    "convolve",
     "distribution",
+    "halve_by_max",
     "input_gradient",
     "of_replica",
     "one_device",
@@ -139,9 +141,19 @@ def _reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
+def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """See `keras_vaegan.training.convolve`."""
+    return keras.ops.conv(x, kernel, strides, "same", data_format="channels_last")
+
+
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
     """See `keras_vaegan.training.conv_transpose`."""
     return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
+
+
+def halve_by_max(x: Tensor) -> Tensor:
+    """See `keras_vaegan.training.halve_by_max`."""
+    return keras.ops.max_pool(x, 2, 2, "same", data_format="channels_last")
 
 
 def be_deterministic() -> None:

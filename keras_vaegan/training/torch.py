@@ -1,12 +1,16 @@
 """The training and test steps on PyTorch: all gradients by `autograd.grad` before any update."""
 
 import contextlib
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import torch
+from keras.src.backend.torch.optimizers.torch_adam import Adam
+from torch.optim.adam import adam
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.training.stateful import StatefulSteps, one_device, predict, unfold
@@ -16,7 +20,9 @@ __all__ = [
     "Steps",
     "be_deterministic",
     "conv_transpose",
+    "convolve",
     "distribution",
+    "halve_by_max",
     "input_gradient",
     "of_replica",
     "one_device",
@@ -31,7 +37,15 @@ __all__ = [
 
 
 class Steps(StatefulSteps):
-    """`train_step` of a `MultiPlayerModel` on PyTorch."""
+    """`compile` and `train_step` of a `MultiPlayerModel` on PyTorch."""
+
+    def compile(self, optimizer: keras.optimizers.Optimizer, **settings: Any) -> None:
+        """See Keras'; each Adam of Keras takes its steps by torch's kernel."""
+        super().compile(optimizer=optimizer, **settings)  # type: ignore[misc]  # of `keras.Model`
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        for one in getattr(inner, "optimizers", [inner]):
+            if type(one) is Adam:  # and no class of the user's
+                one._parallel_update_step = functools.partial(adam_step, one)
 
     def train_step(self: Any, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -52,6 +66,39 @@ class Steps(StatefulSteps):
             self.track(losses)
             self.observe(x, sample_weight, losses, gradients)
         return self.get_metrics_result()
+
+
+def adam_step(
+    optimizer: Adam, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
+) -> None:
+    """The step that Keras' Adam takes, by torch's kernel, in a fifth of the time on processors.
+
+    Keras reads and writes all weights a dozen times. Its epsilon stands beside the root of the mean as it is,
+    torch's beside that of the corrected one.
+    """
+    values = [variable.value for variable in variables]
+    kinds = {(value.dtype, value.device.type) for value in [*values, *gradients]}
+    if optimizer.amsgrad or kinds != {(torch.float32, "cpu")}:
+        Adam._parallel_update_step(optimizer, gradients, variables, learning_rate)
+        return
+    places = [optimizer._get_variable_index(variable) for variable in variables]
+    done = int(optimizer.iterations)
+    adam(
+        values,
+        gradients,
+        [optimizer._momentums[place].value for place in places],
+        [optimizer._velocities[place].value for place in places],
+        [],
+        list(torch.full((len(values),), float(done)).unbind()),  # it counts in them
+        fused=True,
+        amsgrad=False,
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        lr=float(learning_rate),
+        weight_decay=0.0,  # Keras has applied it before
+        eps=optimizer.epsilon / math.sqrt(1.0 - optimizer.beta_2 ** (done + 1)),
+        maximize=False,
+    )
 
 
 def of_replica(seed: Tensor) -> Tensor:
@@ -79,6 +126,27 @@ def worker() -> tuple[int, int]:
 part = worker
 
 
+def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """See `keras_vaegan.training.convolve`.
+
+    Keras copies the images to channels-first memory and back to channels-last, where torch can be told that
+    they are channels-last already.
+    """
+    images = channels_first(keras.ops.convert_to_tensor(x))
+    margins = []
+    for size, extent, stride in zip(images.shape[2:], kernel.shape[:2], strides, strict=True):
+        margins.append(max(extent - (size % stride or stride), 0))
+    if any(margin % 2 for margin in margins):  # the larger half goes behind
+        height, width = margins
+        before, after = (height // 2, width // 2), (height - height // 2, width - width // 2)
+        images = torch.nn.functional.pad(images, (before[1], after[1], before[0], after[0]))
+        margins = [0, 0]
+    outputs = torch.nn.functional.conv2d(
+        images, kernel_channels_last(kernel), stride=strides, padding=[margin // 2 for margin in margins]
+    )
+    return channels_last(outputs)
+
+
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
     """See `keras_vaegan.training.conv_transpose`.
 
@@ -87,14 +155,35 @@ def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tenso
     margins = [size - stride for size, stride in zip(kernel.shape[:2], strides, strict=True)]
     if any(margin % 2 or margin < 0 for margin in margins):
         return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
-    x, kernel = (keras.ops.convert_to_tensor(value) for value in (x, kernel))
     outputs = torch.nn.functional.conv_transpose2d(
-        x.permute(0, 3, 1, 2),
-        kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
+        channels_first(keras.ops.convert_to_tensor(x)),
+        kernel_channels_last(kernel),
         stride=strides,
         padding=[margin // 2 for margin in margins],
     )
-    return outputs.permute(0, 2, 3, 1)
+    return channels_last(outputs)
+
+
+def halve_by_max(x: Tensor) -> Tensor:
+    """See `keras_vaegan.training.halve_by_max`; Keras copies here, too."""
+    images = channels_first(keras.ops.convert_to_tensor(x))
+    return channels_last(torch.nn.functional.max_pool2d(images, 2, ceil_mode=True))
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """`(B, H, W, C)` as torch wants it, `(B, C, H, W)`, in the same memory."""
+    return x.permute(0, 3, 1, 2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """`(B, C, H, W)` as Keras wants it, `(B, H, W, C)`, in the same memory."""
+    return x.permute(0, 2, 3, 1)
+
+
+def kernel_channels_last(kernel: Tensor) -> Tensor:
+    """Keras' kernel `(h, w, C, D)` as torch's `(D, C, h, w)`, in the memory in which the images are."""
+    kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
+    return kernel.contiguous(memory_format=torch.channels_last)
 
 
 def be_deterministic() -> None:
