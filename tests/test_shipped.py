@@ -27,6 +27,7 @@ def test_the_promised_presets_are_there_and_small():
         "completion_cvae_mnist",
         "cvae_gan_cifar10",
         "draw_mnist",
+        "ssl_vae_mnist",
     }
     sizes = [(find(name).folder / "model.weights.h5").stat().st_size for name in SHIPPED]
     assert max(sizes) <= MOST_BYTES and sum(sizes) <= MOST_IN_ALL
@@ -66,6 +67,13 @@ def test_a_shipped_preset_is_the_model_that_was_measured(name):
             asked = model.labels_in_turn(1000)
             expected = results["label_agreement (mnist_plain)"]
             assert metrics.label_agreement(seen, asked)["agreement"] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_shipped_classifier_tells_digits_that_another_model_draws():
+    painter, classifier = (presets.load_source(name)[0] for name in ("cvae_gan_mnist", "ssl_vae_mnist"))
+    asked = painter.labels_in_turn(500)
+    told = classifier.classify(painter.generate(500, labels=asked, seed=0)).argmax(axis=1)
+    assert np.mean(told == asked) > 0.96
 
 
 def test_a_shipped_preset_draws_with_no_network_and_nothing_at_home(tmp_path):

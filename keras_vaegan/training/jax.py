@@ -30,6 +30,10 @@ class Steps:
             variable.assign(variable.value.copy())
         return super().fit(*args, **kwargs)  # type: ignore[misc]
 
+    @staticmethod
+    def quicken(optimizer: keras.optimizers.Optimizer) -> None:
+        """See `StatefulSteps.quicken`; XLA makes one operation of an optimizer's already."""
+
     def train_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Tensor], Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = (

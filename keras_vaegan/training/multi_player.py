@@ -107,6 +107,8 @@ class MultiPlayerModel(Steps, keras.Model):
         if not self._trackers:
             self._trackers = [keras.metrics.Mean(name=name) for name in self.log_names]
         optimizers = self._optimizers_by_player(optimizer)
+        for given in optimizers.values():
+            self.quicken(given)
         combined = self._combine(optimizers)
         if self.dtype_policy.name == "mixed_float16":
             combined = LossScaleOptimizer(combined, name="loss_scale_optimizer")

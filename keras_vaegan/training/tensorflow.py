@@ -1,6 +1,7 @@
 """The training and test steps on TensorFlow: one persistent tape, one gradient per player."""
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -62,6 +63,11 @@ class Steps(StatefulSteps):
         self.observe(x, sample_weight, losses, gradients)
         return _reducible(self.get_metrics_result())
 
+    @staticmethod
+    def quicken(optimizer: keras.optimizers.Optimizer) -> None:
+        if type(optimizer) is keras.optimizers.Adam:  # and no class of the user's
+            optimizer.update_step = functools.partial(adam_step, optimizer)
+
     def test_step(self, data: Any) -> dict[str, Tensor]:
         return _reducible(super().test_step(data))
 
@@ -76,6 +82,30 @@ class Steps(StatefulSteps):
         context = tf.distribute.get_replica_context()
         alone = context is None or context.num_replicas_in_sync == 1
         return value if alone else context.all_reduce("MEAN", value)
+
+
+def adam_step(
+    optimizer: keras.optimizers.Adam, gradient: Tensor, variable: tf.Variable, learning_rate: Tensor
+) -> None:
+    """The step that Keras' Adam takes, by TensorFlow's kernel, which reads and writes each weight once."""
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    if optimizer.amsgrad or not alone or not gradient.dtype == variable.dtype == tf.float32:
+        keras.optimizers.Adam.update_step(optimizer, gradient, variable, learning_rate)
+        return
+    place = optimizer._get_variable_index(variable)
+    step = tf.cast(optimizer.iterations.value + 1, tf.float32)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=optimizer._momentums[place].value.handle,
+        v=optimizer._velocities[place].value.handle,
+        beta1_power=tf.pow(optimizer.beta_1, step),
+        beta2_power=tf.pow(optimizer.beta_2, step),
+        lr=tf.cast(learning_rate, tf.float32),
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        epsilon=optimizer.epsilon,
+        grad=gradient,
+    )
 
 
 def of_replica(seed: Tensor) -> Tensor:

@@ -37,15 +37,12 @@ __all__ = [
 
 
 class Steps(StatefulSteps):
-    """`compile` and `train_step` of a `MultiPlayerModel` on PyTorch."""
+    """`train_step` of a `MultiPlayerModel` on PyTorch."""
 
-    def compile(self, optimizer: keras.optimizers.Optimizer, **settings: Any) -> None:
-        """See Keras'; each Adam of Keras takes its steps by torch's kernel."""
-        super().compile(optimizer=optimizer, **settings)  # type: ignore[misc]  # of `keras.Model`
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        for one in getattr(inner, "optimizers", [inner]):
-            if type(one) is Adam:  # and no class of the user's
-                one._parallel_update_step = functools.partial(adam_step, one)
+    @staticmethod
+    def quicken(optimizer: keras.optimizers.Optimizer) -> None:
+        if type(optimizer) is Adam:  # and no class of the user's
+            optimizer._parallel_update_step = functools.partial(adam_step, optimizer)
 
     def train_step(self: Any, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
