@@ -79,14 +79,30 @@ def filterbanks(parameters: Tensor, glimpse: int, height: int, width: int) -> Gl
 
 def look(images: Tensor, glimpse: Glimpse) -> Tensor:
     """The patches `(B, N, N, C)` that are seen: gamma F_Y x F_X^T (eq. 27), channel by channel."""
-    seen = ops.einsum("bnh,bhwc,bmw->bnmc", glimpse.rows, ops.cast(images, "float32"), glimpse.columns)
+    height, width, channels = images.shape[1:]
+    side = glimpse.rows.shape[1]
+    # Rows first, of whole lines, and columns of the little that is left: no large array is turned.
+    seen = ops.matmul(glimpse.rows, ops.reshape(ops.cast(images, "float32"), (-1, height, width * channels)))
+    seen = _along_width(seen, (side, width, channels), ops.swapaxes(glimpse.columns, 1, 2))
     return glimpse.intensity[..., None, None] * seen
 
 
 def draw(patches: Tensor, glimpse: Glimpse) -> Tensor:
     """The images `(B, H, W, C)` that patches `(B, N, N, C)` make: 1 / gamma F_Y^T w F_X (eq. 29)."""
-    drawn = ops.einsum("bnh,bnmc,bmw->bhwc", glimpse.rows, ops.cast(patches, "float32"), glimpse.columns)
-    return drawn / (glimpse.intensity[..., None, None] + TINY)
+    side, channels = patches.shape[1], patches.shape[3]
+    height, width = glimpse.rows.shape[2], glimpse.columns.shape[2]
+    drawn = _along_width(ops.cast(patches, "float32"), (side, side, channels), glimpse.columns)
+    drawn = drawn / (glimpse.intensity[..., None, None] + TINY)  # while they are few
+    drawn = ops.matmul(ops.swapaxes(glimpse.rows, 1, 2), ops.reshape(drawn, (-1, side, width * channels)))
+    return ops.reshape(drawn, (-1, height, width, channels))
+
+
+def _along_width(x: Tensor, shape: tuple[int, ...], matrix: Tensor) -> Tensor:
+    """Images of that shape `(h, w, C)`, of any layout, times matrices `(B, w, v)`: `(B, h, v, C)`."""
+    height, width, channels = shape
+    lines = ops.reshape(ops.swapaxes(ops.reshape(x, (-1, *shape)), 2, 3), (-1, height * channels, width))
+    lines = ops.reshape(ops.matmul(lines, matrix), (-1, height, channels, matrix.shape[2]))
+    return ops.swapaxes(lines, 2, 3)
 
 
 def check_glimpse(argument: str, glimpse: int | None, image_shape: tuple[int, ...]) -> int | None:
@@ -141,10 +157,11 @@ class Read(_Attention):
 
     def call(self, images: Tensor, errors: Tensor, h: Tensor) -> Tensor:
         """Patches of images and of errors, both `(B, H, W, C)`, by a decoder state `(B, R)`: `(B, F)`."""
-        both = ops.concatenate([ops.cast(images, "float32"), ops.cast(errors, "float32")], axis=-1)
+        both = [ops.cast(images, "float32"), ops.cast(errors, "float32")]
         if self.glimpse is not None:
-            both = look(both, self.glimpse_at(h))
-        return ops.reshape(both, (ops.shape(both)[0], self.size))
+            at = self.glimpse_at(h)
+            both = [look(one, at) for one in both]
+        return ops.reshape(ops.concatenate(both, axis=-1), (-1, self.size))
 
     @property
     def size(self) -> int:
