@@ -10,6 +10,9 @@ against the fastest rival: above 1 we are faster. Absolute speeds depend on the 
 A second table has the time that each needs to compile: that of the first call on one batch, less that of
 a later call on the same batch.
 
+A third has the most memory that a process needs which trains with one of them alone, framework and images
+included.
+
 With `--processor-time`, for a machine that does other work beside, the time is that of the processor which
 the process has used, on one thread and, where the system can pin it, one core.
 """
@@ -20,6 +23,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -82,10 +86,11 @@ def build_model(kind):
     return (keras_vaegan.CVAEGAN if classes else keras_vaegan.VAEGAN)(*networks, judge, seed=0)
 
 
-def measure(backend, kind, batch_size, num_images, rounds, processor_time):
+def measure(backend, kind, batch_size, num_images, rounds, processor_time, alone=None):
     """Seconds of each round and of compiling, `{"rounds": {name: [...]}, "compiling": {name: ...}}`.
 
-    The names are `ours` and the rivals'. The rounds come after a first epoch that is not counted.
+    The names are `ours` and the rivals', or that of the one which is `alone`. The rounds come after a first
+    epoch that is not counted. `memory` is the most that the process has had, in MB.
     """
     if processor_time and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before there are threads
@@ -100,9 +105,10 @@ def measure(backend, kind, batch_size, num_images, rounds, processor_time):
 
         torch.set_num_threads(1)
     rival = importlib.import_module(f"benchmarks.rivals.{backend}_step")
-    contestants = {"ours": ours(kind, batch_size)}
+    made = {"ours": lambda: ours(kind, batch_size)}
     for name, options in RIVALS[backend].items():
-        contestants[name] = rival.make(kind, batch_size, seed=0, **options).run_epoch
+        made[name] = lambda options=options: rival.make(kind, batch_size, seed=0, **options).run_epoch
+    contestants = {name: make() for name, make in made.items() if alone in (None, name)}
     images = np.random.default_rng(0).random((num_images, *IMAGE_SHAPE), dtype="float32")
     labels = rivals.some_labels(kind, num_images)
     batch = images[:batch_size], None if labels is None else labels[:batch_size]
@@ -122,7 +128,14 @@ def measure(backend, kind, batch_size, num_images, rounds, processor_time):
     for _ in range(rounds):
         for name, train in contestants.items():
             times[name].append(seconds(train, images, labels))
-    return {"rounds": times, "compiling": compiling}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000  # Linux counts in KB
+    return {"rounds": times, "compiling": compiling, "memory": memory}
+
+
+def output_of(command, environment):
+    """What a process of this file prints last, read as JSON."""
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def speed_table(results, num_images):
@@ -157,6 +170,18 @@ def compiling_table(results):
     return lines
 
 
+def memory_table(results):
+    """The memory of a process as rows of Markdown."""
+    lines = ["| model | backend | fit, MB | rival | rival, MB |", "|---|---|---|---|---|"]
+    for (kind, backend), result in results.items():
+        most = dict(result["memory"])
+        mine = most.pop("ours")
+        lines += [
+            f"| {kind} | {backend} | {mine:.0f} | {name} | {theirs:.0f} |" for name, theirs in most.items()
+        ]
+    return lines
+
+
 def main():
     """Measure what was asked for, each backend in a process of its own, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -170,11 +195,13 @@ def main():
     )
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args()
     settings = (options.batch_size, options.num_images, options.rounds)
 
     if options.child:
-        result = measure(options.backend[0], options.model[0], *settings, options.processor_time)
+        where = options.backend[0], options.model[0]
+        result = measure(*where, *settings, options.processor_time, options.alone)
         print(json.dumps(result))
         return
     results = {}
@@ -187,8 +214,11 @@ def main():
                 words.append("--processor-time")
                 environment |= ONE_THREAD
             command = [sys.executable, "-m", "benchmarks.step_time", *words]
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            results[kind, backend] = json.loads(done.stdout.splitlines()[-1])
+            results[kind, backend] = output_of(command, environment)
+            results[kind, backend]["memory"] = {
+                name: output_of([*command, "--rounds", "1", "--alone", name], environment)["memory"]
+                for name in ("ours", *RIVALS[backend])
+            }
             print(f"{kind} on {backend}: measured", file=sys.stderr, flush=True)
     if options.processor_time:
         pinned = ", pinned to one core" if hasattr(os, "sched_setaffinity") else ""
@@ -208,6 +238,10 @@ def main():
             "To compile, in the same seconds: the first call on one batch, less a later one on that batch.",
             "",
             *compiling_table(results),
+            "",
+            "The most memory of a process that trains with one alone, framework and images included:",
+            "",
+            *memory_table(results),
             "",
         ]
     )
