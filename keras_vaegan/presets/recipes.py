@@ -510,7 +510,8 @@ RECIPES: dict[str, dict[str, Any]] = {
             "consistency": 100.0,
             "radius": 2.0,
             "pixel_weight": 1.0,
-            "game": "feature_matching",
+            "game": "classes",
+            "expectation": "sampled",
             "classifier": "ensemble",
         },
         "networks": {
@@ -522,9 +523,12 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"family": "mlp", "units": [256, 256]},
             "discriminator": {"filters": [32, 64], "units": [256], "feature_layer": -1, "dropout": 0.3},
         },
-        "optimizer": players(1e-3, 1e-3),
+        "optimizer": {
+            **players(1e-3, 1e-3),
+            "discriminator": {**judge(cosine(1e-3)), **AVERAGED},
+        },
         "training": SEMI_SUPERVISED_TRAINING,
-        "source": "Chen, Fang and Ju 2016, M2 and GAN, with the feature matching of Salimans et al. 2016",
+        "source": "Chen, Fang and Ju 2016, M2 and GAN, with virtual adversarial training (Miyato et al. 2018)",
         "expect": "digits told apart, learnt from a hundred of each",
     },
     "paper_ssl_vae_mnist": {
