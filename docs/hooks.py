@@ -87,8 +87,8 @@ def cards():
         "# Trained presets",
         "",
         "Weights that come with the package, stored in float16, and what was measured of them on test images",
-        "that no choice was made by. `keras-vaegan presets NAME` prints the recipe; `train --preset NAME`",
-        "repeats it.",
+        "that no choice was made by. `keras-vaegan presets NAME` prints the recipe; `train --preset NAME",
+        "--seed SEED` repeats it (for `cvae_gan_cifar10` with its 9,000 pictures as `--dataset`).",
         "",
     ]
     for path in sorted(WEIGHTS.glob("*/metadata.json")):

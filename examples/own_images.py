@@ -14,7 +14,7 @@ import keras_vaegan as kvg
 from keras_vaegan import plots, presets
 
 NAMES = ("zero", "one", "two", "three")
-PER_CLASS = 60
+PER_CLASS, EPOCHS = 140, 80  # a thousand steps
 
 
 def main():
@@ -25,7 +25,7 @@ def main():
 
     own = kvg.data.load(folder)  # grey or colour, of any size; image_size=(64, 48) makes them all of one
     print(f"{len(own.train[0])} pictures of {own.image_shape}, classes {', '.join(own.class_names)}")
-    chosen = recipe("cvae_gan", options)
+    chosen = recipe("cvae_gan", options, epochs=EPOCHS)
     model = presets.build(chosen, own.image_shape, seed=options.seed, num_classes=own.num_classes)
     batches = kvg.data.Batches(*own.train, batch_size=32, seed=options.seed, augment="translation")
     model.fit(batches, epochs=chosen["training"]["epochs"], validation_data=own.validation, verbose=2)

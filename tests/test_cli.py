@@ -59,6 +59,14 @@ def vae_run(tmp_path_factory):
     return folder / "vae"
 
 
+def test_a_training_of_few_steps_says_so(tmp_path, capsys):
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).random((50, 8, 8, 1), dtype="float32"))
+    train = ["train", "--model", "vae", "--dataset", tmp_path / "few.npz", "--latent-dim", 2, *TINY_NETWORKS]
+    train += ["--output", tmp_path / "run"]
+    assert run(*train, "--batch-size", 8, "--epochs", 2) == 0  # 40 of the 50 are trained on
+    assert "warning: 10 steps teach little; --epochs 400 makes 2,000" in capsys.readouterr().out
+
+
 def test_a_run_folder_has_what_the_design_names(vae_gan_run):
     files = {str(path.relative_to(vae_gan_run)) for path in vae_gan_run.rglob("*") if path.is_file()}
     assert files == {

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NUM_VIEWED = 2000  # images whose codes are drawn
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
+FEW_STEPS, ENOUGH_STEPS = 500, 2000  # of a whole training
 # Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
 PRECISIONS = ("none", "bfloat16", "float16")
@@ -317,6 +318,11 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
         f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
         f"into {folder}"
     )
+    if settings["epochs"] * len(batches) < FEW_STEPS:  # as with a small folder and the recipe of a large set
+        click.echo(
+            f"warning: {settings['epochs'] * len(batches):,} steps teach little; "
+            f"--epochs {-(-ENOUGH_STEPS // len(batches))} makes {ENOUGH_STEPS:,} of them"
+        )
     _fit(model, batches, data, folder, metadata, new)
 
 

@@ -528,7 +528,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "discriminator": {**judge(cosine(1e-3)), **AVERAGED},
         },
         "training": SEMI_SUPERVISED_TRAINING,
-        "source": "Chen, Fang and Ju 2016, M2 and GAN, with virtual adversarial training (Miyato et al. 2018)",
+        "source": "Chen, Fang and Ju 2016, M2 and GAN; Miyato et al. 2018, virtual adversarial training",
         "expect": "digits told apart, learnt from a hundred of each",
     },
     "paper_ssl_vae_mnist": {
