@@ -419,13 +419,19 @@ class AdamByParts(keras.optimizers.Adam):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"epsilon": 1e-2, "weight_decay": 0.1, "clipnorm": 0.5}, {"amsgrad": True}]
+    ("name", "settings"),
+    [
+        ("vae_gan", {}),
+        ("vae_gan", {"amsgrad": True}),
+        # A large epsilon: behind a normalisation the gradient of a bias is rounding, which Adam makes large.
+        ("vae_gan_convolutional", {"epsilon": 1e-2, "weight_decay": 0.1, "clipnorm": 0.5}),
+    ],
 )
-def test_adam_takes_the_steps_of_keras_own(settings, inject_noise):
+def test_adam_takes_the_steps_of_keras_own(name, settings, inject_noise):
     trained = []
     for kind in (keras.optimizers.Adam, AdamByParts):
         inject_noise()
-        model = build()
+        model = build(name)
         rate = keras.optimizers.schedules.CosineDecay(0.05, 10)
         model.compile({player: kind(rate, beta_1=0.5, **settings) for player in model.players})
         model.fit(registry.images(4 * registry.BATCH), epochs=2, **QUIET)

@@ -298,7 +298,8 @@ class Trainer:
         weights = self.players[player]
         gradients = torch.autograd.grad(loss, weights, retain_graph=retain_graph)
         for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
+            layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+            weight.grad = gradient.contiguous(memory_format=layout)  # the fused Adam looks at no strides
 
     # Interface.
 

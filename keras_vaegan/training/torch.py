@@ -74,17 +74,21 @@ def adam_step(
     torch's beside that of the corrected one.
     """
     values = [variable.value for variable in variables]
+    places = [optimizer._get_variable_index(variable) for variable in variables]
+    first = [optimizer._momentums[place].value for place in places]
+    second = [optimizer._velocities[place].value for place in places]
     kinds = {(value.dtype, value.device.type) for value in [*values, *gradients]}
-    if optimizer.amsgrad or kinds != {(torch.float32, "cpu")}:
+    # The kernel goes through memory, whatever the strides: those of a convolution's gradient are others.
+    whole = all(array.is_contiguous() for array in [*values, *first, *second])
+    if optimizer.amsgrad or not whole or kinds != {(torch.float32, "cpu")}:
         Adam._parallel_update_step(optimizer, gradients, variables, learning_rate)
         return
-    places = [optimizer._get_variable_index(variable) for variable in variables]
     done = int(optimizer.iterations)
     adam(
         values,
-        gradients,
-        [optimizer._momentums[place].value for place in places],
-        [optimizer._velocities[place].value for place in places],
+        [gradient.contiguous() for gradient in gradients],
+        first,
+        second,
         [],
         list(torch.full((len(values),), float(done)).unbind()),  # it counts in them
         fused=True,
