@@ -7,7 +7,7 @@ Parameters are taken to float32, whatever the precision of the networks that mad
 
 import dataclasses
 import math
-from typing import Any, Self
+from typing import Any
 
 import keras
 from keras import ops
@@ -18,7 +18,10 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 def sum_event(x: Tensor, weights: Tensor | None = None, batch_axes: int = 1) -> Tensor:
-    """Sum over all but the first axes, each element as often as its weight says: `(B, ...)` -> `(B,)`."""
+    """Sum over all but the first `batch_axes` axes, each element as often as its weight says.
+
+    `(B, ...)` -> `(B,)`; with two such axes `(K, B, ...)` -> `(K, B)`.
+    """
     if weights is not None:
         x = x * weights
     return ops.sum(ops.reshape(x, (*ops.shape(x)[:batch_axes], -1)), axis=-1)
@@ -78,11 +81,6 @@ class DiagonalNormal(Distribution):
 
     mean: Tensor
     log_variance: Tensor
-
-    @classmethod
-    def standard_like(cls, other: "Bernoulli | Categorical | DiagonalNormal") -> Self:
-        """N(0, I) of the shape of `other`."""
-        return cls(ops.zeros_like(other.mean), ops.zeros_like(other.mean))
 
     def log_prob(self, value: Tensor, weights: Tensor | None = None, batch_axes: int = 1) -> Tensor:
         """log p(value) in nats, `(B,)`; of the elements that have weight 1 where weights are given.

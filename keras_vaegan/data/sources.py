@@ -15,7 +15,7 @@ from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz
 from keras_vaegan.data.splits import Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, choose, whole_number
 
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
 
@@ -127,8 +127,7 @@ def load(
         ((1437, 28, 28, 1), 'float32', 10)
     """
     convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed must be an int of at least 0; received {seed!r}.")
+    seed = whole_number("seed", seed, 0)
     size, channels = parse_size(image_size), parse_channels(channels)
     name, (splits, class_names) = _read(source, size, channels, data_dir, manual_dir, seed)
     image_shape = splits[0][0].shape[1:]

@@ -1,5 +1,6 @@
 """The groups of scores, by name: a new one is a function and a line in `GROUPS`."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -231,13 +232,26 @@ def _classification(of: Evaluation) -> Iterator[Score]:
     yield Score("temperature", model.temperature)
     images, classes = of.real_of_model(of.likelihood_images)
     bounds: dict[str, list[np.ndarray]] = {"labelled": [], "unlabelled": []}
-    for start in range(0, len(images), of.batch_size):
-        rows = slice(start, start + of.batch_size)
-        logs = model.compute_losses(images[rows], None if classes is None else classes[rows]).logs
-        for name, values in bounds.items():
-            values.append(ops.convert_to_numpy(logs[name]))
+    with _noise_of(model, of.seed):
+        for start in range(0, len(images), of.batch_size):
+            rows = slice(start, start + of.batch_size)
+            logs = model.compute_losses(images[rows], None if classes is None else classes[rows]).logs
+            for name, values in bounds.items():
+                values.append(ops.convert_to_numpy(logs[name]))
     for name, values in bounds.items():
         yield Score(f"{name}_bound", float(np.concatenate(values).mean()), unit="nats", better="lower")
+
+
+@contextlib.contextmanager
+def _noise_of(model: SemiSupervisedVAE, seed: int) -> Iterator[None]:
+    """Let a model draw the noise of a seed, and go on with its own afterwards."""
+    state = model.seed_generator.state
+    before = ops.convert_to_numpy(state)
+    state.assign(np.array([seed, 0], before.dtype))
+    try:
+        yield
+    finally:
+        state.assign(before)
 
 
 GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {

@@ -19,7 +19,7 @@ def label_agreement(probabilities, labels):
 
     Args:
         probabilities: of an independent classifier, `(N, K)`.
-        labels: asked for, `(N,)`.
+        labels: asked for, `(N,)`; images of label -1 are left out.
 
     Returns:
         `{"agreement": float, "per_class": (K,)}`; NaN for a class that was not asked for.
@@ -27,7 +27,8 @@ def label_agreement(probabilities, labels):
     probabilities = check_features("probabilities", probabilities)
     classes = probabilities.shape[1]
     labels = check_labels(labels, len(probabilities), classes, "labels")
-    right = probabilities.argmax(axis=1) == labels
+    told, labels = probabilities.argmax(axis=1)[labels >= 0], labels[labels >= 0]
+    right = told == labels
     per_class = np.array(
         [right[labels == k].mean() if np.any(labels == k) else np.nan for k in range(classes)]
     )
@@ -36,6 +37,9 @@ def label_agreement(probabilities, labels):
 
 def class_balance(probabilities):
     """Which classes a classifier sees.
+
+    Args:
+        probabilities: of the classifier, `(N, K)`.
 
     Returns:
         `{"histogram": (K,) shares, "entropy": of the shares over that of equal ones, in [0, 1]}`.

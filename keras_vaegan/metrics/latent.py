@@ -6,13 +6,16 @@ ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
 
 def kl_per_dimension(mean, log_variance):
-    """Mean over images of KL(q(z_j|x) || N(0, 1)) of each dimension, `(Z,)`, in nats."""
+    """Mean over images of KL(q(z_j|x) || N(0, 1)) of each dimension, `(N, Z)` -> `(Z,)` in nats."""
     mean, log_variance = np.asarray(mean, "float64"), np.asarray(log_variance, "float64")
     return 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance).mean(axis=0)
 
 
 def active_units(mean):
-    """Number of dimensions whose posterior mean varies over images by more than 0.01."""
+    """Number of dimensions of which the mean of q(z|x) `(N, Z)` has a variance over images above 0.01.
+
+    Burda et al. 2016, section 5.2.
+    """
     return int(np.sum(np.var(np.asarray(mean, "float64"), axis=0) > ACTIVE_VARIANCE))
 
 

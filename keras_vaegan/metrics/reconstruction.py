@@ -10,13 +10,16 @@ STABILISERS = 0.01**2, 0.03**2
 
 
 def mean_squared_error(images, reconstructions):
-    """Mean squared difference of each pair, `(N,)`, in squared pixel values."""
+    """Mean squared difference of images and reconstructions, both `(N, H, W, C)` in [0, 1]: `(N,)`."""
     x, y = _pairs(images, reconstructions)
     return np.square(x - y).mean(axis=(1, 2, 3))
 
 
 def peak_signal_to_noise_ratio(images, reconstructions):
-    """10 log10(1 / mean squared error) of each pair, `(N,)`, in decibels; infinite for equal ones."""
+    """10 log10(1 / mean squared error) in decibels; infinite for equal ones.
+
+    Both sets of images `(N, H, W, C)` in [0, 1]; returns `(N,)`.
+    """
     with np.errstate(divide="ignore"):
         return -10.0 * np.log10(mean_squared_error(images, reconstructions))
 
@@ -25,7 +28,8 @@ def structural_similarity(images, reconstructions):
     """Structural similarity of each pair, `(N,)`, at most 1 (Wang et al. 2004, eq. 13).
 
     Gaussian window of standard deviation 1.5 and 11 pixels, mean over the positions where the
-    window lies inside the image, and over channels; images must have 11 pixels a side.
+    window lies inside the image, and over channels; images, `(N, H, W, C)` in [0, 1], must have 11
+    pixels a side.
     """
     x, y = _pairs(images, reconstructions)
     if min(x.shape[1:3]) <= 2 * WINDOW_RADIUS:

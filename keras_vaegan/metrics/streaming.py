@@ -47,7 +47,11 @@ class FeatureMetric(keras.metrics.Metric):
 
 
 class FrechetDistance(FeatureMetric):
-    """Fréchet distance, as `metrics.frechet_distance`, in float32 and constant memory."""
+    """Fréchet distance, as `metrics.frechet_distance`, in float32 and constant memory.
+
+    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1]; `features` is what
+    `metrics.extractor` takes.
+    """
 
     def __init__(self, features: Any = "mnist_plain", name: str = "frechet_distance", **kwargs: Any) -> None:
         super().__init__(features, name, **kwargs)

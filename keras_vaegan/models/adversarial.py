@@ -37,7 +37,7 @@ class Painted(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What D says of fakes, `(B,)` each: the generator's cost, D's, and P(real); the features of the last."""
+    """What D says of fakes, `(B,)` each: the generator's cost, D's, P(real); and of the last the features."""
 
     fooling: Tensor
     cost: Tensor
@@ -54,9 +54,10 @@ class Adversarial(VAE):
         L_G = beta KL + gamma |f(x) - f(x~)|^2 / 2 + real(x~) + real(x_p)
         L_D = real(x) + fake(x~) + fake(x_p)
 
-    With `three_players` the generator is split as in Larsen et al. (algorithm 1): the encoder
-    descends beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`,
-    gamma |f(x) - f(x~)|^2 / 2 + real(x~) + real(x_p).
+    and `pixel_weight` times -log p(x|z) beside gamma's term, and `r1` times its penalty in L_D. With
+    `three_players` the generator is split as in Larsen et al. (algorithm 1): the encoder descends
+    beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`,
+    gamma |f(x) - f(x~)|^2 / 2 + real(x~) + real(x_p), each with the pixels' term.
 
     Args:
         encoder, decoder: as for the VAE.

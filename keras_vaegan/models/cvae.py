@@ -292,8 +292,12 @@ class CVAE(VAE):
         The bound is taken at the mean of q(z|x, y). A by-product of the conditional model, without
         a classifier of its own.
 
+        Args:
+            images: `(B, H, W, C)`, float in [0, 1] or uint8.
+            batch_size: images classified at a time.
+
         Returns:
-            `(B, K)` float32.
+            Probabilities, `(B, K)` float32.
         """
         self._must_have_labels()
         x = self._array(images)

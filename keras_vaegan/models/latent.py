@@ -116,6 +116,8 @@ class LatentVariableModel(MultiPlayerModel):
         def observed(self, logits: Tensor) -> Any: ...
 
     presets = _Presets()
+    """The recipes of the class: `{name: {"dataset", "expect", "source", "weights"}}`, the last whether
+    weights come with the package."""
     binarize = False
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -319,7 +321,13 @@ class LatentVariableModel(MultiPlayerModel):
         mask: str | ArrayLike | None = None,
         **kwargs: Any,
     ) -> np.ndarray:
-        """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1]."""
+        """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1].
+
+        Args:
+            x: images, or any data that Keras takes.
+            labels, mask: as for `encode`.
+            *args, **kwargs: Keras'.
+        """
         if labels is not None or mask is not None or isinstance(x, np.ndarray):
             x = check_images(x, self.image_shape, "x")
             condition = self.condition(len(x), labels, None if mask is None else self._array(x), mask)
@@ -365,7 +373,17 @@ class LatentVariableModel(MultiPlayerModel):
         images: ArrayLike | None = None,
         mask: str | ArrayLike | None = None,
     ) -> dict[str, np.ndarray]:
-        """The condition of `count` images as the networks take it, from the verbs' arguments."""
+        """The condition of `count` images as the networks take it, from the verbs' arguments.
+
+        Args:
+            count: B.
+            labels: classes, `(B,)`, for a model that is conditioned on them.
+            images: `(B, H, W, C)`, float in [0, 1], of which a model that completes images is given a part.
+            mask: which part, see `encode`.
+
+        Raises:
+            InputError: what the model does not take, or not in that form.
+        """
         for name, value in (("labels", labels), ("mask", mask)):
             if value is not None:
                 raise InputError(f"{name} must be None: {type(self).__name__} is not conditioned on any.")
@@ -394,13 +412,18 @@ class LatentVariableModel(MultiPlayerModel):
         Args:
             x: images `(B, H, W, C)`, float in [0, 1] or uint8.
             labels: their classes, `(B,)`, for a model that is conditioned on them.
-            mask: what is given, for a model that completes images; nothing if None.
+            mask: what is given, for a model that completes images: `left`, `quadrants:2` and the like, or
+                an array `(H, W)` or `(B, H, W)`, True where visible; nothing if None.
             sample: a draw from q(z|x) in place of its mean.
             seed: of the draw.
             batch_size: images encoded at a time.
 
         Returns:
             `(B, Z)` float32.
+
+        Raises:
+            InputError: images of another shape or range, labels that are none of the model's classes, a mask
+                that is none; as of all verbs.
         """
         q = self.posterior_parameters(x, labels, mask, batch_size)
         if not sample:
@@ -415,7 +438,7 @@ class LatentVariableModel(MultiPlayerModel):
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
     ) -> dict[str, np.ndarray]:
-        """Mean and log-variance of q(z|x), `{"mean", "log_variance"}`, each `(B, Z)` float32."""
+        """Mean and log-variance of q(z|x): `{"mean", "log_variance"}`, `(B, Z)` float32; see `encode`."""
         x = self._array(x)
         condition = self.condition(len(x), labels, x, mask)
         return self._encoded(x, condition, batch_size)
@@ -460,7 +483,14 @@ class LatentVariableModel(MultiPlayerModel):
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
     ) -> np.ndarray:
-        """Reconstructions `(B, H, W, C)` of images, as `predict` without its progress bar."""
+        """Reconstructions of images: their codes, the means of q(z|x), decoded.
+
+        Args:
+            x, labels, mask, batch_size: as for `encode`.
+
+        Returns:
+            `(B, H, W, C)` float32 in [0, 1], as `predict` gives, without its progress bar.
+        """
         codes = self.encode(x, labels, mask, batch_size=batch_size)
         return self.decode(codes, labels, x, mask, batch_size)
 

@@ -268,14 +268,27 @@ class SemiSupervisedVAE(CVAE):
         check_every_class(np.asarray(y), self.num_classes or 0, "y")
 
     def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
-        """q(y|x) of images `(B, H, W, C)`, at the temperature that `calibrate` fitted: `(B, K)` float32."""
+        """Probabilities of the classes, at the temperature that `calibrate` fitted (Guo et al. 2017).
+
+        Args:
+            images: `(B, H, W, C)`, float in [0, 1] or uint8.
+            batch_size: images classified at a time.
+
+        Returns:
+            q(y|x), `(B, K)` float32; of a model with a discriminator what its `classifier` says.
+        """
         logits = self.class_logits(images, batch_size) / self.temperature
         return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype("float32")
 
     def class_logits(
         self, images: ArrayLike, batch_size: int = 128, classifier: str | None = None
     ) -> np.ndarray:
-        """Logits `(B, K)` float64 before the temperature: of what `classify` gives, or of one classifier."""
+        """Logits `(B, K)` float64 before the temperature: of what `classify` gives, or of one classifier.
+
+        Args:
+            images, batch_size: as for `classify`.
+            classifier: one of `classifiers`; None for the one by which the model classifies.
+        """
         choose("classifier", classifier or "encoder", self.classifiers)
         logits = self._in_batches(self.class_network, self._array(images), batch_size)
         return logits.astype("float64")
@@ -293,6 +306,11 @@ class SemiSupervisedVAE(CVAE):
         """Fit the temperature to labelled images that were not trained on (Guo et al. 2017), and return it.
 
         It changes how sure `classify` is, never the class.
+
+        Args:
+            x: images `(B, H, W, C)`, float in [0, 1] or uint8.
+            y: their classes, `(B,)`, all known.
+            batch_size: images classified at a time.
         """
         images = self._array(x)
         labels = check_labels(y, len(images), self.num_classes, unlabelled=False)

@@ -51,8 +51,8 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         L_G = M2's objective + gamma |mean f(x) - mean f(x_p)|^2 / 2
         L_D = CE(x, y) where y is known, -log P(real) where not, + CE(x_p, fake)
 
-    M2's classification and its other options stand beside either. With `pixel_weight` 1 the reconstruction
-    in pixels stays as M2 has it.
+    M2's classification and its other options stand beside either. `pixel_weight` is that of M2's
+    reconstruction in pixels: with 1 it stays, with 0, which is the default, it is left out.
 
     Args:
         trunk, encoder, class_head, decoder: as for `SemiSupervisedVAE`.
@@ -79,13 +79,18 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
 
     def __init__(
         self,
-        *args: Any,
+        trunk: keras.Model,
+        encoder: keras.Model,
+        class_head: keras.Model,
+        decoder: keras.Model,
+        discriminator: keras.Model,
         game: Literal["classes", "feature_matching"] = "classes",
         expectation: Literal["enumerated", "sampled"] = "enumerated",
         classifier: Literal["encoder", "discriminator", "ensemble"] = "encoder",
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        networks = {"trunk": trunk, "encoder": encoder, "class_head": class_head, "decoder": decoder}
+        super().__init__(**networks, discriminator=discriminator, **kwargs)
         self.game = choose("game", game, GAMES)
         self.expectation = choose("expectation", expectation, EXPECTATIONS)
         self.classifier = choose("classifier", classifier, CLASSIFIERS)

@@ -28,7 +28,7 @@ class VAE(LatentVariableModel):
         likelihood: `bernoulli` (grey pixels allowed) or `gaussian`, around sigmoid(logits).
         binarize: whether pixels are probabilities of bits, which are drawn anew each time that the bound or a
             likelihood is computed ("dynamic binarisation", Burda et al. 2016); for `bernoulli`.
-        noise_scale: standard deviation of the Gaussian likelihood, in pixels of [0, 1].
+        noise_scale: standard deviation of the Gaussian likelihood, in pixels of [0, 1]; at least 1e-4.
         beta: weight of the KL in what is descended (Higgins et al. 2017); 1 is the bound.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).

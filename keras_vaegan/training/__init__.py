@@ -1,6 +1,7 @@
 """Training of several players: the model's part, and one leaf per backend.
 
-Nothing outside the leaves `tensorflow.py`, `jax.py` and `torch.py` names a backend.
+Models, networks and losses name no backend: what differs in training is in the leaves `tensorflow.py`,
+`jax.py` and `torch.py`.
 """
 
 import contextlib
