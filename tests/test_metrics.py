@@ -256,6 +256,11 @@ def test_agreement_is_counted_by_class():
     assert np.isnan(result["per_class"][3:]).all()
 
 
+def test_images_without_a_label_are_not_disagreed_about():
+    seen, labels = np.array([0, 1, 1, 2, 0]), np.array([0, -1, 2, -1, 0])
+    assert label_agreement(certain(seen), labels)["agreement"] == pytest.approx(2 / 3)
+
+
 def test_shuffled_labels_agree_by_chance():
     generator = np.random.default_rng(0)
     seen, asked = generator.integers(0, 10, (2, 20_000))

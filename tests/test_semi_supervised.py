@@ -345,6 +345,11 @@ def test_the_error_and_the_calibration_are_scored():
     assert found["temperature"]["value"] == 0.5
     assert found["unlabelled_bound"]["value"] < found["labelled_bound"]["value"]
 
+    before = ops.convert_to_numpy(model.seed_generator.state)
+    again = scores(model, data, likelihood_images=8)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model.seed_generator.state), before)
+    assert again["labelled_bound"]["value"] == pytest.approx(found["labelled_bound"]["value"], rel=1e-6)
+
 
 def test_each_classifier_of_a_hybrid_is_scored():
     model = registry.set_weights(registry.ssl_vae_gan(classifier="discriminator"))
