@@ -22,6 +22,8 @@ WALL = (
     "cvae_mnist",
     "cvae_gan_mnist",
     "draw_mnist",
+    "draw_gan_mnist",
+    "conditional_draw_mnist",
     "completion_cvae_mnist",
     "cvae_gan_cifar10",
 )

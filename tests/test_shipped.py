@@ -27,6 +27,7 @@ def test_the_promised_presets_are_there_and_small():
         "completion_cvae_mnist",
         "cvae_gan_cifar10",
         "conditional_draw_mnist",
+        "draw_gan_mnist",
         "draw_mnist",
         "ssl_vae_mnist",
     }
