@@ -308,7 +308,8 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
         multiple=devices,
         part=training.part(),
     )
-    metadata["recipe"] = recipe = presets.plan(recipe, settings["epochs"] * len(batches))
+    steps = settings["epochs"] * len(batches)
+    metadata["recipe"] = recipe = presets.plan(recipe, steps)
     model = presets.build(recipe, data.image_shape, seed, data.num_classes)
     if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
         _begin_with(model, settings["init"])
@@ -318,9 +319,9 @@ def _run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new:
         f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
         f"into {folder}"
     )
-    if settings["epochs"] * len(batches) < FEW_STEPS:  # as with a small folder and the recipe of a large set
+    if steps < FEW_STEPS:  # as with a small folder and the recipe of a large set
         click.echo(
-            f"warning: {settings['epochs'] * len(batches):,} steps teach little; "
+            f"warning: {steps:,} steps teach little; "
             f"--epochs {-(-ENOUGH_STEPS // len(batches))} makes {ENOUGH_STEPS:,} of them"
         )
     _fit(model, batches, data, folder, metadata, new)

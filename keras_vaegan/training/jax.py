@@ -17,6 +17,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.training import stateful
+from keras_vaegan.training.stateful import convolve as convolve
 from keras_vaegan.typing import Tensor
 
 
@@ -154,11 +155,6 @@ def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
     ]
     step = jax.jit(lambda batch: network.stateless_call(*state, batch, training=False)[0])
     return stateful.in_turn(step, inputs, batch_size)
-
-
-def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.training.convolve`."""
-    return keras.ops.conv(x, kernel, strides, "same", data_format="channels_last")
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:

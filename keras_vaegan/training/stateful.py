@@ -1,4 +1,4 @@
-"""What the backends share whose variables hold the state while a step runs."""
+"""What several backends share, most of it those whose variables hold the state while a step runs."""
 
 import contextlib
 from collections.abc import Callable
@@ -50,6 +50,11 @@ class StatefulSteps:
 def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
     """See `keras_vaegan.training.predict`: Keras' own, on one device."""
     return network.predict(inputs, batch_size=batch_size, verbose=0)
+
+
+def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """See `keras_vaegan.training.convolve`: Keras' own."""
+    return ops.conv(x, kernel, strides, "same", data_format="channels_last")
 
 
 def in_turn(step: Callable[[Any], Any], inputs: Any, batch_size: int) -> Any:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.training import stateful
-from keras_vaegan.training.stateful import StatefulSteps, in_turn, one_device, unfold
+from keras_vaegan.training.stateful import StatefulSteps, convolve, in_turn, one_device, unfold
 from keras_vaegan.typing import Tensor
 
 REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
@@ -169,11 +169,6 @@ def _reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
     if processes == 1:
         return logs
     return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
-
-
-def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.training.convolve`."""
-    return keras.ops.conv(x, kernel, strides, "same", data_format="channels_last")
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:

@@ -133,7 +133,7 @@ def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
     Keras copies the images to channels-first memory and back to channels-last, where torch can be told that
     they are channels-last already.
     """
-    images = channels_first(keras.ops.convert_to_tensor(x))
+    images = channels_first(x)
     margins = []
     for size, extent, stride in zip(images.shape[2:], kernel.shape[:2], strides, strict=True):
         margins.append(max(extent - (size % stride or stride), 0))
@@ -157,7 +157,7 @@ def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tenso
     if any(margin % 2 or margin < 0 for margin in margins):
         return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
     outputs = torch.nn.functional.conv_transpose2d(
-        channels_first(keras.ops.convert_to_tensor(x)),
+        channels_first(x),
         kernel_channels_last(kernel),
         stride=strides,
         padding=[margin // 2 for margin in margins],
@@ -167,13 +167,13 @@ def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tenso
 
 def halve_by_max(x: Tensor) -> Tensor:
     """See `keras_vaegan.training.halve_by_max`; Keras copies here, too."""
-    images = channels_first(keras.ops.convert_to_tensor(x))
+    images = channels_first(x)
     return channels_last(torch.nn.functional.max_pool2d(images, 2, ceil_mode=True))
 
 
 def channels_first(x: Tensor) -> Tensor:
     """`(B, H, W, C)` as torch wants it, `(B, C, H, W)`, in the same memory."""
-    return x.permute(0, 3, 1, 2)
+    return keras.ops.convert_to_tensor(x).permute(0, 3, 1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:
