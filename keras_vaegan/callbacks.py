@@ -59,6 +59,10 @@ class ScoreSamples(keras.callbacks.Callback):
         groups: which scores, of `evaluation.GROUPS`.
         every: epochs from one scoring to the next; the last epoch is scored too.
         **settings: other arguments of `evaluation.Evaluation`, as `num_images` and `features`.
+
+    Raises:
+        InputError: a group that is none of `evaluation.GROUPS`, or `every` that is no whole number of at
+            least 1; what else `evaluation.score` refuses, when it first scores.
     """
 
     def __init__(

@@ -60,6 +60,9 @@ class Checkpoints(keras.callbacks.Callback):
         folder: where they go; files that another callback wrote stay.
         keep: how many stay, at least 1.
         every: batches from one checkpoint to the next within an epoch; None for the epochs' ends alone.
+
+    Raises:
+        InputError: `keep` or `every` that is no whole number of at least 1.
     """
 
     def __init__(self, folder: str | os.PathLike[str], keep: int = 2, every: int | None = None) -> None:

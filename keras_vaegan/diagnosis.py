@@ -240,7 +240,10 @@ def write_findings(path: str | os.PathLike[str], findings: Sequence[Finding]) ->
 
 
 def read_findings(path: str | os.PathLike[str]) -> list[Finding]:
-    """What `write_findings` wrote at `path`; none where there is no file (`InputError` if damaged)."""
+    """What `write_findings` wrote at `path`; none where there is no file.
+
+    Raises `InputError`, in one line, where the file is damaged or holds anything else.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         return []

@@ -22,9 +22,25 @@ def sum_event(x: Tensor, weights: Tensor | None = None, batch_axes: int = 1) -> 
 
     `(B, ...)` -> `(B,)`; with two such axes `(K, B, ...)` -> `(K, B)`.
     """
+    return ops.sum(flat(x if weights is None else x * weights, batch_axes), axis=-1)
+
+
+def flat(x: Tensor, batch_axes: int = 1) -> Tensor:
+    """All but the first `batch_axes` axes as one."""
+    return ops.reshape(x, (*ops.shape(x)[:batch_axes], -1))
+
+
+def _in_rows(
+    value: Tensor, parameters: tuple[Tensor, ...], weights: Tensor | None, batch_axes: int
+) -> tuple[Tensor, ...]:
+    """The value in float32 and the parameters, each event in a row unless it is weighed.
+
+    XLA takes long to sum over the several axes of an image, and undoes a `flat` just before the sum.
+    """
+    value = ops.cast(value, "float32")
     if weights is not None:
-        x = x * weights
-    return ops.sum(ops.reshape(x, (*ops.shape(x)[:batch_axes], -1)), axis=-1)
+        return value, *parameters
+    return flat(value), *(flat(parameter, batch_axes) for parameter in parameters)
 
 
 class Distribution:
@@ -57,8 +73,8 @@ class Bernoulli(Distribution):
         With `batch_axes` 2 the logits are `(K, B, ...)`, a distribution for each of K cases, and so is what
         comes out, `(K, B)`; the value `(B, ...)` is the same for all.
         """
-        value = ops.cast(value, "float32")
-        return sum_event(value * self.logits - ops.softplus(self.logits), weights, batch_axes)
+        value, logits = _in_rows(value, (self.logits,), weights, batch_axes)
+        return sum_event(value * logits - ops.softplus(logits), weights, batch_axes)
 
     def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A draw of zeros and ones, `(B, ...)`."""
@@ -87,8 +103,9 @@ class DiagonalNormal(Distribution):
 
         `batch_axes` as for `Bernoulli`.
         """
-        squared = ops.square(ops.cast(value, "float32") - self.mean) * ops.exp(-self.log_variance)
-        return -0.5 * sum_event(squared + self.log_variance + LOG_2PI, weights, batch_axes)
+        value, mean, log_variance = _in_rows(value, (self.mean, self.log_variance), weights, batch_axes)
+        squared = ops.square(value - mean) * ops.exp(-log_variance)
+        return -0.5 * sum_event(squared + log_variance + LOG_2PI, weights, batch_axes)
 
     def sample(self, seed: int | keras.random.SeedGenerator | None = None) -> Tensor:
         """A reparametrised draw (Kingma and Welling 2014, section 2.4), `(B, ...)`."""

@@ -1,8 +1,9 @@
 """The error for bad input, and the suggestion of a nearest name."""
 
 import difflib
+import math
 from collections.abc import Collection, Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -43,3 +44,11 @@ def whole_number(argument: str, received: Any, least: int) -> int:
     if isinstance(received, bool) or not isinstance(received, Integral) or received < least:
         raise InputError(f"{argument} must be an integer of at least {least}; received {received!r}.")
     return int(received)
+
+
+def at_least(argument: str, received: Any, least: float) -> Any:
+    """Return `received`, as a number of Python's, if it is finite and at least `least`, else raise."""
+    number = isinstance(received, Real) and not isinstance(received, bool)
+    if not number or not math.isfinite(received) or received < least:
+        raise InputError(f"{argument} must be a number of at least {least}; received {received!r}.")
+    return received.item() if hasattr(received, "item") else received

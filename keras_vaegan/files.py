@@ -64,7 +64,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The value in a JSON file (`InputError` in one line if it is damaged)."""
+    """The value in a JSON file; raises `InputError`, in one line, where it is damaged."""
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except ValueError as error:

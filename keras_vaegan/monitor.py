@@ -42,6 +42,10 @@ class Monitor(keras.callbacks.Callback):
         findings: list of `Finding`, of this training.
         stopped: the finding for which the training was stopped, or None.
 
+    Raises:
+        InputError: images that are not `(N, H, W, C)` with N > 0, or out of range; `patience` or
+            `check_every` that is no whole number of at least 1, or, with images, `num_images` below 2.
+
     Examples:
         >>> import keras_vaegan as kvg
         >>> from keras_vaegan.callbacks import Monitor

@@ -32,6 +32,9 @@ def grid(images: ArrayLike, columns: int | None = None) -> np.ndarray:
     Args:
         images: `(N, H, W, C)` in [0, 1].
         columns: images in a row; about square when not given.
+
+    Raises:
+        InputError: images that are not `(N, H, W, C)` with N > 0.
     """
     images = np.asarray(images, "float32")
     if images.ndim != 4 or not len(images):

@@ -122,6 +122,10 @@ def write_report(
 
     Returns:
         The path of the page.
+
+    Raises:
+        InputError: `output` that is a folder or no `.html` file; a run folder as of `read_run`; a picture in
+            it that is damaged, or scores of a later format.
     """
     path = pathlib.Path(run_folder, PAGE) if output is None else pathlib.Path(output)
     if path.is_dir():
@@ -135,7 +139,10 @@ def write_report(
 
 
 def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -> Run:
-    """Read what a training, and perhaps an evaluation, left in a folder."""
+    """Read what a training, and perhaps an evaluation, left in a folder.
+
+    Raises `InputError` where the folder is not that of a training, or a file in it is damaged.
+    """
     folder = pathlib.Path(run_folder)
     if not (folder / METADATA).is_file():
         what = f"has no {METADATA}" if folder.is_dir() else "is not a folder"

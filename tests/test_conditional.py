@@ -576,7 +576,7 @@ REFUSED = {
     "images must ": lambda: made("given").decode(CODES, mask="left"),
     "num_samples must ": lambda: made("given").complete(X, "left", num_samples=0),
     "seed must ": lambda: made("given").complete(X, "left", seed=-1),
-    "x must ": lambda: made("given").complete(X[0], "left"),
+    "images must have": lambda: made("given").complete(X[0], "left"),
     "labels must hold at least one": lambda: made("labels").generate(2, labels=[]),
     "labels must lie in 0..2": lambda: made("labels").generate(2, labels=[1, 3]),
     "labels must hold whole": lambda: made("labels").generate(2, labels=[1.5]),

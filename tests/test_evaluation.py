@@ -215,6 +215,23 @@ def test_keras_metrics_are_the_functions_batch_by_batch(digits):
         frechet.update_state(real, fake, np.ones(384))
 
 
+def test_metrics_are_made_again_from_their_configuration():
+    named = metrics.FrechetDistance("mnist_residual", name="own")
+    again = metrics.FrechetDistance.from_config(named.get_config())
+    assert (again.name, again.extractor.digest) == ("own", named.extractor.digest)
+    inputs = keras.Input((4, 4, 1))
+    users = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    restored = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(metrics.KernelDistance(users))
+    )
+    real, fake = registry.images(6, (4, 4, 1)), registry.images(6, (4, 4, 1), seed=1)
+    restored.update_state(real, fake)
+    flat = (x.reshape(6, 16) for x in (real, fake))
+    assert float(restored.result()) == pytest.approx(metrics.kernel_distance(*flat, block=6)[0], rel=1e-4)
+    with pytest.raises(InputError, match="features must be a name or a model"):
+        metrics.FrechetDistance(metrics.extractor("mnist_plain")).get_config()
+
+
 # ---- models ----
 
 
@@ -286,6 +303,8 @@ def test_provenance_states_all_that_a_number_depends_on():
             "resized": "from (8, 8, 1) to (16, 16, 1)",
         }
     ]
+    unused = evaluation.score(registry.vae((12, 12, 1)), small_data(), ["reconstruction"])
+    assert unused["features"] == []
     assert result["data"]["content"] == content_hash(small_data((8, 8, 1)).test[0])
     assert result["data"]["num_images"] == 20 and result["samples"]["num_images"] == 20
     assert result["backend"] == keras.backend.backend()

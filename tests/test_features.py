@@ -72,6 +72,15 @@ def test_images_of_another_size_are_resized_as_pil_does():
     assert stated["resized"] == "from (16, 16, 3) to (8, 8, 3)"
 
 
+def test_a_network_of_any_size_takes_images_as_they_are():
+    images = np.random.default_rng(0).random((2, 5, 7, 3), dtype="float32")
+    inputs = keras.Input((None, None, 3))
+    of_any = extractor(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)))
+    np.testing.assert_allclose(of_any.extract(images).features, images.mean(axis=(1, 2)), rtol=1e-5)
+    assert of_any.provenance((5, 7, 3))["resized"] is None
+    assert of_any.provenance((5, 7, 1))["resized"] == "from (5, 7, 1) to (5, 7, 3)"
+
+
 def test_grey_images_become_colour_and_not_the_reverse():
     grey = np.random.default_rng(0).random((2, 8, 8, 1), dtype="float32")
     features = extractor(users_model()).extract(grey).features.reshape(2, 8, 8, 3)

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import numpy as np
 import pytest
 import registry
 from registry import MODELS
@@ -14,6 +15,8 @@ BAD_NUMBERS = [
     ("beta", -1.0),
     ("beta", "high"),
     ("beta", float("nan")),
+    ("beta", float("inf")),
+    ("beta", True),
     ("free_bits", -0.1),
     ("annealing_steps", -1),
     ("noise_scale", 0.0),
@@ -34,6 +37,12 @@ def test_a_bad_argument_is_named(argument, value):
     with pytest.raises(kvg.InputError, match=argument) as error:
         registry.vae_gan(**{argument: value})
     assert "\n" not in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    model = registry.vae(beta=np.float32(0.5), annealing_steps=np.int64(3))
+    assert (model.beta, model.annealing_steps) == (0.5, 3)
+    assert type(model.get_config()["beta"]) is float and type(model.annealing_steps) is int
 
 
 def test_the_nearest_likelihood_is_suggested():
@@ -72,6 +81,7 @@ CONDITIONAL_MISFITS = {
     "received codes alone": lambda: {"decoder": mlp.decoder(SHAPE, 2, **SMALL)},
     "masks must be one of left": lambda: {"masks": ["middle"]},
     "masks must name at least one": lambda: {"masks": []},
+    "masks must be left out": lambda: {"masks": ["left"]},
 }
 
 

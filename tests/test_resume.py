@@ -69,13 +69,13 @@ def compiled(name):
     return model
 
 
-def fit(name, folder, kill=None, epochs=EPOCHS, every=2, compile_settings=None):
+def fit(name, folder, kill=None, epochs=EPOCHS, every=2, compile_settings=None, also=()):
     """Train from the newest checkpoint in the folder; return the model and the rows of its history."""
     model = compiled(name)
     batches = Batches(*registry.data(model, 18), batch_size=4, seed=5)
     checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=every)
     history = callbacks.HistoryFile(folder / "history.csv")
-    used = [history, checkpoints, *([KillAt(*kill)] if kill else [])]
+    used = [history, checkpoints, *([KillAt(*kill)] if kill else []), *also]
     first = checkpoints.resume(model, batches)
     validation = registry.data(model, 6, seed=9)
     model.fit(
@@ -115,6 +115,15 @@ def test_every_model_goes_on_within_an_epoch_as_if_never_stopped(name, tmp_path)
     resumed, resumed_rows = fit(name, tmp_path / "killed")
     assert_same(resumed, whole)
     assert resumed_rows == rows and len(rows) == EPOCHS + 1
+
+
+def test_a_monitor_that_comes_after_the_checkpoints_does_not_undo_them(tmp_path):
+    whole, rows = fit("vae", tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit("vae", tmp_path / "killed", (1, 3))
+    resumed, resumed_rows = fit("vae", tmp_path / "killed", also=[callbacks.Monitor()])
+    assert_same(resumed, whole)
+    assert resumed_rows == rows
 
 
 def test_the_comparison_sees_a_training_that_forgets(tmp_path):

@@ -635,6 +635,7 @@ def test_bases_that_cannot_carry_a_stack_are_refused():
         "trunk must take codes of the base, (2,)": {"trunk": heads.code_trunk(3)},
         "decoder must give codes of the base, (2,)": {"decoder": heads.code_decoder(3, 2, 3)},
         "decoder must give a dictionary": {"decoder": mlp.decoder((2, 3, 1), 2, num_classes=3)},
+        "likelihood must be left out": {"likelihood": "gaussian"},
     }.items():
         refused(lambda wrong=wrong: kvg.StackedSemiSupervisedVAE(**fitting | wrong), said)
 

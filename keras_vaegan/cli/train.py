@@ -502,7 +502,6 @@ def _fit(
             history,
             checkpoints,
             *orderly,
-            callbacks.KeepYoungWeights(),
         ],
     )
     metadata["seconds"] = round(metadata.get("seconds", 0.0) + time.monotonic() - started, 1)

@@ -26,7 +26,11 @@ ImageFile: TypeAlias = tuple[Path, str, str | None]  # path, split, class name
 def read_folder(
     folder: str | os.PathLike[str], size: tuple[int, int] | None, channels: int | None, seed: int
 ) -> tuple[Splits, list[str] | None]:
-    """Return the splits and class names of a folder of images; see `load` for its layout."""
+    """Return the splits, images uint8 `(B, H, W, C)`, and class names of a folder; see `load` for its layout.
+
+    Raises `InputError` where no file is an image that can be read, or none of `train` is, where images are
+    too few to be split, and where some are loose and others in class folders.
+    """
     files = _list_splits(folder)  # of (path, split, class name or None)
     if not files:
         raise InputError(
@@ -51,11 +55,14 @@ def read_folder(
 def read_pictures(
     path: str | os.PathLike[str], image_shape: Sequence[int]
 ) -> tuple[np.ndarray, list[str] | None, list[str]]:
-    """Every picture of a folder, or the one of a file, in the size and channels of `image_shape`.
+    """Every picture of a folder, or the one of a file, in the size and channels of `image_shape` `(H, W, C)`.
 
     Returns:
         `(images uint8 (N, H, W, C), their classes' names, their files' names)`, the files' within the
         folder; no classes without class folders.
+
+    Raises:
+        InputError: no picture that can be read, or loose ones beside class folders.
     """
     listed = _list_classes(path) if Path(path).is_dir() else [(Path(path), None)]
     height, width, channels = image_shape

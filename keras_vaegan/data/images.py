@@ -13,7 +13,10 @@ VARYING_SIZE = (64, 64)  # the target when images differ in size and none was as
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
-    """Return `(H, W)` from an int or a pair of ints; None stays None."""
+    """Return `(H, W)` from a positive int or a pair of them; None stays None.
+
+    Anything else raises `InputError`.
+    """
     if image_size is None:
         return None
     pair = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
@@ -24,7 +27,7 @@ def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None
 
 
 def parse_channels(channels: Literal[1, 3] | None) -> Literal[1, 3] | None:
-    """Return `channels` if it is None, 1 (grey) or 3 (colour)."""
+    """Return `channels` if it is None, 1 (grey) or 3 (colour), else raise `InputError`."""
     return choose("channels", channels, (None, 1, 3))
 
 
@@ -48,9 +51,10 @@ def reduce_depth(image: np.ndarray) -> np.ndarray:
 
 
 def set_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
-    """Return `(..., C)` with `channels` channels; None keeps C.
+    """Return `(..., C)`, uint8 or floats in [0, 1], with `channels` channels; None keeps C.
 
-    Colour becomes grey by its luma, grey becomes colour by repetition, and alpha is laid on white.
+    Colour becomes grey by its luma, grey becomes colour by repetition, and alpha is laid on white. Any other
+    change raises `InputError`.
     """
     received = image.shape[-1]
     if channels in (None, received):

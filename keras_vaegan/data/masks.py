@@ -31,6 +31,9 @@ def named_mask(name: str, image_shape: tuple[int, ...]) -> np.ndarray:
 
     Returns:
         `(H, W)` bool.
+
+    Raises:
+        InputError: a name that is none of `NAMED`.
     """
     rows, columns = np.indices(image_shape[:2])
     return NAMED[choose("mask", name, NAMED)](rows, columns, *image_shape[:2])

@@ -21,6 +21,9 @@ def read_npz(
     """Return the splits of an archive; the class names are None.
 
     Images are `(B, H, W)` or `(B, H, W, C)`, integers in 0..255 or floats in [0, 1].
+
+    Raises `InputError` as `read_arrays` and `labelled_images` do, and where there are no images to train on,
+    or too few to be split.
     """
     arrays = read_arrays(path)
     train, validation, test = (
@@ -33,7 +36,7 @@ def read_npz(
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Return all arrays of an archive."""
+    """Return all arrays of an archive; raise `InputError` where it is missing, damaged or holds objects."""
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -51,7 +54,12 @@ def labelled_images(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
 ) -> Pair | None:
-    """Return `(x, y)` of the first of `keys` that is there, or None; y is None without labels."""
+    """Return `(x, y)` of the first of `keys` that is there, or None; y is None without labels.
+
+    x is `(B, H, W, C)`, uint8 or float32 in [0, 1]; y is int64 `(B,)`. Raises `InputError` for images that
+    are not `(B, H, W)` or `(B, H, W, C)` with B > 0, or out of range, for labels that are not one whole
+    number of at least -1 for each, and for channels that `set_channels` cannot change.
+    """
     key = next((key for key in keys if key in arrays), None)
     if key is None:
         return None

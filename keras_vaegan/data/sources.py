@@ -154,6 +154,11 @@ def load_pictures(
     Returns:
         `(x, y, names)`: float32 `(N, H, W, C)` in [0, 1]; labels int64 `(N,)`, or None where there are
         none; the pictures' file names within the folder, or their numbers in the archive.
+
+    Raises:
+        InputError: nothing at `source`; no picture that can be read, or loose ones beside class folders; a
+            class folder that is none of `class_names`; an archive that is damaged, without `x` or `images`,
+            or with images or labels out of range.
     """
     path = Path(source).expanduser()
     if not path.exists():

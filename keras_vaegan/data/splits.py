@@ -29,6 +29,9 @@ def split_indices(
 
     Returns:
         `1 + held_out` index arrays, disjoint, together 0..B-1, in random order.
+
+    Raises:
+        InputError: fewer images than splits, `1 + held_out`.
     """
     if num_images <= held_out:
         raise InputError(

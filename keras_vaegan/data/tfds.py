@@ -30,7 +30,11 @@ def read_tfds(
     data_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
 ) -> tuple[Splits, list[str] | None]:
-    """Return the splits and class names of a TFDS set; see `load`."""
+    """Return the splits, images uint8 `(B, H, W, C)`, and class names of a TFDS set; see `load`.
+
+    Raises `InputError` for a name that the catalogue does not have, a set without images or a train split, a
+    set that cannot be prepared (no network, files to be had by hand), and a `manual_dir` that is no folder.
+    """
     tf = import_tensorflow()
     import tensorflow_datasets as tfds
 

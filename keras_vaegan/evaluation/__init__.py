@@ -90,10 +90,6 @@ def save_scores(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
 
 
 def _provenance(of: Evaluation) -> dict[str, Any]:
-    try:
-        features = [extractor.provenance(of.image_shape) for extractor in of.extractors]
-    except NotApplicable:
-        features = []
     return {
         "data": {
             "dataset": of.data.name,
@@ -108,7 +104,7 @@ def _provenance(of: Evaluation) -> dict[str, Any]:
             "floor_images": len(of.training_images[0]),
         },
         "likelihood": {"num_images": of.likelihood_images, "num_samples": of.likelihood_samples},
-        "features": features,
+        "features": [extractor.provenance(of.image_shape) for extractor in of.used.values()],
         "backend": keras.backend.backend(),
         "versions": {
             "keras_vaegan": keras_vaegan.__version__,

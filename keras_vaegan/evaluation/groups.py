@@ -140,7 +140,7 @@ def _style(of: Evaluation) -> Iterator[Score]:
 def _modes(of: Evaluation) -> Iterator[Score]:
     if of.data.name != "stacked_mnist":
         raise NotApplicable("the data are not stacked_mnist")
-    classifier = metrics.extractor("mnist_plain")
+    classifier = of.use(metrics.extractor("mnist_plain"))
     found, reference = (
         metrics.modes_covered(_stacked_digits(classifier, x))
         for x in (of.samples(), metrics.chunked(of.training_images[0]))
@@ -153,7 +153,7 @@ def _modes(of: Evaluation) -> Iterator[Score]:
 def _recognition(of: Evaluation) -> Iterator[Score]:
     if of.data.name != "mnist":
         raise NotApplicable("the data are not mnist")
-    recognizer = metrics.recognizer()
+    recognizer = of.use(metrics.recognizer())
     fake = metrics.gather(recognizer, of.samples(), keep_features=False)
     real = metrics.reference_statistics(recognizer, of.real, keep_features=False, cache=of.cache)
     value, reference = (metrics.recognized_share(x.probabilities) for x in (fake, real))

@@ -39,6 +39,12 @@ class Evaluation:
             codes drawn for each.
         batch_size: images computed at a time.
         cache: folder for the statistics of real images; None for none.
+
+    Raises:
+        InputError: another split; images that are out of range, or images or a model of another shape than
+            the data; labels that are not one for each image; fewer than two images to score, or more than
+            were given; a seed below 0, or another count below 1. Features that cannot be had raise it when
+            they are first needed.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class Evaluation:
         self.likelihood_samples = whole_number("likelihood_samples", likelihood_samples, 1)
         self.asked_features, self.cache = features, cache
         self.keep_features = True
+        self.used: dict[str, metrics.Extractor] = {}
 
     # ---- sets of images ----
 
@@ -144,7 +151,11 @@ class Evaluation:
         """The extractors, or the reason why there is none."""
         if not self.extractors:
             raise NotApplicable("no features were asked for")
-        return self.extractors
+        return [self.use(extractor) for extractor in self.extractors]
+
+    def use(self, extractor: metrics.Extractor) -> metrics.Extractor:
+        """The extractor, noted as one that scores were made with."""
+        return self.used.setdefault(extractor.name, extractor)
 
     @functools.cached_property
     def fake_statistics(self) -> list[Statistics]:

@@ -23,6 +23,10 @@ def label_agreement(probabilities, labels):
 
     Returns:
         `{"agreement": float, "per_class": (K,)}`; NaN for a class that was not asked for.
+
+    Raises:
+        InputError: probabilities that are not `(N, K)`, are empty or not finite; labels that are not N whole
+            numbers from -1 to K - 1.
     """
     probabilities = check_features("probabilities", probabilities)
     classes = probabilities.shape[1]
@@ -43,6 +47,9 @@ def class_balance(probabilities):
 
     Returns:
         `{"histogram": (K,) shares, "entropy": of the shares over that of equal ones, in [0, 1]}`.
+
+    Raises:
+        InputError: probabilities that are not `(N, K)`, are empty or not finite.
     """
     probabilities = check_features("probabilities", probabilities)
     classes = probabilities.shape[1]
@@ -64,6 +71,10 @@ def diversity_within_classes(real, real_labels, fake, fake_labels):
         images: the mean distance between two fakes over that between two reals, and the share
         of reals with a fake nearer than their fifth neighbour. Both 0 for a class of fewer
         than two fakes; coverage 0 below six.
+
+    Raises:
+        InputError: features that are not `(N, d)`, are empty, not finite or of two different d; labels that
+            are not one for each row; a class with fewer than six real images, or with all of them the same.
     """
     real, fake = check_features("real", real), check_features("fake", fake)
     real_labels = check_labels(real_labels, len(real), argument="real_labels")
@@ -87,7 +98,10 @@ def diversity_within_classes(real, real_labels, fake, fake_labels):
 
 
 def mean_pairwise_distance(features, chunk=CHUNK):
-    """Mean Euclidean distance of two different rows of features `(N, d)`, N at least 2."""
+    """Mean Euclidean distance of two different rows of features `(N, d)`, in their units.
+
+    Raises `InputError` where N is below 2, or features are not finite.
+    """
     x = check_features("features", features)
     if len(x) < 2:
         raise InputError(f"features must have at least 2 rows for a distance; received {len(x)}.")
@@ -105,6 +119,9 @@ def modes_covered(digits):
     Returns:
         `{"modes": how many of the 1,000 are there, "kl": divergence of their shares from the
         uniform distribution in nats}`.
+
+    Raises:
+        InputError: digits that are not `(N, 3)` with N > 0, or not of 0 to 9.
     """
     digits = np.asarray(digits)
     if digits.ndim != 2 or digits.shape[1] != 3 or not len(digits) or digits.min() < 0 or digits.max() > 9:

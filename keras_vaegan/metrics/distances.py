@@ -28,7 +28,10 @@ class Moments:
     scatter: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
 
     def update(self, features):
-        """Add features `(n, d)`, by the pairwise update of Chan et al. 1983; returns self."""
+        """Add features `(n, d)`, by the pairwise update of Chan et al. 1983; returns self.
+
+        Raises `InputError` for features that are empty, not finite, or of another d than those before.
+        """
         x = check_features("features", features)
         mean = x.mean(axis=0)
         scatter = (x - mean).T @ (x - mean)
@@ -64,6 +67,10 @@ def frechet_distance(a, b):
     Returns:
         A float of at least 0, in squared units of the features.
 
+    Raises:
+        InputError: features that are not `(N, d)`, are empty or not finite; fewer than two rows; another d of
+            `a` than of `b`.
+
     Examples:
         >>> import numpy as np
         >>> from keras_vaegan import metrics
@@ -96,6 +103,9 @@ def kernel_distance(a, b, block=1000, seed=0):
 
     Returns:
         `(distance, standard_error)`; the error is NaN where there is one block only.
+
+    Raises:
+        InputError: as of `frechet_distance`.
     """
     a, b = _two_sets(a, b, minimum=2)
     block = min(block, len(a), len(b))
@@ -129,6 +139,9 @@ def precision_recall_density_coverage(real, fake, k=5):
 
     Returns:
         `{"precision", "recall", "density", "coverage"}`: floats, density may be above 1.
+
+    Raises:
+        InputError: k rows or fewer, and as of `frechet_distance`.
     """
     real, fake = _two_sets(real, fake, minimum=k + 1)
     real_radii, fake_radii = _radii(real, k), _radii(fake, k)

@@ -68,6 +68,9 @@ class Extractor:
 
         Returns:
             `Features`.
+
+        Raises:
+            InputError: images of another number of channels, or out of range.
         """
         images = as_float32(check_images(images, argument="images"))
         chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
@@ -89,11 +92,12 @@ class Extractor:
 
     def provenance(self, image_shape):
         """What a result made with these features states, for images `(H, W, C)`."""
-        resized = tuple(image_shape) != self.image_shape
+        taken = tuple(own or side for own, side in zip(self.image_shape, image_shape, strict=True))
+        resized = tuple(image_shape) != taken
         return {
             "extractor": self.name,
             "digest": self.digest,
-            "resized": f"from {tuple(image_shape)} to {self.image_shape}" if resized else None,
+            "resized": f"from {tuple(image_shape)} to {taken}" if resized else None,
         }
 
     def _outputs(self, images):
@@ -110,8 +114,9 @@ class Extractor:
                     f"images must have {allowed} for {self.name}; received {tuple(images.shape)}."
                 )
             images = keras.ops.repeat(images, channels, axis=-1)
-        if images.shape[1:3] != (height, width):
-            images = keras.ops.image.resize(images, (height, width), interpolation="bilinear", antialias=True)
+        size = (height or images.shape[1], width or images.shape[2])  # a side of None takes any
+        if images.shape[1:3] != size:
+            images = keras.ops.image.resize(images, size, interpolation="bilinear", antialias=True)
         return images * self.scale + self.offset
 
 
@@ -126,6 +131,9 @@ def extractor(source="mnist_plain"):
 
     Returns:
         An `Extractor`.
+
+    Raises:
+        InputError: another name; `inception_v3` where it cannot be downloaded.
     """
     if isinstance(source, keras.Model):
         return Extractor(source.name, digest(source), source)
@@ -134,7 +142,7 @@ def extractor(source="mnist_plain"):
 
 
 def shipped(name):
-    """One of the package's own classifiers, as it was trained: an `Extractor`."""
+    """One of the package's own classifiers, as it was trained: an `Extractor`, or raise `InputError`."""
     file = importlib.resources.files("keras_vaegan.metrics") / "weights" / f"{name}.npz"
     model = (ARCHITECTURES | REJECTING)[name]()
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as halves:

@@ -28,6 +28,9 @@ def recognized_share(probabilities, sure=SURE):
     Args:
         probabilities: of the `recognizer`, `(N, K + 1)`, the last of no digit.
         sure: between 0 and 1.
+
+    Raises:
+        InputError: probabilities that are not `(N, K + 1)` with N and K of at least 1, or not finite.
     """
     probabilities = check_features("probabilities", probabilities)
     if probabilities.shape[1] < 2:

@@ -10,7 +10,10 @@ STABILISERS = 0.01**2, 0.03**2
 
 
 def mean_squared_error(images, reconstructions):
-    """Mean squared difference of images and reconstructions, both `(N, H, W, C)` in [0, 1]: `(N,)`."""
+    """Mean squared difference of images and reconstructions, both `(N, H, W, C)` in [0, 1]: `(N,)`.
+
+    Raises `InputError` where they are not of the same shape, and where there are none; as the other two.
+    """
     x, y = _pairs(images, reconstructions)
     return np.square(x - y).mean(axis=(1, 2, 3))
 
@@ -28,8 +31,10 @@ def structural_similarity(images, reconstructions):
     """Structural similarity of each pair, `(N,)`, at most 1 (Wang et al. 2004, eq. 13).
 
     Gaussian window of standard deviation 1.5 and 11 pixels, mean over the positions where the
-    window lies inside the image, and over channels; images, `(N, H, W, C)` in [0, 1], must have 11
-    pixels a side.
+    window lies inside the image, and over channels; images are `(N, H, W, C)` in [0, 1].
+
+    Raises `InputError` where a side has fewer than 11 pixels, where images and reconstructions are not of
+    the same shape, and where there are none.
     """
     x, y = _pairs(images, reconstructions)
     if min(x.shape[1:3]) <= 2 * WINDOW_RADIUS:

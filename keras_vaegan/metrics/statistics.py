@@ -77,6 +77,10 @@ def reference_statistics(
         images: `(N, H, W, C)`, float in [0, 1] or uint8.
         keep_features: whether the features are needed, beside the moments.
         cache: folder of the files; None for no cache.
+
+    Raises:
+        InputError: images that are not `(N, H, W, C)` with N > 0, out of range, or of channels that the
+            extractor does not take.
     """
     images = check_images(images, argument="images")
     if cache is None:

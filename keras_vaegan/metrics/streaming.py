@@ -1,6 +1,6 @@
 """The distances as Keras metrics: batch by batch, in constant memory, on the backend's device."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -19,14 +19,36 @@ class FeatureMetric(keras.metrics.Metric):
     Args:
         features: as for `metrics.extractor`, or an `Extractor`.
         name: of the metric.
+
+    Raises:
+        InputError: features that are none; as of `metrics.extractor`. Its configuration cannot be had of an
+            `Extractor`, which has no name or model of its own to be found by.
     """
 
     def __init__(self, features: Any = "mnist_plain", name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
+        self._features_given = features
         self.extractor = features if isinstance(features, Extractor) else extractor(features)
 
+    def get_config(self) -> dict[str, Any]:
+        """The name of the features, or the model they come from; raises `InputError` for an `Extractor`."""
+        features = self._features_given
+        if isinstance(features, Extractor):
+            raise InputError("features must be a name or a model for a configuration; they are an Extractor.")
+        if isinstance(features, keras.Model):
+            features = keras.saving.serialize_keras_object(features)
+        return super().get_config() | {"features": features}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The metric of a configuration, before any batch; a model in it has new weights."""
+        features = config["features"]
+        if isinstance(features, dict):
+            features = keras.saving.deserialize_keras_object(features)
+        return cls(**config | {"features": features})
+
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> None:
-        """Add a batch of real images and one of generated images."""
+        """Add a batch of real images and one of generated images; `InputError` for weights."""
         if sample_weight is not None:
             raise InputError("sample_weight must be None: every image counts once.")
         self.update_features(self._features(y_true), self._features(y_pred))
@@ -46,6 +68,7 @@ class FeatureMetric(keras.metrics.Metric):
         return int(shape[-1])
 
 
+@keras.saving.register_keras_serializable("keras_vaegan")
 class FrechetDistance(FeatureMetric):
     """Fréchet distance, as `metrics.frechet_distance`, in float32 and constant memory.
 
@@ -88,6 +111,7 @@ class FrechetDistance(FeatureMetric):
         return ops.maximum(means + ops.trace(a) + ops.trace(b) - 2.0 * cross, 0.0)
 
 
+@keras.saving.register_keras_serializable("keras_vaegan")
 class KernelDistance(FeatureMetric):
     """Kernel distance, as `metrics.kernel_distance`: the mean over batches of their unbiased estimates.
 

@@ -57,6 +57,9 @@ def style_kept(sources, results, labels):
 
     Returns:
         `{"slant": {class: Pearson correlation}, "stroke_width": {class: Pearson correlation}}`.
+
+    Raises:
+        InputError: sources, results and labels of different lengths; images that are not `(N, H, W, 1)`.
     """
     if len(sources) != len(results) or len(labels) != len(results):
         raise InputError(

@@ -38,6 +38,10 @@ def accuracy_of_classifier_trained_on(
 
     Returns:
         Share of real images that are classified right, in [0, 1].
+
+    Raises:
+        InputError: no images, or images out of range or of two shapes; labels that are not one whole number
+            for each image, or all -1; `batch_size` or `steps` below 1, or `seed` below 0.
     """
     x, y = _labelled("images", images, labels)
     real_x, real_y = _labelled("real", real, real_labels)

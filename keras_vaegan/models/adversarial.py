@@ -12,8 +12,8 @@ from keras import ops
 
 from keras_vaegan import losses
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal
-from keras_vaegan.errors import InputError
-from keras_vaegan.models.vae import VAE, at_least
+from keras_vaegan.errors import InputError, at_least
+from keras_vaegan.models.vae import VAE
 from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
@@ -82,6 +82,11 @@ class Adversarial(VAE):
     Logs, beside `loss`, `kl` and `reconstruction` of `VAE` (the bound in pixels, for
     comparison; it is not what is descended): each player's loss, `feature_matching`, and
     `d_real` and `d_fake`, the mean of D on real images and on the two kinds of fakes.
+
+    Raises:
+        InputError: a discriminator without `logits` and `features`, of other images or another number of
+            logits; a weight below 0; `label_smoothing` of 1 or more; `label_weight` without classes; a margin
+            that is no pair.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.masks import NAMED, check_mask, named_mask
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose, whole_number
-from keras_vaegan.models.latent import as_seed, prior_noise, some_classes
+from keras_vaegan.models.latent import as_seed, placed, prior_noise, some_classes
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
@@ -49,6 +49,10 @@ class CVAE(VAE):
 
     Logs: those of `VAE`, for the conditional bound.
 
+    Raises:
+        InputError: a decoder that takes no condition, networks that are not conditioned on the same, a mask
+            that is none of these, masks where nothing is completed; as of `VAE`.
+
     Examples:
         >>> import keras_vaegan as kvg
         >>> (x, y), *_ = kvg.data.load("digits")
@@ -74,6 +78,10 @@ class CVAE(VAE):
         if not self.masks:
             raise InputError(f"masks must name at least one of {', '.join(TRAINING_MASKS)}.")
         self._check_condition()
+        if not self.completes and self.masks != TRAINING_MASKS:
+            raise InputError(
+                f"masks must be left out: the model completes no images; received {', '.join(self.masks)}."
+            )
 
     @property
     def num_classes(self) -> int | None:
@@ -136,7 +144,10 @@ class CVAE(VAE):
     # ---- the condition ----
 
     def draw_condition(self, x: Tensor, y: Tensor | None) -> Condition:
-        """The condition of a batch: its labels, one-hot, and a mask drawn for each image."""
+        """The condition of a batch: its labels, one-hot, and a mask drawn for each image.
+
+        Raises `InputError` without labels, where the model is conditioned on them.
+        """
         condition = {}
         if self.num_classes is not None:
             if y is None:
@@ -185,7 +196,8 @@ class CVAE(VAE):
     ) -> dict[str, np.ndarray]:
         """The condition of `count` images as the networks take it, from the verbs' arguments.
 
-        Without a mask nothing is given.
+        Without a mask nothing is given. Raises `InputError` for what the model does not take, or does not
+        get: labels, a mask, the images that go with it.
         """
         condition = {}
         if self.num_classes is None:
@@ -202,7 +214,7 @@ class CVAE(VAE):
             if mask is not None:
                 if images is None:
                     raise InputError("images must be given with a mask: it says which part of them is seen.")
-                images = np.asarray(images)
+                images = self._array(images, "images")
                 if len(images) != count:
                     raise InputError(f"images must be {count}, as many as the codes; received {len(images)}.")
                 visible = check_mask(mask, count, self.image_shape)[..., None]
@@ -243,17 +255,22 @@ class CVAE(VAE):
 
         Returns:
             `(B, num_samples, H, W, C)` float32 in [0, 1].
+
+        Raises:
+            InputError: a model that does not complete images; images, a mask or labels that will not do.
         """
         self._must_complete()
-        images, num_samples = self._array(images), whole_number("num_samples", num_samples, 1)
+        images = self._array(images, "images")
+        num_samples = whole_number("num_samples", num_samples, 1)
         condition = self.condition(len(images), labels, images, mask)
         prior = self.prior_parameters(condition, len(images), batch_size)
         noise = prior_noise(len(images) * num_samples, self.code_shape, as_seed(seed))
-        mean, log_variance = (
-            np.repeat(prior[part], num_samples, axis=0) for part in ("mean", "log_variance")
+        normal = (
+            np.repeat(prior["mean"], num_samples, axis=0),
+            np.repeat(prior["log_variance"], num_samples, axis=0),
         )
         repeated = {name: np.repeat(value, num_samples, axis=0) for name, value in condition.items()}
-        completed = self._decoded(mean + np.exp(0.5 * log_variance) * noise, repeated, batch_size)
+        completed = self._decoded(placed(normal, noise), repeated, batch_size)
         return completed.reshape(len(images), num_samples, *self.image_shape)
 
     def transfer_style(
@@ -274,9 +291,12 @@ class CVAE(VAE):
 
         Returns:
             `(B, L, H, W, C)` float32 in [0, 1].
+
+        Raises:
+            InputError: a model that knows no classes; images or labels that will not do.
         """
         self._must_have_labels()
-        images = self._array(images)
+        images = self._array(images, "images")
         labels = some_classes(labels)
         labels = check_labels(labels, len(labels), self.num_classes, "labels", unlabelled=False)
         if source_labels is None:
@@ -298,9 +318,12 @@ class CVAE(VAE):
 
         Returns:
             Probabilities, `(B, K)` float32.
+
+        Raises:
+            InputError: a model that knows no classes; images that will not do.
         """
         self._must_have_labels()
-        x = self._array(images)
+        x = self._array(images, "images")
         bounds = []
         for k in range(self.num_classes or 0):
             condition = self.condition(len(x), np.full(len(x), k))

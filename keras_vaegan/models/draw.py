@@ -36,6 +36,10 @@ class DRAW(CVAE):
 
     Logs: those of `VAE`.
 
+    Raises:
+        InputError: T below 1, networks that are not one step of DRAW or do not fit each other, a condition
+            other than labels, a prior network; as of `VAE`.
+
     Examples:
         >>> import keras_vaegan as kvg
         >>> model = kvg.DRAW.from_preset("draw_mnist")
@@ -133,13 +137,16 @@ class DRAW(CVAE):
         Returns:
             `canvases` `(B, T, H, W, C)` in [0, 1], the mean image at each step; `centres` `(B, T, 2)`, height
             first, and `sizes` `(B, T)` of the glimpses that are drawn in, in pixels. All float32.
+
+        Raises:
+            InputError: no image asked for; images or labels that will not do.
         """
         if images is None:
             count = whole_number("num_images", num_images, 1)
             condition = self.condition(count, self.labels_in_turn(count, labels))
             codes = prior_noise(count, self.code_shape, as_seed(seed))
         else:
-            images = self._array(images)
+            images = self._array(images, "images")
             condition = self.condition(len(images), labels)
             codes = self._encoded(images, condition, batch_size)["mean"]
         made = self._in_batches(self.drawing, {"codes": codes, **condition}, batch_size)

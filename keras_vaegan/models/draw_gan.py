@@ -7,10 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.models.adversarial import Adversarial, Painted
 from keras_vaegan.models.draw import DRAW
-from keras_vaegan.models.vae import at_least
 from keras_vaegan.typing import Condition, Tensor
 
 
@@ -35,6 +34,9 @@ class DRAWGAN(Adversarial, DRAW):
             scaled to a sum of 1, and canvases of weight 0 are not judged.
         **kwargs: the other arguments of `Adversarial` and of `DRAW`, whose logs it has; `pixel_weight` is 1
             where nothing else is said.
+
+    Raises:
+        InputError: `time_weights` that are none of these, or leave the last canvas out; as of both parents.
 
     Examples:
         >>> import keras_vaegan as kvg

@@ -1,5 +1,6 @@
 """What every model with a latent code offers: the verbs, the prior, the condition, the seed."""
 
+import inspect
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -163,6 +164,9 @@ class LatentVariableModel(MultiPlayerModel):
             folder: made if missing; an older preset in it is replaced.
             metadata: more of what is known of the model, as `dataset`, `licence` or `results`.
             half: whether the weights are written in float16.
+
+        Raises:
+            InputError: a file in the folder's place.
         """
         from keras_vaegan.models import MODELS
         from keras_vaegan.presets import save_folder
@@ -297,7 +301,11 @@ class LatentVariableModel(MultiPlayerModel):
     # ---- training, on Keras' verbs ----
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Train, as `keras.Model.fit`; arrays are checked first (`InputError` if they will not do)."""
+        """Train, as `keras.Model.fit`; arrays that will not do raise `InputError` first.
+
+        Averages of the weights (`use_ema` of an optimizer) take their place at the end only where there were
+        steps enough to forget the first ones: see `callbacks.KeepYoungWeights`.
+        """
         self._check_data(x, y)
         if isinstance(x, (np.ndarray, Batches)):
             self.check_training_labels(x.y if isinstance(x, Batches) else y)
@@ -306,10 +314,13 @@ class LatentVariableModel(MultiPlayerModel):
             self._check_data(*_first_two(validation), prefix="validation_data: ")
         if isinstance(x, Batches):
             kwargs.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
-        return super().fit(x, y, *args, **kwargs)
+        arguments = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
+        del arguments["self"]
+        arguments["callbacks"] = _with_young_weights_kept(arguments.get("callbacks"))
+        return super().fit(**arguments)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Report the epoch means of `log_names`, as `keras.Model.evaluate`."""
+        """The epoch means of `log_names`, as `keras.Model.evaluate`; arrays are checked as in `fit`."""
         self._check_data(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
@@ -327,6 +338,9 @@ class LatentVariableModel(MultiPlayerModel):
             x: images, or any data that Keras takes.
             labels, mask: as for `encode`.
             *args, **kwargs: Keras'.
+
+        Raises:
+            InputError: as of `encode`, where labels or a mask are given or x is an array.
         """
         if labels is not None or mask is not None or isinstance(x, np.ndarray):
             x = check_images(x, self.image_shape, "x")
@@ -378,7 +392,8 @@ class LatentVariableModel(MultiPlayerModel):
         Args:
             count: B.
             labels: classes, `(B,)`, for a model that is conditioned on them.
-            images: `(B, H, W, C)`, float in [0, 1], of which a model that completes images is given a part.
+            images: `(B, H, W, C)`, float in [0, 1] or uint8, of which a model that completes images is given
+                a part.
             mask: which part, see `encode`.
 
         Raises:
@@ -429,7 +444,7 @@ class LatentVariableModel(MultiPlayerModel):
         if not sample:
             return q["mean"]
         noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], as_seed(seed))
-        return q["mean"] + np.exp(0.5 * q["log_variance"]) * noise
+        return placed((q["mean"], q["log_variance"]), noise)
 
     def posterior_parameters(
         self,
@@ -464,12 +479,14 @@ class LatentVariableModel(MultiPlayerModel):
             labels: classes `(B,)`, for a model that is conditioned on them.
             images, mask: images of which the visible part is given, for a model that completes them.
             batch_size: images decoded at a time.
+
+        Raises:
+            InputError: codes of another shape, and as of `encode`.
         """
         z = np.asarray(z, "float32")
         if z.shape[1:] != self.code_shape or z.ndim == len(self.code_shape):
             shape = ", ".join(map(str, ("B", *self.code_shape)))
             raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
-        images = None if images is None else self._array(images)
         return self._decoded(z, self.condition(len(z), labels, images, mask), batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
@@ -514,12 +531,15 @@ class LatentVariableModel(MultiPlayerModel):
 
         Returns:
             `(num_images, H, W, C)` float32 in [0, 1].
+
+        Raises:
+            InputError: no image asked for, a negative seed or start, labels that are no classes of the model.
         """
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         condition = self.condition(num_images, self.labels_in_turn(num_images, labels, start))
         prior = self.prior_parameters(condition, num_images, batch_size)
         noise = prior_noise(num_images, self.code_shape, as_seed(seed), start)
-        codes = prior["mean"] + np.exp(0.5 * prior["log_variance"]) * noise
+        codes = placed((prior["mean"], prior["log_variance"]), noise)
         return self._decoded(codes, condition, batch_size)
 
     def labels_in_turn(
@@ -552,6 +572,10 @@ class LatentVariableModel(MultiPlayerModel):
 
         Returns:
             `(steps, H, W, C)`, or `(B, steps, H, W, C)`, float32.
+
+        Raises:
+            InputError: fewer than two steps, an unknown path, not as many images at both ends, labels
+                that are no pair; as of `encode`.
         """
         choose("path", path, ("linear", "spherical"))
         whole_number("steps", steps, 2)
@@ -601,6 +625,9 @@ class LatentVariableModel(MultiPlayerModel):
 
         Returns:
             `(B,)` float64, in nats.
+
+        Raises:
+            InputError: no sample asked for, a negative seed, and as of `encode`.
         """
         x, k, seed = self._array(x), whole_number("num_samples", num_samples, 1), as_seed(seed)
         if self.binarize:
@@ -679,8 +706,18 @@ class LatentVariableModel(MultiPlayerModel):
         batch_size = whole_number("batch_size", batch_size, 1)
         return predict(network, inputs, batch_size)
 
-    def _array(self, x: ArrayLike) -> np.ndarray:
-        return as_float32(check_images(x, self.image_shape, "x"))
+    def _array(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
+        return as_float32(check_images(x, self.image_shape, argument))
+
+
+def _with_young_weights_kept(callbacks: Any) -> Any:
+    """Callbacks of `fit`, in whichever form, and `KeepYoungWeights` as the last."""
+    from keras_vaegan.callbacks import KeepYoungWeights
+
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(KeepYoungWeights())
+        return callbacks
+    return [*([] if callbacks is None else keras.tree.flatten(callbacks)), KeepYoungWeights()]
 
 
 def _first_two(data: Any) -> tuple[Any, Any]:
@@ -698,7 +735,7 @@ def as_seed(seed: int | None) -> int:
 
 
 def placed(normal: tuple[np.ndarray, np.ndarray], noise: np.ndarray) -> np.ndarray:
-    """Draws from normal distributions `(mean, log_variance)`: `(N, Z)` float32."""
+    """Draws from normal distributions `(mean, log_variance)`: `(N, ...)` float32."""
     mean, log_variance = (part.astype("float64") for part in normal)
     return (mean + np.exp(0.5 * log_variance) * noise).astype("float32")
 

@@ -13,12 +13,11 @@ from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.splits import check_every_class
 from keras_vaegan.distributions import Bernoulli, Categorical, DiagonalNormal
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, at_least, choose
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.cvae import CVAE
-from keras_vaegan.models.vae import at_least
 from keras_vaegan.networks.heads import each_label, for_each_class
-from keras_vaegan.training import input_gradient
+from keras_vaegan.training import input_gradient, part, shares
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
 
@@ -83,6 +82,10 @@ class SemiSupervisedVAE(CVAE):
     q(y|x) where y is not known; `labelled`, the mean of L where y is known; `unlabelled`, of U for all
     images; `error`, the share of labelled images to which q(y|x) gives another class; `classification`,
     -log q(y|x); with `consistency`, `consistency`.
+
+    Raises:
+        InputError: heads that do not take the trunk's features or know other classes, a decoder that takes
+            something other than codes and labels, a weight below 0; as of `VAE`.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -245,12 +248,20 @@ class SemiSupervisedVAE(CVAE):
             x, y, batch_size, *args, **kwargs: as Keras has them.
             labelled_share: for arrays, the share of labelled images in every batch (`Batches`), which
                 otherwise is what chance makes of their share among all.
+
+        Raises:
+            InputError: no label of some class, labels out of range; `labelled_share` for data that are no
+                arrays, or that all have labels.
         """
         if labelled_share is not None:
             if not isinstance(x, np.ndarray):
                 raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
             self._check_data(x, y)  # before it is in batches, of which the labels alone are looked at
-            x = Batches(x, y, batch_size or 32, seed=self.seed or 0, labelled_share=labelled_share)
+            together = {"multiple": shares(), "part": part()}
+            x = Batches(
+                x, y, batch_size or 32, seed=self.seed or 0, labelled_share=labelled_share, **together
+            )
+            x.epoch = kwargs.get("initial_epoch", 0)
             y = batch_size = None
         return super().fit(x, y, batch_size, *args, **kwargs)
 
@@ -288,9 +299,12 @@ class SemiSupervisedVAE(CVAE):
         Args:
             images, batch_size: as for `classify`.
             classifier: one of `classifiers`; None for the one by which the model classifies.
+
+        Raises:
+            InputError: a classifier that the model does not have; images that will not do.
         """
         choose("classifier", classifier or "encoder", self.classifiers)
-        logits = self._in_batches(self.class_network, self._array(images), batch_size)
+        logits = self._in_batches(self.class_network, self._array(images, "images"), batch_size)
         return logits.astype("float64")
 
     def class_probabilities(self, x: Tensor) -> Tensor:
@@ -311,6 +325,9 @@ class SemiSupervisedVAE(CVAE):
             x: images `(B, H, W, C)`, float in [0, 1] or uint8.
             y: their classes, `(B,)`, all known.
             batch_size: images classified at a time.
+
+        Raises:
+            InputError: a label that is missing or out of range; images that will not do.
         """
         images = self._array(x)
         labels = check_labels(y, len(images), self.num_classes, unlabelled=False)

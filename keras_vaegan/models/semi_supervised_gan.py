@@ -67,6 +67,9 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
     Logs: those of `SemiSupervisedVAE` (`error` is the encoder's) and of `Adversarial`, and `d_error`, the
     share of labelled images to which D gives another class.
 
+    Raises:
+        InputError: a game, an expectation or a classifier that is none of these; as of both parents.
+
     Examples:
         >>> import keras_vaegan as kvg
         >>> (x, y), *_ = kvg.data.load("digits")
@@ -159,10 +162,14 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
                 labels = ops.zeros_like(terms.labels) + ops.eye(self.num_classes)[k]
                 yield terms.shares[:, k], labels, images[k]
             return
-        drawn = terms.class_posterior.sample(self.seed_generator)
-        labels = ops.where(terms.known[:, None] > 0.5, terms.labels, ops.stop_gradient(drawn))
+        labels = self._drawn_labels(terms)
         chosen = ops.transpose(labels)[..., None, None, None] * images
         yield ops.ones_like(terms.known), labels, ops.sum(chosen, axis=0)
+
+    def _drawn_labels(self, terms: Terms) -> Tensor:
+        """The labels where they are known, draws of q(y|x) where not: one-hot `(B, K)`, no gradient."""
+        drawn = ops.stop_gradient(terms.class_posterior.sample(self.seed_generator))
+        return ops.where(terms.known[:, None] > 0.5, terms.labels, drawn)
 
     def _prior_images(self, noise: Tensor, labels: Tensor, training: bool) -> Tensor:
         """Images of prior samples of these classes, from standard normal noise `(B, Z)`."""
@@ -172,8 +179,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
 
     def _feature_matching(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
         """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""
-        drawn = terms.class_posterior.sample(self.seed_generator)
-        labels = ops.where(terms.known[:, None] > 0.5, terms.labels, ops.stop_gradient(drawn))
+        labels = self._drawn_labels(terms)
         noise = self.prior_sample(ops.shape(x)[0])
         judged = self.discriminator(self._prior_images(noise, labels, training), training=training)
         means = [
@@ -209,7 +215,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         if chosen in ("encoder", "ensemble"):
             logits.append(super().class_logits(images, batch_size))
         if chosen in ("discriminator", "ensemble"):
-            verdict = self._in_batches(self.discriminator, self._array(images), batch_size)
+            verdict = self._in_batches(self.discriminator, self._array(images, "images"), batch_size)
             logits.append(verdict["logits"][:, :-1].astype("float64"))
         if len(logits) == 1:
             return logits[0]

@@ -14,6 +14,8 @@ from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.typing import Condition, Tensor
 
+OF_BASE = ("likelihood", "noise_scale", "binarize")  # what p(x|z1) is, in which there is no choice
+
 
 @keras.saving.register_keras_serializable("keras_vaegan")
 class StackedSemiSupervisedVAE(SemiSupervisedVAE):
@@ -32,6 +34,10 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         decoder: functional model, dictionary of `codes` `(B, Z)` and `labels` -> `{"mean", "log_variance"}`
             `(B, Z1)` of p(z1|z2, y).
         **kwargs: the other arguments of `SemiSupervisedVAE`; the likelihood of pixels is that of the base.
+
+    Raises:
+        InputError: a base that is no VAE or has a condition, networks that are not of its codes, a
+            likelihood; as of `SemiSupervisedVAE`.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -68,11 +74,12 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         copy: VAE = type(base).from_config(config)
         copy.set_weights(base.get_weights())
         copy.trainable = False
-        kwargs |= {
-            "likelihood": copy.observation,
-            "noise_scale": copy.noise_scale,
-            "binarize": copy.binarize,
-        }
+        for name in OF_BASE:
+            if name in kwargs:
+                raise InputError(
+                    f"{name} must be left out: it is that of the base; received {kwargs[name]!r}."
+                )
+            kwargs[name] = config[name]
         super().__init__(
             trunk=_seen_through(copy, trunk),
             encoder=encoder,
@@ -136,8 +143,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        del config["likelihood"], config["noise_scale"], config["binarize"]
-        return config | {
+        return {name: value for name, value in config.items() if name not in OF_BASE} | {
             "base": keras.saving.serialize_keras_object(self.base),
             "trunk": keras.saving.serialize_keras_object(self.code_trunk),
             "decoder": keras.saving.serialize_keras_object(self.code_decoder),

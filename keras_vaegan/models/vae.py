@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_vaegan import losses
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, at_least, choose
 from keras_vaegan.models.latent import LatentVariableModel, feed, input_of
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
@@ -36,6 +36,10 @@ class VAE(LatentVariableModel):
 
     Logs: `kl` and `reconstruction` (-log p(x|z)) in nats and `loss`, their sum: always the
     negative bound, whatever beta.
+
+    Raises:
+        InputError: networks that do not agree on the code or the image, a setting that is out of its range,
+            `binarize` with the Gaussian likelihood.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -199,10 +203,3 @@ class VAE(LatentVariableModel):
                 f"encoder and decoder must agree on the image; "
                 f"received {self.image_shape} and {tuple(self.decoder.output_shape[1:])}."
             )
-
-
-def at_least(argument: str, value: float, minimum: float) -> float:
-    """Return `value`, a number of at least `minimum`, or raise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= minimum:
-        raise InputError(f"{argument} must be a number of at least {minimum}; received {value!r}.")
-    return value

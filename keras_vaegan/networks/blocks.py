@@ -53,7 +53,10 @@ class MaxPooling2D(layers.MaxPooling2D):
 
 
 def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
-    """Return `image_shape` as a tuple `(H, W, C)` of positive integers, C from 1 to 4."""
+    """Return `image_shape` as a tuple `(H, W, C)` of positive integers, C from 1 to 4.
+
+    Anything else raises `InputError`.
+    """
     shape = tuple(image_shape)
     if len(shape) != 3 or not all(isinstance(n, Integral) and n > 0 for n in shape) or shape[2] > 4:
         raise InputError(
@@ -71,7 +74,10 @@ def check_positive(argument: str, values: int | Sequence[int]) -> tuple[int, ...
 
 
 def normalization(kind: Normalization, name: str) -> keras.Layer | None:
-    """The normalisation layer of that kind, or None: `none`, `batch`, `layer` or `instance`."""
+    """The normalisation layer of that kind, or None: `none`, `batch`, `layer` or `instance`.
+
+    Any other kind raises `InputError`.
+    """
     choose("normalization", kind, NORMALIZATIONS)
     return {
         "none": lambda: None,
@@ -125,6 +131,8 @@ def conditional_inputs(
 def condition_inputs(image_shape: Sequence[int], num_classes: int | None, given: bool) -> dict[str, Tensor]:
     """Inputs for a condition: none, or both, of `labels` `(B, K)`, one-hot, and `given`
     `(B, H, W, C + 1)`, the visible part of the images and the mask.
+
+    Raises `InputError` where `num_classes` is no positive integer.
     """
     inputs = {}
     if num_classes is not None:
@@ -140,7 +148,10 @@ def joined(parts: Sequence[Tensor], name: str) -> Tensor:
 
 
 def drop(x: Tensor, rate: float, name: str) -> Tensor:
-    """Leave out a share of the elements in training; none where the rate is 0."""
+    """Leave out a share of the elements in training; none where the rate is 0.
+
+    Raises `InputError` where the rate is no number of at least 0 and below 1.
+    """
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0.0 <= rate < 1.0:
         raise InputError(f"dropout must be a share of at least 0 and below 1; received {rate!r}.")
     return layers.Dropout(rate, name=name)(x) if rate else x
@@ -157,7 +168,8 @@ def dense_stack(
 ) -> Tensor:
     """Dense layers of these widths, which may be none, each with its activation and dropout.
 
-    `outputs` gets what they give before the activation.
+    `outputs` gets what they give before the activation. Raises `InputError` where a width is no positive
+    integer, or the dropout no share as of `drop`.
     """
     for i, width in enumerate(check_positive("units", units) if units else ()):
         x = dense(width, name=f"{name}_dense_{i}")(x)
@@ -183,7 +195,10 @@ def posterior_head(
 
 
 def feature_output(outputs: Sequence[Tensor], feature_layer: int, name: str) -> Tensor:
-    """The one of D's hidden `outputs` that serves as features, named and in float32."""
+    """The one of D's hidden `outputs` that serves as features, named and in float32.
+
+    Raises `InputError` where `feature_layer` is no index into them.
+    """
     if not -len(outputs) <= feature_layer < len(outputs):
         raise InputError(
             f"feature_layer must be from {-len(outputs)} to {len(outputs) - 1} for {len(outputs)} layers; "

@@ -48,6 +48,10 @@ def encoder(
         num_classes: K, of a network that is conditioned on labels.
         given: whether it is conditioned on part of the images.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `latent_dim`, `filters`, `units`
+            or `num_classes` that are no positive integers; a normalisation of another name.
     """
     image_shape = blocks.check_image_shape(image_shape)
     inputs, images, condition = blocks.conditional_inputs(
@@ -76,6 +80,9 @@ def trunk(
         units: widths of the dense layers behind the convolutions; none for their flat maps.
         dropout: share of each dense layer, and of what goes into the first, that is left out in training.
         image_shape, filters, kernel_size, normalization, activation, name: as for `encoder`.
+
+    Raises:
+        InputError: as of `encoder`; `dropout` that is no share of at least 0 and below 1.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = _maps_down(images, filters, kernel_size, normalization, activation, name)[-1]
@@ -97,7 +104,8 @@ def prior(
 ) -> keras.Model:
     """p(z|condition), learned: -> `{"mean", "log_variance"}`, each `(B, Z)`; arguments as for `encoder`.
 
-    Without a given part there are no convolutions.
+    Without a given part there are no convolutions. Raises `InputError` as `encoder` does, and where there are
+    neither classes nor a given part to be conditioned on.
     """
     image_shape = blocks.check_image_shape(image_shape)
     condition = blocks.condition_inputs(image_shape, num_classes, given)
@@ -138,6 +146,9 @@ def decoder(
             the image; None for none, or beside a given part the last of `filters`.
         image_shape, latent_dim, kernel_size, units: as for `encoder`, and so are
         normalization, activation, num_classes, given, name: the others.
+
+    Raises:
+        InputError: as of `encoder`; `full_size_filters` that is no positive integer.
     """
     image_shape = blocks.check_image_shape(image_shape)
     filters = blocks.check_positive("filters", filters)
@@ -196,6 +207,9 @@ def discriminator(
         spectral_normalization: divide every kernel by its spectral norm.
         dropout: share of each dense layer, and of what goes into the first, that is left out in training.
         image_shape, filters, kernel_size, units, normalization, activation, name: as for `encoder`.
+
+    Raises:
+        InputError: as of `trunk`; `feature_layer` that is no index of a layer.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     convolution, dense = blocks.convolution(spectral_normalization), blocks.dense(spectral_normalization)

@@ -235,6 +235,11 @@ def encoder(
         Functional model, dictionary of `images` and `errors` `(B, H, W, C)`, the decoder's state `seen_by`
         `(B, R)`, the own state `h` and `c` `(B, R)`, and `labels` -> `mean` and `log_variance` `(B, Z)`, and
         `h` and `c` for the next step.
+
+    Raises:
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `latent_dim`, `units` or
+            `num_classes` that is no positive integer; `glimpse` that is no whole number from 2 to the shorter
+            side of the image.
     """
     image_shape = check_image_shape(image_shape)
     (units,) = blocks.check_positive("units", units)
@@ -268,6 +273,9 @@ def decoder(
     Returns:
         Functional model, dictionary of `codes` `(B, Z)`, the state `h` and `c` `(B, R)`, and `labels` -> what
         `Write` gives, and `h` and `c` for the next step.
+
+    Raises:
+        InputError: as of `encoder`.
     """
     image_shape = check_image_shape(image_shape)
     (units,) = blocks.check_positive("units", units)

@@ -31,6 +31,10 @@ def class_head(
         activation: Keras name of the hidden layers' activation.
         dropout: share of the features, and of each hidden layer, that is left out in training.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: `features`, `num_classes` or `units` that are no positive integers; `dropout` that is no
+            share of at least 0 and below 1.
     """
     inputs = keras.Input(blocks.check_positive("features", features), name="features")
     x = blocks.dense_stack(blocks.drop(inputs, dropout, f"{name}_dropout"), units, activation, name, dropout)
@@ -60,6 +64,9 @@ def encoder_head(
         variance_of_features: whether the variance is computed from the features alone, as in Chen, Fang
             and Ju 2016.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: `features`, `latent_dim`, `num_classes` or `units` that are no positive integers.
     """
     inputs = {
         "features": keras.Input(blocks.check_positive("features", features), name="features"),
@@ -87,6 +94,10 @@ def code_trunk(
         activation: Keras name of their activation.
         dropout: share of each layer that is left out in training.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: `codes` or `units` that are no positive integers; `dropout` that is no share of at least 0
+            and below 1.
     """
     inputs = keras.Input(blocks.check_positive("codes", codes), name=f"{name}_codes")
     units = blocks.check_positive("units", units)
@@ -110,6 +121,9 @@ def code_decoder(
         units: widths of the hidden layers.
         activation: Keras name of their activation.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: `codes`, `latent_dim`, `num_classes` or `units` that are no positive integers.
     """
     inputs = {
         "codes": keras.Input(blocks.check_positive("latent_dim", latent_dim), name="codes"),

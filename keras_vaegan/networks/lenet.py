@@ -43,6 +43,11 @@ def trunk(
         activation: Keras name of the activation.
         dropout: share of each dense layer, and of what goes into the first, that is left out in training.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `filters` or `units` that are no
+            positive integers; a normalisation of another name; `dropout` that is no share of at least 0 and
+            below 1.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = images
@@ -86,6 +91,10 @@ def decoder(
         num_classes: K.
         given: whether it is conditioned on part of the images, which comes in beside the labels.
         image_shape, kernel_size, activation, name: as for `trunk`.
+
+    Raises:
+        InputError: `image_shape` as of `trunk`; `latent_dim`, `filters`, `units`, `label_units` or
+            `num_classes` that are no positive integers.
     """
     image_shape = blocks.check_image_shape(image_shape)
     filters = blocks.check_positive("filters", filters)

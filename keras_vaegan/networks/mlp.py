@@ -36,6 +36,10 @@ def encoder(
         num_classes: K, of a network that is conditioned on labels.
         given: whether it is conditioned on part of the images.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `latent_dim`, `units` or
+            `num_classes` that are no positive integers; no units.
     """
     image_shape = blocks.check_image_shape(image_shape)
     inputs, images, condition = blocks.conditional_inputs(
@@ -59,6 +63,9 @@ def trunk(
     Args:
         dropout: share of each layer that is left out in training.
         image_shape, units, activation, name: as for `encoder`.
+
+    Raises:
+        InputError: as of `encoder`; `dropout` that is no share of at least 0 and below 1.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = layers.Flatten(name=f"{name}_flatten")(images)
@@ -74,7 +81,11 @@ def prior(
     given: bool = False,
     name: str = "prior",
 ) -> keras.Model:
-    """p(z|condition), learned: -> `{"mean", "log_variance"}`, each `(B, Z)`; arguments as for `encoder`."""
+    """p(z|condition), learned: -> `{"mean", "log_variance"}`, each `(B, Z)`; arguments as for `encoder`.
+
+    Raises `InputError` as that does, and where there are neither classes nor a given part to be conditioned
+    on.
+    """
     condition = blocks.condition_inputs(blocks.check_image_shape(image_shape), num_classes, given)
     if not condition:
         raise InputError("num_classes or given must be set: a prior is learned as a function of something.")
@@ -92,7 +103,7 @@ def decoder(
     given: bool = False,
     name: str = "decoder",
 ) -> keras.Model:
-    """p(x|z): codes `(B, Z)` -> logits `(B, H, W, C)`. Arguments as for `encoder`."""
+    """p(x|z): codes `(B, Z)` -> logits `(B, H, W, C)`. Arguments, and `InputError`, as for `encoder`."""
     image_shape = blocks.check_image_shape(image_shape)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     inputs, codes, condition = blocks.conditional_inputs(
@@ -126,6 +137,9 @@ def discriminator(
         spectral_normalization: divide every kernel by its spectral norm.
         dropout: share of each hidden layer that is left out in training.
         name: of the model; prefix of its layers' names.
+
+    Raises:
+        InputError: as of `trunk`; `feature_layer` that is no index of a layer.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = layers.Flatten(name=f"{name}_flatten")(images)

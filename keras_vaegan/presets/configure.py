@@ -40,14 +40,15 @@ SET_BY_BUILD = {"codes", "latent_dim", "num_outputs", "num_classes", "given", "f
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """A copy of the recipe of that name (`InputError` with the nearest right one)."""
+    """A copy of the recipe of that name, or raise `InputError` with the nearest right one."""
     return copy.deepcopy(RECIPES[choose("preset", name, RECIPES)])
 
 
 def recipe_for(model: str, dataset: str | None = None) -> dict[str, Any]:
     """The recipe of a model for a data set: `<model>_<dataset>` where there is one.
 
-    Without a data set it is the one for the embedded digits; for other sets the one for MNIST.
+    Without a data set it is the one for the embedded digits; for other sets the one for MNIST. Raises
+    `InputError` for a model that is none of `MODELS`.
     """
     choose("model", model, MODELS)
     found = (
@@ -59,7 +60,10 @@ def recipe_for(model: str, dataset: str | None = None) -> dict[str, Any]:
 
 
 def options(recipe: Mapping[str, Any]) -> list[str]:
-    """Every option that may be set in a recipe, by its full name, `section.part.option`."""
+    """Every option that may be set in a recipe, by its full name, `section.part.option`.
+
+    Raises `InputError` where the class of an optimizer is none of `OPTIMIZERS`.
+    """
     model = MODELS[recipe["model"]["key"]]
     names = [f"model.{option}" for option in _parameters(*_constructors(model))]
     names += ["networks.family", "networks.latent_dim"]
@@ -91,6 +95,11 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
             `generator.learning_rate`, `networks.encoder.filters` or `encoder.filters`.
         value: number, text, boolean or list; for a learning rate also a dictionary of the `class` and
             the settings of one of Keras' schedules, which are stated in steps.
+
+    Raises:
+        InputError: a key of no option, or of several; a value that the option cannot have: a count below 1,
+            an optimizer's setting that is no number, a family, condition or class of optimizer that there is
+            not, a data set that is no text.
     """
     legal = options(recipe)
     found = [name for name in legal if name == key or name.endswith(f".{key}")]
@@ -146,6 +155,11 @@ def build(
         image_shape: `(H, W, C)`.
         seed: of the model's own randomness.
         num_classes: K, for a recipe whose networks are conditioned on labels; else it is not looked at.
+
+    Raises:
+        InputError: a model, family or optimizer that there is not; settings that a network, the model or an
+            optimizer does not take; no `num_classes` for networks that take labels; a base that is no trained
+            model of images of that shape; a learning rate as of `plan`.
     """
     arguments = dict(recipe["model"])
     model_class: Any = MODELS[choose("model", arguments.pop("key"), MODELS)]
@@ -187,6 +201,10 @@ def plan(recipe: Mapping[str, Any], steps: int | None = None) -> dict[str, Any]:
     Args:
         recipe: as `recipe` gives it.
         steps: of the training; if None, what the recipe's own data set makes of it.
+
+    Raises:
+        InputError: a learning rate without `decay_steps`, and no `steps`, on data of which the number of
+            images is not known.
     """
     planned = copy.deepcopy(dict(recipe))
     lacking = [settings for settings in planned["optimizer"].values() if _lacks_steps(settings)]

@@ -181,7 +181,10 @@ def clear_run(folder: pathlib.Path) -> None:
 
 
 def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
-    """Any Keras model from its `.keras` file, or the error in one line."""
+    """Any Keras model from its `.keras` file.
+
+    Raises `InputError`, in one line, where the file is missing or damaged, or has a class that is unknown.
+    """
     if not pathlib.Path(path).is_file():
         raise InputError(f"{path} must be a .keras file; there is none.")
     with _reading(path):

@@ -38,7 +38,11 @@ class Preset:
 
 
 def find(preset: str | os.PathLike[str]) -> Preset:
-    """The preset of a folder that exists, of a name, or of `hf://user/name` (in this order)."""
+    """The preset of a folder that exists, of a name, or of `hf://user/name` (in this order).
+
+    Raises `InputError` where there is none (with the nearest name), where it cannot be downloaded, and where
+    its metadata are missing or damaged.
+    """
     text = os.fspath(preset)
     path = pathlib.Path(text)
     if path.is_dir():
@@ -58,7 +62,13 @@ def from_preset(
     num_classes: int | None = None,
     seed: int | None = None,
 ) -> LatentVariableModel:
-    """A compiled model from a preset; see `LatentVariableModel.from_preset`."""
+    """A compiled model from a preset; see `LatentVariableModel.from_preset`.
+
+    Raises `InputError` as `find`, `load_folder` and `configure.build` do; for another `load_weights`; for
+    `num_classes` of a model that takes no labels; for images or classes other than those of the trained
+    weights under `load_weights=True`; where a new model is asked for and there is no recipe, or no
+    `image_shape` is known.
+    """
     choose("load_weights", load_weights, (True, False, "compatible"))
     found = find(preset)
     trained = load_folder(found.folder)[0] if found.folder and load_weights else None
@@ -99,6 +109,10 @@ def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
 
     Returns:
         `(model, metadata)`; the metadata of a `.keras` file is empty.
+
+    Raises:
+        InputError: nothing at `source`; a recipe without weights; a `.keras` file that is damaged or holds no
+            model of the package; a preset as of `find`, a folder as of `load_folder`.
     """
     path = pathlib.Path(source)
     if path.is_file() and path.suffix == ".keras":

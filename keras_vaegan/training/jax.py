@@ -109,7 +109,10 @@ def of_replica(seed: Tensor) -> Tensor:
 
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
-    """See `keras_vaegan.training.distribution`; the choice is Keras' for the whole process."""
+    """See `keras_vaegan.training.distribution`; the choice is Keras' for the whole process.
+
+    Raises `InputError` where sharing is required and JAX sees one device.
+    """
     named = int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", 1))
     if named > 1 and not jax.distributed.is_initialized():
         keras.distribution.initialize()

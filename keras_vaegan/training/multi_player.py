@@ -53,6 +53,7 @@ class MultiPlayerModel(Steps, keras.Model):
         super().__init__(**kwargs)
         self._trackers: list[keras.metrics.Mean] = []
         self._watch: Watch | None = None
+        self._left_out = 0
         self.built = True
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
@@ -102,6 +103,10 @@ class MultiPlayerModel(Steps, keras.Model):
             run_eagerly, steps_per_execution, jit_compile: as in `keras.Model.compile`.
 
         The model brings its own losses and metrics. Under `mixed_float16` the losses are scaled.
+
+        Raises:
+            InputError: an unknown player, one optimizer for two, a player all of whose networks are frozen, a
+                trainable variable that none or two of the players own.
         """
         self._check_owners()
         if not self._trackers:
@@ -143,7 +148,7 @@ class MultiPlayerModel(Steps, keras.Model):
         self.compile(optimizers, **config)
 
     def player_optimizer(self, player: str) -> keras.optimizers.Optimizer:
-        """The Keras optimizer of one player."""
+        """The Keras optimizer of one player, or raise `InputError` where there is no such player."""
         choose("player", player, self.players)
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         return getattr(optimizer, "optimizers", [optimizer])[self.players.index(player)]
@@ -238,14 +243,13 @@ class MultiPlayerModel(Steps, keras.Model):
             batches: a multiple of `steps_per_execution`.
         """
         step = self.train_function
-        calls = batches // self.steps_per_execution
+        self._left_out = batches
 
         def draw(*arguments: Any) -> Any:
-            nonlocal calls
-            if not calls:
+            if not self._left_out:
                 self.train_function = step
                 return step(*arguments)
-            calls -= 1
+            self._left_out -= self.steps_per_execution
             *state, data = arguments  # the state is JAX's
             if not isinstance(data, list):
                 for _ in range(self.steps_per_execution):
@@ -261,6 +265,7 @@ class MultiPlayerModel(Steps, keras.Model):
         self._watch = watch
         if self.train_function is not None:
             self.make_train_function(force=True)
+            self.leave_out(self._left_out)  # what was asked of the function before
 
     def observe(
         self, x: Tensor, sample_weight: Tensor | None, losses: Losses, gradients: Mapping[str, list[Tensor]]

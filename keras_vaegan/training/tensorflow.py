@@ -118,7 +118,10 @@ def of_replica(seed: Tensor) -> Tensor:
 
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
-    """See `keras_vaegan.training.distribution`."""
+    """See `keras_vaegan.training.distribution`.
+
+    Raises `InputError` where sharing is required and TensorFlow sees one device of each kind.
+    """
     if len(_jobs(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}))) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy().scope()
     devices = tf.config.list_logical_devices("GPU")

@@ -108,7 +108,7 @@ def of_replica(seed: Tensor) -> Tensor:
 
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
-    """See `keras_vaegan.training.distribution`: Keras has none on PyTorch."""
+    """See `keras_vaegan.training.distribution`: Keras has none on PyTorch; `required` raises `InputError`."""
     if required:
         raise InputError("distribute must be auto or none: Keras trains on one device with PyTorch.")
     return contextlib.nullcontext()
