@@ -467,6 +467,7 @@ def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys)
     assert metadata["recipe"]["training"]["init"] == str(vae_gan_run)
     error = refused(capsys, "train", "--model", "vae", "--init", "cvae_digits", "--output", tmp_path / "no")
     assert "--init must be a trained model; cvae_digits is a recipe" in error
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_preset_repeats_its_recipe(vae_gan_run, tmp_path, capsys):

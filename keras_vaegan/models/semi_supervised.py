@@ -257,9 +257,14 @@ class SemiSupervisedVAE(CVAE):
             if not isinstance(x, np.ndarray):
                 raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
             self._check_data(x, y)  # before it is in batches, of which the labels alone are looked at
-            together = {"multiple": shares(), "part": part()}
             x = Batches(
-                x, y, batch_size or 32, seed=self.seed or 0, labelled_share=labelled_share, **together
+                x,
+                y,
+                batch_size or 32,
+                seed=self.seed or 0,
+                labelled_share=labelled_share,
+                multiple=shares(),
+                part=part(),
             )
             x.epoch = kwargs.get("initial_epoch", 0)
             y = batch_size = None

@@ -1,0 +1,290 @@
+"""A run of `train`: its folder, the model that is built for it, its training, what is saved and drawn."""
+
+import contextlib
+import math
+import os
+import pathlib
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from keras_vaegan.errors import InputError
+from keras_vaegan.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    from keras_vaegan.data import Batches, ImageData
+    from keras_vaegan.models.latent import LatentVariableModel
+
+NUM_VIEWED = 2000  # images whose codes are drawn
+NUM_WALKS = 8  # rows of interpolations
+NUM_SHOWN = 8  # images that are completed, or shown as other classes
+FEW_STEPS, ENOUGH_STEPS = 500, 2000  # of a whole training
+
+
+def claim_folder(output: str | None, name: str, overwrite: bool) -> pathlib.Path:
+    """A folder for the run that can be written to; an older run in it is left as it is."""
+    from keras_vaegan.presets.folder import is_run
+
+    folder, number = pathlib.Path(output or pathlib.Path("runs", name)), 2
+    while output is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
+        folder, number = pathlib.Path("runs", f"{name}-{number}"), number + 1
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output must be a run folder; {folder} is a file.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        if not is_run(folder):
+            raise InputError(f"--output must be a new or a run folder; {folder} exists and is neither.")
+        if not overwrite:
+            raise InputError(f"--output {folder} holds a run already; add --overwrite to replace it.")
+    tempfile.TemporaryFile(dir=folder).close()  # fails here, before the work, if nothing can be written
+    return folder
+
+
+@contextlib.contextmanager
+def run_folder(find: Callable[[], pathlib.Path]) -> Iterator[pathlib.Path]:
+    """The folder of the run; for a process among several that is not the first, a passing one of its own.
+
+    All of them do the same work, as devices that share a computation must, and the first one is heard.
+    """
+    from keras_vaegan import training
+
+    worker = training.worker()
+    if worker.rank == 0:
+        own = find()
+        try:
+            yield own
+        except InputError:
+            with contextlib.suppress(OSError):
+                own.rmdir()  # where nothing was written to it
+            raise
+        return
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
+        with contextlib.redirect_stdout(nothing):
+            yield pathlib.Path(folder)
+
+
+def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: bool) -> None:
+    """Build the model of a run and train it, from its start or from its newest checkpoint."""
+    import keras
+
+    from keras_vaegan import presets, training
+    from keras_vaegan.data import Batches
+
+    if metadata["mixed_precision"] != "none":
+        keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
+    recipe, seed = metadata["recipe"], metadata["seed"]
+    keras.utils.set_random_seed(seed)
+    training.be_deterministic()
+    if "labels" in recipe["networks"].get("condition", ()) and data.train[1] is None:
+        raise InputError(
+            f"--dataset must have labels for {metadata['model']}, which is conditioned on them; "
+            f"{metadata['dataset']} has none."
+        )
+    x, y = data.train
+    settings = recipe["training"]
+    if settings.get("num_labels") is not None:
+        x, y = _hide_labels(x, y, settings["num_labels"], seed, metadata["dataset"])
+    all_known = y is None or bool((y >= 0).all())
+    devices = training.shares()
+    if settings["batch_size"] % devices:
+        raise InputError(
+            f"--batch-size must be a multiple of {devices}, the devices that share it (or --distribute "
+            f"none); received {settings['batch_size']}."
+        )
+    batches = Batches(
+        x,
+        y,
+        batch_size=settings["batch_size"],
+        seed=seed,
+        augment=metadata["augment"],
+        labelled_share=None if all_known else settings.get("labelled_share"),
+        multiple=devices,
+        part=training.part(),
+    )
+    steps = settings["epochs"] * len(batches)
+    metadata["recipe"] = recipe = presets.plan(recipe, steps)
+    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
+        _begin_with(model, settings["init"])
+    name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
+    labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
+    click.echo(
+        f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
+        f"into {folder}"
+    )
+    if steps < FEW_STEPS:  # as with a small folder and the recipe of a large set
+        click.echo(
+            f"warning: {steps:,} steps teach little; "
+            f"--epochs {-(-ENOUGH_STEPS // len(batches))} makes {ENOUGH_STEPS:,} of them"
+        )
+    _fit(model, batches, data, folder, metadata, new)
+
+
+def _hide_labels(
+    x: np.ndarray, y: np.ndarray | None, num_labels: int, seed: int, dataset: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images with the labels of `num_labels` of them, drawn by the run's seed."""
+    from keras_vaegan.data import semi_supervised_split
+
+    if y is None:
+        raise InputError(f"--dataset must have labels for --num-labels; {dataset} has none.")
+    try:
+        return semi_supervised_split(x, y, num_labels, seed)
+    except InputError as error:
+        raise InputError(str(error).replace("num_labels", "--num-labels")) from error
+
+
+def _begin_with(model: "LatentVariableModel", source: str) -> None:
+    """Take over the weights of a trained model that have the same place and shape in this one."""
+    from keras_vaegan import presets
+
+    try:
+        taken = presets.take_over(model, presets.load_source(source)[0])
+    except InputError as error:
+        raise InputError(re.sub(r"^source\b", "--init", str(error))) from error
+    if not taken:
+        raise InputError(f"--init must be a model that this one has networks of; {source} shares none.")
+    click.echo(f"begins with {taken} of {len(model.weights)} arrays of {source}")
+
+
+def _fit(
+    model: "LatentVariableModel",
+    batches: "Batches",
+    data: "ImageData",
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+    new: bool,
+) -> None:
+    """Train into the folder; whatever ends the training, what was learnt is saved."""
+    from keras_vaegan import callbacks, training
+    from keras_vaegan.diagnosis import FINDINGS
+    from keras_vaegan.presets.folder import METADATA, clear_run
+
+    if new:
+        clear_run(folder)
+    write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
+    checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=metadata.get("checkpoint_every"))
+    first = 0 if new else checkpoints.resume(model, batches)
+    history = callbacks.HistoryFile(folder / "history.csv")
+    worker = training.worker()
+    stop = callbacks.StopOnInterrupt()
+    orderly = [stop] if worker.size == 1 else []  # several would not all stop after the same batch
+
+    def report(line: str) -> None:
+        if worker.rank == 0:
+            click.echo(line, err=True)
+
+    monitor = callbacks.Monitor(data.validation[0], folder / FINDINGS, report=report)
+    started = time.monotonic()
+    model.fit(
+        batches,
+        epochs=metadata["recipe"]["training"]["epochs"],
+        initial_epoch=first,
+        validation_data=_validation(model, batches, data),
+        validation_batch_size=None if batches.multiple > 1 else batches.batch_size,
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            monitor,
+            callbacks.SampleGrids(folder / "samples"),
+            history,
+            checkpoints,
+            *orderly,
+        ],
+    )
+    metadata["seconds"] = round(metadata.get("seconds", 0.0) + time.monotonic() - started, 1)
+    metadata["epochs_done"] = len(history.rows)
+    metadata["interrupted"] = stop.interrupted
+    last = history.rows[-1] if history.rows else {}
+    metadata["results"] = {name: value if math.isfinite(value) else None for name, value in last.items()}
+    _finish(model, data, history.columns, folder, metadata)
+    if stop.interrupted:
+        click.echo(
+            f"stopped by Ctrl-C after {len(history.rows)} epochs; the model is saved in {folder}; "
+            f"keras-vaegan train --resume {folder} goes on",
+            err=True,
+        )
+        raise SystemExit(130)
+    if monitor.stopped:
+        click.echo(f"the model, of the last good step, is in {folder}")
+        raise SystemExit(1)
+    click.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
+
+
+def _validation(model: "LatentVariableModel", batches: "Batches", data: "ImageData") -> Any:
+    """The images held out as `fit` takes them; in batches where devices share them."""
+    from keras_vaegan.data import Batches
+
+    x, y = data.validation
+    if batches.multiple == 1:
+        return (x, y) if model.num_classes else (x,)
+    y = y if model.num_classes else None
+    return Batches(x, y, batches.batch_size, shuffle=False, multiple=batches.multiple, part=batches.part)
+
+
+def _finish(
+    model: "LatentVariableModel",
+    data: "ImageData",
+    history: Mapping[str, Sequence[float]],
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+) -> None:
+    """Save the model and draw the pictures of a run."""
+    from keras_vaegan import plots
+    from keras_vaegan.presets import save_folder
+
+    x, y = data.validation
+    if hasattr(model, "calibrate") and y is not None and np.any(y >= 0):
+        model.calibrate(x[y >= 0], y[y >= 0])
+    with atomic_path(folder / "model.keras") as temporary:
+        model.save(temporary)
+    save_folder(model, folder, metadata)
+    _draw(model, data, folder)
+    if history:
+        plots.save_curves(history, folder / "curves.png")
+
+
+def _draw(model: "LatentVariableModel", data: "ImageData", folder: pathlib.Path) -> None:
+    """Draw what the model makes, from the prior and of images that it was not trained on."""
+    from keras_vaegan import plots
+    from keras_vaegan.data import named_mask
+
+    columns = plots.class_columns(model.num_classes) or 10
+    plots.save_grid(model.generate(10 * columns, seed=0), folder / "samples.png", columns)
+
+    def first(count: int, skipped: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+        rows, (x, y) = slice(skipped, skipped + count), data.validation
+        return x[rows], None if y is None else model.labels_of(y[rows])
+
+    x, y = first(64)
+    plots.save_reconstructions(x, model.reconstruct(x, y), folder / "reconstructions.png")
+    half = min(len(data.validation[0]) // 2, NUM_WALKS)
+    if half:
+        (a, of_a), (b, of_b) = first(half), first(half, half)
+        pair = None if of_a is None or of_b is None else (of_a, of_b)
+        walks = model.interpolate(a, b, steps=10, labels=pair)
+        plots.save_grid(walks.reshape(-1, *data.image_shape), folder / "interpolation.png", columns=10)
+    x, y = first(NUM_SHOWN)
+    if model.completes:
+        mask = named_mask("left", model.image_shape)
+        completions = model.complete(x, mask, num_samples=8, labels=y, seed=0)
+        plots.save_completions(x, mask, completions, folder / "completions.png")
+    elif plots.class_columns(model.num_classes):
+        styled = np.concatenate([x[:, None], model.transfer_style(x, np.arange(columns), y)], axis=1)
+        plots.save_grid(styled.reshape(-1, *data.image_shape), folder / "styles.png", columns + 1)
+
+    images, labels = data.train[0][:NUM_VIEWED], data.train[1]
+    labels = None if labels is None else labels[:NUM_VIEWED]
+    codes = model.encode(images, model.labels_of(labels)).reshape(len(images), -1)
+    plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        z = z.reshape(-1, *model.code_shape)
+        return model.decode(z, model.labels_of(np.zeros(len(z), int)))  # of the first class
+
+    plots.save_latent_grid(decode, codes, folder / "latent_grid.png")
