@@ -270,7 +270,7 @@ def test_validation_sees_the_state_gone_back_to_and_leaves_it_as_it_was():
 
 def test_averages_are_those_of_the_state_gone_back_to():
     averaging = {
-        player: keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5) for player in ("generator",)
+        player: keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.2) for player in ("generator",)
     }
     model = build(optimizer=averaging)
     monitor, states, _ = watch(model, Stream(batch=6))

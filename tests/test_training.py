@@ -443,7 +443,7 @@ def test_adam_takes_the_steps_of_keras_own(name, settings, inject_noise):
 def test_averaged_weights_are_those_of_the_player_that_asked(inject_noise):
     inject_noise()
     model = build()
-    averaging = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.8)
+    averaging = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.2)  # not young after four steps
     model.compile({"generator": averaging, "discriminator": keras.optimizers.Adam(0.01)})
     trajectory = []
 
@@ -455,7 +455,7 @@ def test_averaged_weights_are_those_of_the_player_that_asked(inject_noise):
     model.fit(registry.images(16), callbacks=[Record()], **QUIET)
     average = trajectory[0]["generator"]
     for step in trajectory[1:]:
-        average = [0.8 * a + 0.2 * w for a, w in zip(average, step["generator"], strict=True)]
+        average = [0.2 * a + 0.8 * w for a, w in zip(average, step["generator"], strict=True)]
     assert len(trajectory) == 4
     assert_close(weights(model, "generator"), average)
     assert not same(average, trajectory[-1]["generator"])
@@ -493,9 +493,9 @@ def test_averages_that_are_young_do_not_replace_the_weights(momentum, epochs, av
 
 def test_validation_can_use_the_averages(inject_noise):
     inject_noise()
-    model, x = build(), registry.images(8)
+    model, x = build(), registry.images(16)
     model.compile(
-        {"generator": keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5), "discriminator": "sgd"}
+        {"generator": keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.2), "discriminator": "sgd"}
     )
     swap = keras.callbacks.SwapEMAWeights()
     validated = model.fit(x, validation_data=(x,), callbacks=[swap], **QUIET).history["val_loss"]
