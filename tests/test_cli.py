@@ -470,6 +470,14 @@ def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys)
     assert not (tmp_path / "no").exists()
 
 
+def test_a_learning_rate_is_where_a_schedule_begins(tmp_path):
+    settings = [*TINY_GAN, "--learning-rate", 1e-5, "--epochs", 1, "--output", tmp_path / "run"]
+    assert run("train", "--preset", "vae_gan_mnist", "--dataset", "digits", *settings) == 0
+    recipe = json.loads((tmp_path / "run" / "metadata.json").read_text())["recipe"]
+    rates = [recipe["optimizer"][player]["learning_rate"] for player in ("generator", "discriminator")]
+    assert [(rate["class"], rate["initial_learning_rate"]) for rate in rates] == [("CosineDecay", 1e-5)] * 2
+
+
 def test_a_preset_repeats_its_recipe(vae_gan_run, tmp_path, capsys):
     again = tmp_path / "again"
     arguments = ["--preset", vae_gan_run, "--image-size", "8", "--epochs", 1, "--output", again]

@@ -73,7 +73,7 @@ def _resumed_run(context, parameter, value):
     type=click.FloatRange(0, min_open=True),
     default=None,
     group=TRAINING,
-    help="Of every player; for one, --set generator.learning_rate=3e-4.",
+    help="Of every player, at first where it falls; for one, --set generator.learning_rate=3e-4.",
 )
 @option(
     "--mixed-precision",
@@ -157,7 +157,7 @@ def train(
         "training.init": init,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
-        **{f"optimizer.{player}.learning_rate": learning_rate for player in recipe["optimizer"]},
+        **_rates(recipe, learning_rate),
     }
     if num_labels is not None and "training.num_labels" not in presets.options(recipe):
         raise InputError(
@@ -246,6 +246,18 @@ def models():
     for key, summary in MODEL_KEYS.items():
         names = [name for name, recipe in RECIPES.items() if recipe["model"]["key"] == key]
         click.echo(f"{key:16} {summary}\n{'':16} presets: {', '.join(names)}")
+
+
+def _rates(recipe: dict[str, Any], rate: float | None) -> dict[str, Any]:
+    """The learning rate of each player by its full name: a schedule of the recipe begins with it."""
+    rates = {}
+    for player, settings in recipe["optimizer"].items():
+        schedule = settings.get("learning_rate")
+        begins = rate is not None and isinstance(schedule, dict) and "initial_learning_rate" in schedule
+        rates[f"optimizer.{player}.learning_rate"] = (
+            {**schedule, "initial_learning_rate": rate} if begins else rate
+        )
+    return rates
 
 
 def _recipe(
