@@ -34,12 +34,11 @@ def on_files(files, config):
         "presets.md": cards(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
     }
-    titles = {}
     for path in sorted(RESULTS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
-        titles[path.name] = text.splitlines()[0].removeprefix("# ")
         pages[f"results/{path.name}"] = text.replace("../../docs/images/", "../images/")
-    pages["results/index.md"] = results(titles)
+    overview = RESULTS.with_name("RESULTS.md").read_text(encoding="utf-8")
+    pages["results/index.md"] = overview.replace("](results/", "](")
     for place, text in pages.items():
         files.append(File.generated(config, place, content=text))
     return files
@@ -129,21 +128,3 @@ def scores(values):
         "|---" * (len(columns) + 1) + "|",
         *(f"| {score} | {' | '.join(row.get(one, '') for one in columns)} |" for score, row in rows.items()),
     ]
-
-
-def results(titles):
-    """A page that leads to the tables."""
-    tuning = {name: title for name, title in titles.items() if name.startswith("tuning_")}
-    lines = [
-        "# Results",
-        "",
-        "Every number comes from a run whose command, seeds and date stand beside it. A recipe is fixed on",
-        "images that are held out; test images are looked at once.",
-        "",
-        *(f"- [{title}]({name})" for name, title in titles.items() if name not in tuning),
-        "",
-        "What was tried on the way:",
-        "",
-        *(f"- [{title}]({name})" for name, title in tuning.items()),
-    ]
-    return "\n".join(lines) + "\n"

@@ -20,7 +20,6 @@ from keras_vaegan.monitor import Monitor
 __all__ = [
     "Checkpoints",
     "HistoryFile",
-    "KeepYoungWeights",
     "Monitor",
     "SampleGrids",
     "ScoreSamples",
@@ -141,44 +140,6 @@ class HistoryFile(keras.callbacks.Callback):
     def _names(self) -> list[str]:
         """All names in the order of their first appearance: some epochs have no validation."""
         return list(dict.fromkeys(name for row in self.rows for name in row))
-
-
-class KeepYoungWeights(keras.callbacks.Callback):
-    """Keep the raw weights at the end of a training too short for its averages.
-
-    Under `use_ema` Keras puts the averages in place when `fit` ends. After few steps, as when
-    it is interrupted, they are still made of the initial weights: with momentum m an average
-    is young before 3 / (1 - m) steps. To stand last in the list of callbacks.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: list[keras.optimizers.Optimizer] = []
-
-    # A training that was killed after its last epoch has none left: hold from the start.
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._hold()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._hold()
-
-    def _hold(self) -> None:
-        for player in self.model.players:
-            optimizer = self.model.player_optimizer(player)
-            steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
-            if optimizer.use_ema and steps < 3.0 / (1.0 - optimizer.ema_momentum):
-                optimizer.use_ema = False
-                self._held.append(optimizer)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._release()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self._release()
-
-    def _release(self) -> None:
-        while self._held:
-            self._held.pop().use_ema = True
 
 
 class StopOnInterrupt(keras.callbacks.Callback):

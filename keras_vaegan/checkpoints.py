@@ -111,6 +111,9 @@ class Checkpoints(keras.callbacks.Callback):
         if self._begin_at is not None and self._begin_at.position.batch:
             self.model.leave_out(self._begin_at.position.batch)
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.model.leave_out(0)  # where it was stopped before it had drawn them all
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch, self._last = epoch, 0
         extra = self._begin_at

@@ -242,7 +242,7 @@ def write_findings(path: str | os.PathLike[str], findings: Sequence[Finding]) ->
 def read_findings(path: str | os.PathLike[str]) -> list[Finding]:
     """What `write_findings` wrote at `path`; none where there is no file.
 
-    Raises `InputError`, in one line, where the file is damaged or holds anything else.
+    Raises `InputError`, in one line, where the file is damaged or its entries are no findings.
     """
     path = pathlib.Path(path)
     if not path.is_file():

@@ -33,12 +33,13 @@ def flat(x: Tensor, batch_axes: int = 1) -> Tensor:
 def _in_rows(
     value: Tensor, parameters: tuple[Tensor, ...], weights: Tensor | None, batch_axes: int
 ) -> tuple[Tensor, ...]:
-    """The value in float32 and the parameters, each event in a row unless it is weighed.
+    """The value in float32 and the parameters, each event in a row where all have the same shape.
 
     XLA takes long to sum over the several axes of an image, and undoes a `flat` just before the sum.
     """
     value = ops.cast(value, "float32")
-    if weights is not None:
+    events = {tuple(value.shape[1:]), *(tuple(parameter.shape[batch_axes:]) for parameter in parameters)}
+    if weights is not None or len(events) > 1:  # what is broadcast keeps its axes
         return value, *parameters
     return flat(value), *(flat(parameter, batch_axes) for parameter in parameters)
 

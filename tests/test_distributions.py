@@ -65,6 +65,12 @@ def test_bernoulli_kl_is_scipys_relative_entropy():
     np.testing.assert_allclose(array(Bernoulli(logits).kl(Bernoulli(other))), expected, **CLOSE)
 
 
+def test_a_variance_for_all_is_broadcast():
+    mean, log_variance, x = draw(3, 3), draw(3), draw(3, 3, seed=2)
+    expected = stats.norm(mean, np.exp(log_variance / 2)).logpdf(x).sum(1)
+    np.testing.assert_allclose(array(DiagonalNormal(mean, log_variance).log_prob(x)), expected, **CLOSE)
+
+
 def test_normal_log_prob_and_entropy_are_scipys():
     mean, log_variance, x = draw(B, 2, 3), draw(B, 2, 3, seed=1), draw(B, 2, 3, seed=2)
     normal = stats.norm(mean, np.exp(log_variance / 2))

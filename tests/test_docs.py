@@ -53,8 +53,10 @@ def test_every_page_is_led_to_and_every_result_is_there(site):
     pages = {str(path.parent.relative_to(site)) for path in site.rglob("index.html")}
     written = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
     assert written | {"cli", "presets", "changelog", "results"} <= pages
+    overview = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     for path in (ROOT / "benchmarks" / "results").glob("*.md"):
         assert f"results/{path.stem}" in pages
+        assert f"](results/{path.name})" in overview
     home = (site / "index.html").read_text()
     for page in ("own_images", "export", "results", "vae_gan", "cli"):
         assert f'href="{page}/"' in home

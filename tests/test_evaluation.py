@@ -228,8 +228,11 @@ def test_metrics_are_made_again_from_their_configuration():
     restored.update_state(real, fake)
     flat = (x.reshape(6, 16) for x in (real, fake))
     assert float(restored.result()) == pytest.approx(metrics.kernel_distance(*flat, block=6)[0], rel=1e-4)
-    with pytest.raises(InputError, match="features must be a name or a model"):
-        metrics.FrechetDistance(metrics.extractor("mnist_plain")).get_config()
+    shipped = metrics.FrechetDistance(metrics.extractor("mnist_plain")).get_config()
+    assert shipped["features"] == "mnist_plain"
+    weighed = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)), name="weighed")
+    with pytest.raises(InputError, match="a configuration has no weights of weighed"):
+        metrics.FrechetDistance.from_config(metrics.FrechetDistance(weighed).get_config())
 
 
 # ---- models ----
@@ -309,6 +312,26 @@ def test_provenance_states_all_that_a_number_depends_on():
     assert result["data"]["num_images"] == 20 and result["samples"]["num_images"] == 20
     assert result["backend"] == keras.backend.backend()
     assert set(result["versions"]) >= {"keras_vaegan", "keras", "numpy"}
+
+
+def test_two_networks_of_one_name_are_two_extractors():
+    def network(seed):
+        inputs = keras.Input((8, 8, 1))
+        pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(4)(inputs))
+        dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotNormal(seed))
+        return keras.Model(inputs, dense(pooled), name="own")
+
+    data = small_data((8, 8, 1))
+    one, other = network(1), network(2)
+    both = evaluation.score(data.train[0], data, ["frechet"], features=[one, other])
+    assert [used["digest"] for used in both["features"]] == [
+        metrics.extractor(m).digest for m in (one, other)
+    ]
+    alone = [
+        evaluation.score(data.train[0], data, ["frechet"], features=[m])["scores"][0] for m in (one, other)
+    ]
+    assert [score["value"] for score in both["scores"]] == [score["value"] for score in alone]
+    assert alone[0]["value"] != alone[1]["value"]
 
 
 # ---- bad input ----

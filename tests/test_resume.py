@@ -126,6 +126,19 @@ def test_a_monitor_that_comes_after_the_checkpoints_does_not_undo_them(tmp_path)
     assert resumed_rows == rows
 
 
+def test_what_is_left_out_of_a_training_is_not_left_out_of_the_next(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+    with pytest.raises(Killed):
+        fit("vae", tmp_path, (1, 3))
+    model, _ = fit("vae", tmp_path, also=[Stop()])
+    steps = int(model.optimizer.iterations)
+    model.fit(registry.images(8, SHAPE), batch_size=4, verbose=0, callbacks=[callbacks.Monitor()])
+    assert int(model.optimizer.iterations) == steps + 2
+
+
 def test_the_comparison_sees_a_training_that_forgets(tmp_path):
     whole, _ = fit("vae", tmp_path / "whole")
     with pytest.raises(Killed):

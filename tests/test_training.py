@@ -491,6 +491,16 @@ def test_averages_that_are_young_do_not_replace_the_weights(momentum, epochs, av
     assert optimizer.use_ema
 
 
+def test_young_averages_do_not_trouble_other_callbacks(inject_noise):
+    inject_noise()
+    model = build()
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.99)
+    model.compile({"generator": optimizer, "discriminator": "sgd"})
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    history = model.fit(registry.images(8), epochs=3, callbacks=[swap], **QUIET)
+    assert np.isfinite(history.history["loss"]).all() and optimizer.use_ema
+
+
 def test_validation_can_use_the_averages(inject_noise):
     inject_noise()
     model, x = build(), registry.images(16)

@@ -27,8 +27,8 @@ NUM_SHOWN = 8  # images that are completed, or shown as other classes
 FEW_STEPS, ENOUGH_STEPS = 500, 2000  # of a whole training
 
 
-def claim_folder(output: str | None, name: str, overwrite: bool) -> pathlib.Path:
-    """A folder for the run that can be written to; an older run in it is left as it is."""
+def claim_folder(output: str | None, name: str, overwrite: bool) -> tuple[pathlib.Path, bool]:
+    """A folder for the run that can be written to, and whether it is new; an older run is left as it is."""
     from keras_vaegan.presets.folder import is_run
 
     folder, number = pathlib.Path(output or pathlib.Path("runs", name)), 2
@@ -36,6 +36,7 @@ def claim_folder(output: str | None, name: str, overwrite: bool) -> pathlib.Path
         folder, number = pathlib.Path("runs", f"{name}-{number}"), number + 1
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output must be a run folder; {folder} is a file.")
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         if not is_run(folder):
@@ -43,11 +44,11 @@ def claim_folder(output: str | None, name: str, overwrite: bool) -> pathlib.Path
         if not overwrite:
             raise InputError(f"--output {folder} holds a run already; add --overwrite to replace it.")
     tempfile.TemporaryFile(dir=folder).close()  # fails here, before the work, if nothing can be written
-    return folder
+    return folder, made
 
 
 @contextlib.contextmanager
-def run_folder(find: Callable[[], pathlib.Path]) -> Iterator[pathlib.Path]:
+def run_folder(find: Callable[[], tuple[pathlib.Path, bool]]) -> Iterator[pathlib.Path]:
     """The folder of the run; for a process among several that is not the first, a passing one of its own.
 
     All of them do the same work, as devices that share a computation must, and the first one is heard.
@@ -56,12 +57,13 @@ def run_folder(find: Callable[[], pathlib.Path]) -> Iterator[pathlib.Path]:
 
     worker = training.worker()
     if worker.rank == 0:
-        own = find()
+        own, made = find()
         try:
             yield own
         except InputError:
             with contextlib.suppress(OSError):
-                own.rmdir()  # where nothing was written to it
+                if made:
+                    own.rmdir()  # where nothing was written to it
             raise
         return
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:

@@ -1,6 +1,7 @@
 """`train` and `models`."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -138,8 +139,8 @@ def train(
 ):
     """Train a model and write a run folder: weights, history, pictures.
 
-    The recipe is that of --preset, or of --model and its data set; options come after it, then
-    --config, then --set.
+    The recipe is that of --preset, or of --model and its data set; --config comes after it, then options,
+    then --set.
     """
     if resume is not None:
         _continue(resume, epochs, data_dir, manual_dir)
@@ -151,13 +152,16 @@ def train(
     from keras_vaegan import presets
 
     recipe, changes = _recipe(key, preset, dataset, config)
+    rates = [f"optimizer.{player}.learning_rate" for player in recipe["optimizer"]]
     asked = {
         "networks.latent_dim": latent_dim,
         "training.num_labels": num_labels,
         "training.init": init,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
-        **_rates(recipe, learning_rate),
+        **dict.fromkeys(
+            rates, None if learning_rate is None else functools.partial(_begun_at, learning_rate)
+        ),
     }
     if num_labels is not None and "training.num_labels" not in presets.options(recipe):
         raise InputError(
@@ -168,7 +172,7 @@ def train(
     # These decide which other options there are.
     changes.sort(key=lambda change: change[0].split(".")[-1] not in ("family", "class", "three_players"))
     for name, value in changes:
-        presets.override(recipe, name, value)
+        presets.override(recipe, name, value(recipe, name) if callable(value) else value)
 
     training = recipe["training"]
     name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
@@ -223,7 +227,7 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
         )
     training["epochs"] = epochs or training["epochs"]
     size = tuple(metadata["image_shape"][:2])
-    with _devices(metadata.get("distribute", "none")), run_folder(lambda: folder) as own:
+    with _devices(metadata.get("distribute", "none")), run_folder(lambda: (folder, False)) as own:
         if own != folder:
             shutil.copytree(folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
         data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
@@ -248,16 +252,12 @@ def models():
         click.echo(f"{key:16} {summary}\n{'':16} presets: {', '.join(names)}")
 
 
-def _rates(recipe: dict[str, Any], rate: float | None) -> dict[str, Any]:
-    """The learning rate of each player by its full name: a schedule of the recipe begins with it."""
-    rates = {}
-    for player, settings in recipe["optimizer"].items():
-        schedule = settings.get("learning_rate")
-        begins = rate is not None and isinstance(schedule, dict) and "initial_learning_rate" in schedule
-        rates[f"optimizer.{player}.learning_rate"] = (
-            {**schedule, "initial_learning_rate": rate} if begins else rate
-        )
-    return rates
+def _begun_at(rate: float, recipe: dict[str, Any], name: str) -> Any:
+    """A learning rate for the option of that name: where the recipe has a schedule, it begins there."""
+    schedule = recipe["optimizer"][name.split(".")[1]].get("learning_rate")
+    if isinstance(schedule, dict) and "initial_learning_rate" in schedule:
+        return {**schedule, "initial_learning_rate": rate}
+    return rate
 
 
 def _recipe(

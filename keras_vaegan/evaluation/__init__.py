@@ -104,7 +104,7 @@ def _provenance(of: Evaluation) -> dict[str, Any]:
             "floor_images": len(of.training_images[0]),
         },
         "likelihood": {"num_images": of.likelihood_images, "num_samples": of.likelihood_samples},
-        "features": [extractor.provenance(of.image_shape) for extractor in of.used.values()],
+        "features": list(of.used.values()),
         "backend": keras.backend.backend(),
         "versions": {
             "keras_vaegan": keras_vaegan.__version__,

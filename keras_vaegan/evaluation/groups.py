@@ -126,6 +126,7 @@ def _style(of: Evaluation) -> Iterator[Score]:
     for extractor in of.extractors:
         probabilities = extractor.extract(styled, of.batch_size).probabilities
         if probabilities is not None:
+            of.use(extractor)
             found = metrics.label_agreement(probabilities, asked)
             details = _by_class(of, found["per_class"])
             yield Score(
@@ -140,7 +141,7 @@ def _style(of: Evaluation) -> Iterator[Score]:
 def _modes(of: Evaluation) -> Iterator[Score]:
     if of.data.name != "stacked_mnist":
         raise NotApplicable("the data are not stacked_mnist")
-    classifier = of.use(metrics.extractor("mnist_plain"))
+    classifier = of.use(metrics.extractor("mnist_plain"), channels=1)
     found, reference = (
         metrics.modes_covered(_stacked_digits(classifier, x))
         for x in (of.samples(), metrics.chunked(of.training_images[0]))

@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -90,7 +91,7 @@ class Evaluation:
         self.likelihood_samples = whole_number("likelihood_samples", likelihood_samples, 1)
         self.asked_features, self.cache = features, cache
         self.keep_features = True
-        self.used: dict[str, metrics.Extractor] = {}
+        self.used: dict[tuple[str, str], dict[str, Any]] = {}
 
     # ---- sets of images ----
 
@@ -153,9 +154,11 @@ class Evaluation:
             raise NotApplicable("no features were asked for")
         return [self.use(extractor) for extractor in self.extractors]
 
-    def use(self, extractor: metrics.Extractor) -> metrics.Extractor:
-        """The extractor, noted as one that scores were made with."""
-        return self.used.setdefault(extractor.name, extractor)
+    def use(self, extractor: metrics.Extractor, channels: int | None = None) -> metrics.Extractor:
+        """The extractor; noted is its provenance, as scores use it, of so many channels at a time."""
+        shape = (*self.image_shape[:2], channels or self.image_shape[2])
+        self.used[extractor.name, extractor.digest] = extractor.provenance(shape)
+        return extractor
 
     @functools.cached_property
     def fake_statistics(self) -> list[Statistics]:

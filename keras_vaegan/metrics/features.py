@@ -21,6 +21,7 @@ DIGESTS = {
 }
 INCEPTION = "inception_v3"
 INCEPTION_SHAPE = (299, 299, 3)
+NAMES = (*ARCHITECTURES, INCEPTION)  # what `extractor` knows
 
 
 class Features(NamedTuple):
@@ -137,7 +138,7 @@ def extractor(source="mnist_plain"):
     """
     if isinstance(source, keras.Model):
         return Extractor(source.name, digest(source), source)
-    choose("features", source, (*ARCHITECTURES, INCEPTION))
+    choose("features", source, NAMES)
     return _inception() if source == INCEPTION else shipped(source)
 
 

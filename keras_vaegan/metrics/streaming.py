@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.features import Extractor, extractor
+from keras_vaegan.metrics.features import DIGESTS, INCEPTION, NAMES, Extractor, extractor
 from keras_vaegan.typing import Tensor
 
 
@@ -21,30 +21,33 @@ class FeatureMetric(keras.metrics.Metric):
         name: of the metric.
 
     Raises:
-        InputError: features that are none; as of `metrics.extractor`. Its configuration cannot be had of an
-            `Extractor`, which has no name or model of its own to be found by.
+        InputError: features that are none; as of `metrics.extractor`.
     """
 
     def __init__(self, features: Any = "mnist_plain", name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        self._features_given = features
         self.extractor = features if isinstance(features, Extractor) else extractor(features)
 
     def get_config(self) -> dict[str, Any]:
-        """The name of the features, or the model they come from; raises `InputError` for an `Extractor`."""
-        features = self._features_given
-        if isinstance(features, Extractor):
-            raise InputError("features must be a name or a model for a configuration; they are an Extractor.")
-        if isinstance(features, keras.Model):
-            features = keras.saving.serialize_keras_object(features)
+        """The name of the features, or the network they come from, without its weights."""
+        name, model = self.extractor.name, self.extractor.model
+        known = name == INCEPTION or self.extractor.digest == DIGESTS.get(name)
+        features = name if known and name in NAMES else keras.saving.serialize_keras_object(model)
         return super().get_config() | {"features": features}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The metric of a configuration, before any batch; a model in it has new weights."""
-        features = config["features"]
+        """The metric of a configuration, before any batch.
+
+        Raises `InputError` where its features are those of a network with weights, which are not in it.
+        """
+        features = config.get("features", "mnist_plain")
         if isinstance(features, dict):
             features = keras.saving.deserialize_keras_object(features)
+            if features.weights:
+                raise InputError(
+                    f"features must be given anew: a configuration has no weights of {features.name}."
+                )
         return cls(**config | {"features": features})
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> None:

@@ -1,6 +1,5 @@
 """What every model with a latent code offers: the verbs, the prior, the condition, the seed."""
 
-import inspect
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -303,8 +302,8 @@ class LatentVariableModel(MultiPlayerModel):
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train, as `keras.Model.fit`; arrays that will not do raise `InputError` first.
 
-        Averages of the weights (`use_ema` of an optimizer) take their place at the end only where there were
-        steps enough to forget the first ones: see `callbacks.KeepYoungWeights`.
+        Averages of the weights (`use_ema` of an optimizer) take their place at the end unless they are young:
+        before 3 / (1 - momentum) steps they are still made of the weights that training began with.
         """
         self._check_data(x, y)
         if isinstance(x, (np.ndarray, Batches)):
@@ -314,10 +313,7 @@ class LatentVariableModel(MultiPlayerModel):
             self._check_data(*_first_two(validation), prefix="validation_data: ")
         if isinstance(x, Batches):
             kwargs.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
-        arguments = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
-        del arguments["self"]
-        arguments["callbacks"] = _with_young_weights_kept(arguments.get("callbacks"))
-        return super().fit(**arguments)
+        return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The epoch means of `log_names`, as `keras.Model.evaluate`; arrays are checked as in `fit`."""
@@ -708,16 +704,6 @@ class LatentVariableModel(MultiPlayerModel):
 
     def _array(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
         return as_float32(check_images(x, self.image_shape, argument))
-
-
-def _with_young_weights_kept(callbacks: Any) -> Any:
-    """Callbacks of `fit`, in whichever form, and `KeepYoungWeights` as the last."""
-    from keras_vaegan.callbacks import KeepYoungWeights
-
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(KeepYoungWeights())
-        return callbacks
-    return [*([] if callbacks is None else keras.tree.flatten(callbacks)), KeepYoungWeights()]
 
 
 def _first_two(data: Any) -> tuple[Any, Any]:

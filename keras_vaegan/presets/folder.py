@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -196,7 +197,7 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn the many errors of a damaged or foreign file into one line."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
         unknown = re.search(r"Could not locate class '([^']+)'", str(error))
         if unknown is not None:
             raise InputError(

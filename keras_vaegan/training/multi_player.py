@@ -1,5 +1,6 @@
 """A Keras model trained by several players, each descending its own loss from one forward pass."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -109,11 +110,13 @@ class MultiPlayerModel(Steps, keras.Model):
                 trainable variable that none or two of the players own.
         """
         self._check_owners()
+        self._left_out = 0
         if not self._trackers:
             self._trackers = [keras.metrics.Mean(name=name) for name in self.log_names]
         optimizers = self._optimizers_by_player(optimizer)
         for given in optimizers.values():
             self.quicken(given)
+            given.finalize_variable_values = functools.partial(_put_averages_in_place, given)
         combined = self._combine(optimizers)
         if self.dtype_policy.name == "mixed_float16":
             combined = LossScaleOptimizer(combined, name="loss_scale_optimizer")
@@ -240,13 +243,15 @@ class MultiPlayerModel(Steps, keras.Model):
         """Draw the next batches of the running `fit` without a step, as they were trained on before.
 
         Args:
-            batches: a multiple of `steps_per_execution`.
+            batches: a multiple of `steps_per_execution`; 0 where no more are to be left out.
         """
         step = self.train_function
         self._left_out = batches
+        if not batches:
+            return
 
         def draw(*arguments: Any) -> Any:
-            if not self._left_out:
+            if self._left_out <= 0:
                 self.train_function = step
                 return step(*arguments)
             self._left_out -= self.steps_per_execution
@@ -265,7 +270,8 @@ class MultiPlayerModel(Steps, keras.Model):
         self._watch = watch
         if self.train_function is not None:
             self.make_train_function(force=True)
-            self.leave_out(self._left_out)  # what was asked of the function before
+            if self._left_out > 0:  # what was asked of the function before
+                self.leave_out(self._left_out)
 
     def observe(
         self, x: Tensor, sample_weight: Tensor | None, losses: Losses, gradients: Mapping[str, list[Tensor]]
@@ -284,6 +290,13 @@ class MultiPlayerModel(Steps, keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means that `fit` and `evaluate` report, `loss` first."""
         return list(self._trackers)
+
+
+def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:
+    """What Keras has an optimizer do when `fit` ends, unless the averages are young."""
+    steps = int(ops.convert_to_numpy(optimizer.iterations))
+    if optimizer.use_ema and steps >= 3.0 / (1.0 - optimizer.ema_momentum):
+        type(optimizer).finalize_variable_values(optimizer, variables)
 
 
 def _portable(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
