@@ -294,8 +294,10 @@ class MultiPlayerModel(Steps, keras.Model):
 
 def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:
     """What Keras has an optimizer do when `fit` ends, unless the averages are young."""
+    if not optimizer.use_ema:
+        return
     steps = int(ops.convert_to_numpy(optimizer.iterations))
-    if optimizer.use_ema and steps >= 3.0 / (1.0 - optimizer.ema_momentum):
+    if steps >= 3.0 / (1.0 - optimizer.ema_momentum):
         type(optimizer).finalize_variable_values(optimizer, variables)
 
 
