@@ -500,7 +500,7 @@ def test_bad_labels_of_a_training_are_named(name, place, case):
 def test_batches_and_datasets_must_have_labels():
     def compiled():
         model = registry.MODELS["cvae"]()
-        model.compile()
+        model.compile(keras.optimizers.Adam(use_ema=True))
         return model
 
     good, bad = Batches(X, LABELS), [Batches(X), Batches(X, LABELS + 1), Batches(X, LABELS - 1)]

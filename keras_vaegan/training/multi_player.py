@@ -296,7 +296,12 @@ def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: lis
     """What Keras has an optimizer do when `fit` ends, unless the averages are young."""
     if not optimizer.use_ema:
         return
-    steps = int(ops.convert_to_numpy(optimizer.iterations))
+    try:
+        steps = int(ops.convert_to_numpy(optimizer.iterations))
+    except (
+        TypeError
+    ):  # a step failed, which on JAX takes the variables' values along: its error is to be seen
+        return
     if steps >= 3.0 / (1.0 - optimizer.ema_momentum):
         type(optimizer).finalize_variable_values(optimizer, variables)
 
