@@ -24,6 +24,8 @@ WALL = (
     "draw_mnist",
     "draw_gan_mnist",
     "conditional_draw_mnist",
+    "conditional_draw_gan_mnist",
+    "ssl_vae_mnist",
     "completion_cvae_mnist",
     "cvae_gan_cifar10",
 )

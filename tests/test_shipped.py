@@ -26,6 +26,7 @@ def test_the_promised_presets_are_there_and_small():
         "cvae_gan_mnist",
         "completion_cvae_mnist",
         "cvae_gan_cifar10",
+        "conditional_draw_gan_mnist",
         "conditional_draw_mnist",
         "draw_gan_mnist",
         "draw_mnist",
