@@ -61,8 +61,8 @@ def run_folder(find: Callable[[], tuple[pathlib.Path, bool]]) -> Iterator[pathli
         try:
             yield own
         except InputError:
-            with contextlib.suppress(OSError):
-                if made:
+            if made:
+                with contextlib.suppress(OSError):
                     own.rmdir()  # where nothing was written to it
             raise
         return

@@ -93,7 +93,7 @@ class Extractor:
 
     def provenance(self, image_shape):
         """What a result made with these features states, for images `(H, W, C)`."""
-        taken = tuple(own or side for own, side in zip(self.image_shape, image_shape, strict=True))
+        taken = self._taken(image_shape)
         resized = tuple(image_shape) != taken
         return {
             "extractor": self.name,
@@ -101,13 +101,17 @@ class Extractor:
             "resized": f"from {tuple(image_shape)} to {taken}" if resized else None,
         }
 
+    def _taken(self, image_shape):
+        """The shape `(H, W, C)` in which the network takes images of that one: where it says None, any."""
+        return tuple(own or side for own, side in zip(self.image_shape, image_shape, strict=True))
+
     def _outputs(self, images):
         outputs = self.model.predict_on_batch(images)
         return outputs if isinstance(outputs, dict) else {"features": outputs}
 
     def _fit(self, images):
         """Bring images to the network's size, channels and range."""
-        height, width, channels = self.image_shape
+        *size, channels = self._taken(images.shape[1:])
         if images.shape[-1] != channels:
             if images.shape[-1] != 1:
                 allowed = "1 channel" if channels == 1 else f"1 or {channels} channels"
@@ -115,9 +119,8 @@ class Extractor:
                     f"images must have {allowed} for {self.name}; received {tuple(images.shape)}."
                 )
             images = keras.ops.repeat(images, channels, axis=-1)
-        size = (height or images.shape[1], width or images.shape[2])  # a side of None takes any
-        if images.shape[1:3] != size:
-            images = keras.ops.image.resize(images, size, interpolation="bilinear", antialias=True)
+        if tuple(images.shape[1:3]) != tuple(size):
+            images = keras.ops.image.resize(images, tuple(size), interpolation="bilinear", antialias=True)
         return images * self.scale + self.offset
 
 

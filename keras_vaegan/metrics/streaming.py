@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.features import DIGESTS, INCEPTION, NAMES, Extractor, extractor
+from keras_vaegan.metrics.features import DIGESTS, NAMES, Extractor, extractor
 from keras_vaegan.typing import Tensor
 
 
@@ -30,9 +30,9 @@ class FeatureMetric(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """The name of the features, or the network they come from, without its weights."""
-        name, model = self.extractor.name, self.extractor.model
-        known = name == INCEPTION or self.extractor.digest == DIGESTS.get(name)
-        features = name if known and name in NAMES else keras.saving.serialize_keras_object(model)
+        name, digest = self.extractor.name, self.extractor.digest
+        named = name in NAMES and DIGESTS.get(name, digest) == digest  # and no network that is called so
+        features = name if named else keras.saving.serialize_keras_object(self.extractor.model)
         return super().get_config() | {"features": features}
 
     @classmethod

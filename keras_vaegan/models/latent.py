@@ -340,7 +340,7 @@ class LatentVariableModel(MultiPlayerModel):
         """
         if labels is not None or mask is not None or isinstance(x, np.ndarray):
             x = check_images(x, self.image_shape, "x")
-            condition = self.condition(len(x), labels, None if mask is None else self._array(x), mask)
+            condition = self.condition(len(x), labels, x, mask)
             x = {"images": x, **condition} if condition else x
         return super().predict(x, *args, **kwargs)
 

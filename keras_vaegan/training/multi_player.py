@@ -245,10 +245,10 @@ class MultiPlayerModel(Steps, keras.Model):
         Args:
             batches: a multiple of `steps_per_execution`; 0 where no more are to be left out.
         """
-        step = self.train_function
         self._left_out = batches
         if not batches:
             return
+        step = self.train_function
 
         def draw(*arguments: Any) -> Any:
             if self._left_out <= 0:
@@ -298,10 +298,8 @@ def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: lis
         return
     try:
         steps = int(ops.convert_to_numpy(optimizer.iterations))
-    except (
-        TypeError
-    ):  # a step failed, which on JAX takes the variables' values along: its error is to be seen
-        return
+    except TypeError:
+        return  # a step failed, which on JAX takes the variables' values along: its error is to be seen
     if steps >= 3.0 / (1.0 - optimizer.ema_momentum):
         type(optimizer).finalize_variable_values(optimizer, variables)
 
