@@ -140,6 +140,7 @@ def ssl_vae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, **arguments):
 ARGUMENTS = {
     "vae": (vae, {}),
     "vae_gaussian": (vae, {"likelihood": "gaussian", "noise_scale": 0.3, "beta": 0.5}),
+    "vae_mixture": (vae, {"prior_components": 3}),
     "vae_gan": (vae_gan, {"gamma": 0.7, "pixel_weight": 0.2}),
     "vae_gan_three_players": (vae_gan, {"three_players": True, "beta": 0.5, "label_smoothing": 0.1}),
     "vae_gan_r1_spectral": (vae_gan, {"r1": 2.0, "spectral": True}),
@@ -202,6 +203,7 @@ TRANSCRIBED = {
     for name, (_, kwargs) in ARGUMENTS.items()
     if name
     not in (
+        "vae_mixture",
         "vae_gan_convolutional",
         "cvae_both",
         "ssl_vae_consistent",

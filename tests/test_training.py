@@ -18,6 +18,7 @@ SSL_LOGS = [*VAE_LOGS, "labelled", "unlabelled", "error", "classification"]
 LOGS = {
     "vae": VAE_LOGS,
     "vae_gaussian": VAE_LOGS,
+    "vae_mixture": VAE_LOGS,
     "vae_gan": VAE_LOGS + GAME_LOGS,
     "vae_gan_three_players": [*VAE_LOGS, "encoder", *GAME_LOGS],
     "vae_gan_r1_spectral": VAE_LOGS + GAME_LOGS,

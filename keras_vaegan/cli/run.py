@@ -112,6 +112,11 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
     steps = settings["epochs"] * len(batches)
     metadata["recipe"] = recipe = presets.plan(recipe, steps)
     model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    components = recipe["model"].get("prior_components", 0)
+    if components > len(x):  # said before the training, at whose end they are fitted
+        raise InputError(
+            f"--set prior_components must be at most {len(x)}, the images; received {components}."
+        )
     if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
         _begin_with(model, settings["init"])
     name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
@@ -243,6 +248,9 @@ def _finish(
     x, y = data.validation
     if hasattr(model, "calibrate") and y is not None and np.any(y >= 0):
         model.calibrate(x[y >= 0], y[y >= 0])
+    if getattr(model, "mixture", None) is not None and not metadata["interrupted"]:
+        click.echo(f"fits the prior, of {model.mixture.components} components, to the codes")
+        model.fit_prior(data.train[0])
     with atomic_path(folder / "model.keras") as temporary:
         model.save(temporary)
     save_folder(model, folder, metadata)

@@ -144,8 +144,7 @@ class _Calls:
     def _drawn(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Condition]:
         """Where noise comes to lie in the prior, and the condition."""
         condition = self._condition(inputs)
-        prior = self.model.prior(condition)
-        return inputs["noise"] if prior is None else prior.place(inputs["noise"]), condition
+        return self.model.placed_noise(inputs["noise"], condition), condition
 
     def _condition(self, inputs: Mapping[str, Tensor]) -> Condition:
         """The condition as the networks take it."""

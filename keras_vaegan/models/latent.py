@@ -267,6 +267,11 @@ class LatentVariableModel(MultiPlayerModel):
         """p(z|c), or None for the standard normal distribution."""
         return None
 
+    def placed_noise(self, noise: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+        """Where standard normal noise `(B, ...)` comes to lie in the prior: codes `(B, ...)`."""
+        prior = self.prior(condition)
+        return noise if prior is None else prior.place(noise)
+
     def prior_sample(self, batch_size: int, prior: Any = None) -> Tensor:
         """Codes `(B, Z)` from the prior: what `prior` gave, N(0, I) if None."""
         if prior is not None:
@@ -533,10 +538,13 @@ class LatentVariableModel(MultiPlayerModel):
         """
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         condition = self.condition(num_images, self.labels_in_turn(num_images, labels, start))
-        prior = self.prior_parameters(condition, num_images, batch_size)
         noise = prior_noise(num_images, self.code_shape, as_seed(seed), start)
-        codes = placed((prior["mean"], prior["log_variance"]), noise)
-        return self._decoded(codes, condition, batch_size)
+        return self._decoded(self.placed_in_prior(noise, condition, batch_size), condition, batch_size)
+
+    def placed_in_prior(self, noise: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
+        """Where standard normal noise `(N, Z)` comes to lie in the prior, `(N, Z)` float32."""
+        prior = self.prior_parameters(condition, len(noise), batch_size)
+        return placed((prior["mean"], prior["log_variance"]), noise)
 
     def labels_in_turn(
         self, num_images: int, labels: ArrayLike | None = None, start: int = 0
@@ -686,7 +694,11 @@ class LatentVariableModel(MultiPlayerModel):
         z = placed(normals["posterior"], noise)
         logits = self._logits(z, condition, batch_size)
         log_p = ops.convert_to_numpy(self.log_prob(self.observed(logits), x, condition)).astype("float64")
-        return log_p + log_density(z, normals["prior"]) - log_density(z, normals["posterior"])
+        return log_p + self.log_prior(z, normals["prior"]) - log_density(z, normals["posterior"])
+
+    def log_prior(self, z: np.ndarray, normal: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """log p(z|c) of codes `(N, Z)`, in nats: `(N,)` float64, from what `prior_parameters` gave."""
+        return log_density(z, normal)
 
     def _encoded(self, x: np.ndarray, condition: Condition, batch_size: int) -> dict[str, np.ndarray]:
         """Mean and log-variance of q(z|x, c), as arrays."""

@@ -4,12 +4,15 @@ import math
 from typing import Any, Literal, Self
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_vaegan import losses
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
-from keras_vaegan.errors import InputError, at_least, choose
-from keras_vaegan.models.latent import LatentVariableModel, feed, input_of
+from keras_vaegan.errors import InputError, at_least, choose, whole_number
+from keras_vaegan.models.latent import LatentVariableModel, as_seed, feed, input_of
+from keras_vaegan.networks.mixture import MixturePrior
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
@@ -32,6 +35,8 @@ class VAE(LatentVariableModel):
         beta: weight of the KL in what is descended (Higgins et al. 2017); 1 is the bound.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
+        prior_components: normal distributions in the mixture that `fit_prior` puts in the place of N(0, I)
+            after the training (Ghosh et al. 2020); 0 for none. For a model that is conditioned on nothing.
         seed: of the model's own randomness; None for another one each time.
 
     Logs: `kl` and `reconstruction` (-log p(x|z)) in nats and `loss`, their sum: always the
@@ -63,6 +68,7 @@ class VAE(LatentVariableModel):
         beta: float = 1.0,
         free_bits: float = 0.0,
         annealing_steps: int = 0,
+        prior_components: int = 0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -79,6 +85,10 @@ class VAE(LatentVariableModel):
         self.free_bits = at_least("free_bits", free_bits, 0.0)
         self.annealing_steps = at_least("annealing_steps", annealing_steps, 0)
         self._check_networks()
+        components = whole_number("prior_components", prior_components, 0)
+        if components:
+            self._check_for_mixture(components)
+        self.mixture = MixturePrior(components, self.latent_dim, name="mixture") if components else None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -111,6 +121,52 @@ class VAE(LatentVariableModel):
             return Bernoulli(logits)
         mean = ops.sigmoid(ops.cast(logits, "float32"))
         return DiagonalNormal(mean, ops.full_like(mean, 2.0 * math.log(self.noise_scale)))
+
+    def placed_noise(self, noise: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+        if self.mixture is not None:
+            return self.mixture(noise)
+        return super().placed_noise(noise, condition)
+
+    # ---- the prior that is fitted afterwards, on arrays ----
+
+    def fit_prior(self, x: ArrayLike, seed: int | None = 0, batch_size: int = 128) -> None:
+        """Fit the mixture that `generate` draws from to the codes of images (Ghosh et al. 2020, section 4).
+
+        The codes are one draw of q(z|x) for each image. `generate`, `export` and `log_likelihood` have
+        the mixture as p(z) from then on; the bound that is trained and evaluated, and its KL, stay those
+        of N(0, I). `fit` begins anew: it takes the mixture back to N(0, I).
+
+        Args:
+            x: images `(B, H, W, C)`, float in [0, 1] or uint8, those of the training.
+            seed: of the codes' noise and of where the mixture begins; None for another one each time.
+            batch_size: images encoded at a time.
+
+        Raises:
+            InputError: a model without `prior_components`, fewer images than `prior_components`; as of
+                `encode`.
+        """
+        if self.mixture is None:
+            raise InputError("prior_components must be at least 1 for fit_prior; the model has none.")
+        count = self.mixture.components
+        if len(np.asarray(x)) < count:
+            raise InputError(
+                f"x must hold at least {count} images, one for each component; received {len(np.asarray(x))}."
+            )
+        seed = as_seed(seed)
+        self.mixture.fit_to(self.encode(x, sample=True, seed=seed, batch_size=batch_size), seed)
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        if self.mixture is not None:
+            self.mixture.reset()
+        return super().fit(x, y, *args, **kwargs)
+
+    def placed_in_prior(self, noise: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
+        if self.mixture is not None:
+            return self._in_batches(self.mixture, noise, batch_size)
+        return super().placed_in_prior(noise, condition, batch_size)
+
+    def log_prior(self, z: np.ndarray, normal: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return super().log_prior(z, normal) if self.mixture is None else self.mixture.log_prob(z)
 
     # ---- training ----
 
@@ -176,6 +232,7 @@ class VAE(LatentVariableModel):
             "beta": self.beta,
             "free_bits": self.free_bits,
             "annealing_steps": self.annealing_steps,
+            **({"prior_components": self.mixture.components} if self.mixture is not None else {}),
             "seed": self.seed,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
@@ -203,3 +260,13 @@ class VAE(LatentVariableModel):
                 f"encoder and decoder must agree on the image; "
                 f"received {self.image_shape} and {tuple(self.decoder.output_shape[1:])}."
             )
+
+    def _check_for_mixture(self, components: int) -> None:
+        """Raise unless the codes are vectors of a prior that is the same for all images."""
+        if self.num_classes is not None or self.completes or len(self.code_shape) > 1:
+            raise InputError(
+                f"prior_components must be 0 in a {type(self).__name__} that is conditioned or draws in "
+                f"steps; received {components}."
+            )
+        if self.latent_dim < 2:
+            raise InputError(f"prior_components must be 0 for codes of one dimension; received {components}.")

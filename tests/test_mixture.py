@@ -1,0 +1,165 @@
+"""The mixture that is fitted to codes as a prior, against SciPy, scikit-learn and an integral."""
+
+import keras
+import numpy as np
+import pytest
+import registry
+from scipy import special, stats
+from sklearn.mixture import GaussianMixture
+
+from keras_vaegan import cli
+from keras_vaegan.errors import InputError
+from keras_vaegan.networks.mixture import MixturePrior
+from keras_vaegan.presets import load_source
+
+RNG = np.random.default_rng(0)
+SHARES = np.array([0.1, 0.6, 0.3])
+MEANS = np.array([[-6.0, 0.0, 1.0], [6.0, 1.0, 0.0], [0.0, 8.0, -1.0]])
+FACTORS = np.array(
+    [np.diag([0.5, 1.0, 2.0]), [[1.0, 0, 0], [0.8, 0.3, 0], [-0.5, 0.2, 0.7]], 0.4 * np.eye(3)]
+)
+COVARIANCES = FACTORS @ FACTORS.transpose(0, 2, 1)
+
+
+def mixture():
+    """The mixture of these numbers."""
+    made = MixturePrior(3, 3)
+    made.log_shares.assign(np.log(SHARES))
+    made.means.assign(MEANS)
+    made.factors.assign(FACTORS)
+    return made
+
+
+def codes_of(model, count=20_000):
+    """What it makes of standard normal noise."""
+    noise = np.random.default_rng(1).standard_normal((count, model.latent_dim)).astype("float32")
+    return model.predict(noise, batch_size=5000, verbose=0)
+
+
+def test_before_it_is_fitted_it_is_standard_normal():
+    """Noise comes out as noise, though not as the same; the density is SciPy's."""
+    codes = codes_of(MixturePrior(5, 3))
+    assert all(stats.kstest(codes[:, i], "norm").pvalue > 0.01 for i in range(3))
+    np.testing.assert_allclose(np.cov(codes.T), np.eye(3), atol=0.04)
+    z = RNG.standard_normal((10, 3))
+    expected = stats.multivariate_normal(np.zeros(3)).logpdf(z)
+    np.testing.assert_allclose(MixturePrior(5, 3).log_prob(z), expected, rtol=1e-6)
+
+
+def test_the_density_is_that_of_a_sum_of_normal_ones():
+    """SciPy's, weighed and summed."""
+    z = 4.0 * RNG.standard_normal((50, 3))
+    each = [stats.multivariate_normal(m, c).logpdf(z) for m, c in zip(MEANS, COVARIANCES, strict=True)]
+    expected = special.logsumexp(np.log(SHARES)[:, None] + np.array(each), axis=0)
+    np.testing.assert_allclose(mixture().log_prob(z), expected, rtol=1e-4)
+
+
+def test_noise_comes_to_lie_as_the_mixture_says():
+    """Components lie apart: codes of each have its share, mean and covariance, and are normal."""
+    codes = codes_of(mixture())
+    nearest = np.argmin([np.square(codes - mean).sum(axis=1) for mean in MEANS], axis=0)
+    for k, (share, mean, factor) in enumerate(zip(SHARES, MEANS, FACTORS, strict=True)):
+        own = codes[nearest == k]
+        assert len(own) / len(codes) == pytest.approx(share, abs=0.012)
+        noise = np.linalg.solve(factor, (own - mean).T)
+        np.testing.assert_allclose(noise.mean(axis=1), 0.0, atol=0.1)
+        np.testing.assert_allclose(np.cov(noise), np.eye(3), atol=0.1)
+        assert all(stats.kstest(row, "norm").pvalue > 1e-3 for row in noise)
+
+
+def test_fitting_is_scikit_learns():
+    """The same density of the same codes."""
+    codes = codes_of(mixture(), 2000)
+    made = MixturePrior(3, 3)
+    made.fit_to(codes, seed=4)
+    z = 4.0 * RNG.standard_normal((50, 3))
+    expected = GaussianMixture(3, reg_covar=1e-4, random_state=4).fit(codes.astype("float64"))
+    np.testing.assert_allclose(made.log_prob(z), expected.score_samples(z), rtol=1e-3, atol=1e-2)
+    made.reset()
+    np.testing.assert_allclose(made.log_prob(z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
+
+
+def fitted():
+    """A VAE with a mixture for a prior, and the images whose codes it is of."""
+    model = registry.set_weights(registry.MODELS["vae_mixture"](seed=2))
+    images = registry.images(300, seed=5)
+    model.mixture.reset()
+    model.fit_prior(images, seed=6)
+    return model, images
+
+
+def test_codes_are_likelier_in_the_fitted_prior():
+    """Also those of a draw that it was not fitted to; and the same seed gives the same prior."""
+    model, images = fitted()
+    codes = model.encode(images, sample=True, seed=7)
+    assert model.mixture.log_prob(codes).mean() > stats.norm.logpdf(codes).sum(axis=1).mean() + 0.05
+    again, _ = fitted()
+    np.testing.assert_allclose(again.generate(8, seed=1), model.generate(8, seed=1), atol=1e-5)
+
+
+def test_likelihood_is_an_integral_over_the_fitted_prior():
+    """log p(x), with many draws, against a sum over a grid of codes."""
+    model, images = fitted()
+    for weight in model.encoder.weights:
+        if weight.path.endswith("log_variance/bias"):  # proposals that are wider than the prior
+            weight.assign(weight + 3.0)
+    axis = np.linspace(-7.0, 7.0, 141)
+    z = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    logits = special.logit(np.clip(model.decode(z), 1e-7, 1 - 1e-7).astype("float64"))
+    log_prior = model.mixture.log_prob(z) + 2.0 * np.log(axis[1] - axis[0])
+    for image in images[:3]:
+        log_p = (image * logits - np.logaddexp(0.0, logits)).reshape(len(z), -1).sum(axis=1)
+        expected = special.logsumexp(log_p + log_prior)
+        found = model.log_likelihood(image[None], num_samples=20_000, seed=3)[0]
+        assert found == pytest.approx(expected, abs=0.04)
+
+
+def test_it_is_saved_and_training_again_forgets_it(tmp_path):
+    """A `.keras` file and a preset in float16 generate the same; after `fit` the prior is N(0, I)."""
+    model, images = fitted()
+    expected = model.generate(6, seed=3)
+    model.save(tmp_path / "model.keras")
+    model.save_to_preset(tmp_path / "preset", half=True)
+    np.testing.assert_allclose(
+        load_source(tmp_path / "model.keras")[0].generate(6, seed=3), expected, atol=1e-6
+    )
+    np.testing.assert_allclose(load_source(tmp_path / "preset")[0].generate(6, seed=3), expected, atol=0.02)
+    model.compile(keras.optimizers.SGD(1e-3))
+    model.fit(images, epochs=1, verbose=0)
+    z = RNG.standard_normal((5, 2))
+    np.testing.assert_allclose(model.mixture.log_prob(z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
+
+
+def test_bad_input_is_refused():
+    """No mixture, too few images, a model that has another prior, codes of one number."""
+    images = registry.images(5)
+    with pytest.raises(InputError, match="prior_components must be at least 1"):
+        registry.vae().fit_prior(images)
+    with pytest.raises(InputError, match="at least 9 images"):
+        registry.vae(prior_components=9).fit_prior(images)
+    with pytest.raises(InputError, match="prior_components must be 0 in a CVAE"):
+        registry.cvae(num_classes=registry.NUM_CLASSES, prior_components=2)
+    with pytest.raises(InputError, match="prior_components must be 0 in a DRAW"):
+        registry.draw_model(prior_components=2)
+    with pytest.raises(InputError, match="prior_components"):
+        registry.vae(prior_components=-1)
+
+
+def test_train_refuses_more_components_than_images(tmp_path, capsys):
+    """Before it trains, in one line."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            ["train", "--model", "vae", "--set", "prior_components=5000", "--output", str(tmp_path / "run")]
+        )
+    assert stop.value.code == 2
+    assert "prior_components must be at most" in capsys.readouterr().err
+
+
+def test_train_fits_it_at_the_end(tmp_path, capsys):
+    """A run with components has a prior that is not N(0, I)."""
+    run = str(tmp_path / "run")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--model", "vae", "--epochs", "1", "--set", "prior_components=4", "--output", run])
+    assert stop.value.code == 0
+    assert "fits the prior, of 4 components" in capsys.readouterr().out
+    assert np.abs(keras.ops.convert_to_numpy(load_source(run)[0].mixture.means)).max() > 0.1
