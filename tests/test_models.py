@@ -138,6 +138,7 @@ OTHER_THAN_DEFAULT = {
     "beta": 0.5,
     "free_bits": 0.1,
     "annealing_steps": 7,
+    "prior_components": 4,
     "seed": 3,
     "gamma": 0.4,
     "pixel_weight": 0.3,

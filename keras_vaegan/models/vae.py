@@ -232,7 +232,7 @@ class VAE(LatentVariableModel):
             "beta": self.beta,
             "free_bits": self.free_bits,
             "annealing_steps": self.annealing_steps,
-            **({"prior_components": self.mixture.components} if self.mixture is not None else {}),
+            "prior_components": 0 if self.mixture is None else self.mixture.components,
             "seed": self.seed,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
