@@ -267,9 +267,11 @@ class LatentVariableModel(MultiPlayerModel):
         """p(z|c), or None for the standard normal distribution."""
         return None
 
-    def placed_noise(self, noise: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+    def placed_noise(
+        self, noise: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
+    ) -> Tensor:
         """Where standard normal noise `(B, ...)` comes to lie in the prior: codes `(B, ...)`."""
-        prior = self.prior(condition)
+        prior = self.prior(condition, training)
         return noise if prior is None else prior.place(noise)
 
     def prior_sample(self, batch_size: int, prior: Any = None) -> Tensor:

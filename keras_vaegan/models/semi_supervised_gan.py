@@ -174,8 +174,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
     def _prior_images(self, noise: Tensor, labels: Tensor, training: bool) -> Tensor:
         """Images of prior samples of these classes, from standard normal noise `(B, Z)`."""
         condition = {"labels": labels}
-        prior = self.prior(condition, training)
-        return self.likelihood(noise if prior is None else prior.place(noise), condition, training).mean
+        return self.likelihood(self.placed_noise(noise, condition, training), condition, training).mean
 
     def _feature_matching(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
         """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""

@@ -122,10 +122,12 @@ class VAE(LatentVariableModel):
         mean = ops.sigmoid(ops.cast(logits, "float32"))
         return DiagonalNormal(mean, ops.full_like(mean, 2.0 * math.log(self.noise_scale)))
 
-    def placed_noise(self, noise: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+    def placed_noise(
+        self, noise: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
+    ) -> Tensor:
         if self.mixture is not None:
             return self.mixture(noise)
-        return super().placed_noise(noise, condition)
+        return super().placed_noise(noise, condition, training)
 
     # ---- the prior that is fitted afterwards, on arrays ----
 
@@ -147,13 +149,13 @@ class VAE(LatentVariableModel):
         """
         if self.mixture is None:
             raise InputError("prior_components must be at least 1 for fit_prior; the model has none.")
-        count = self.mixture.components
-        if len(np.asarray(x)) < count:
+        seed, count = as_seed(seed), self.mixture.components
+        codes = self.encode(x, sample=True, seed=seed, batch_size=batch_size)
+        if len(codes) < count:
             raise InputError(
-                f"x must hold at least {count} images, one for each component; received {len(np.asarray(x))}."
+                f"x must hold at least {count} images, one for each component; received {len(codes)}."
             )
-        seed = as_seed(seed)
-        self.mixture.fit_to(self.encode(x, sample=True, seed=seed, batch_size=batch_size), seed)
+        self.mixture.fit_to(codes, seed)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         if self.mixture is not None:
