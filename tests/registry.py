@@ -166,7 +166,16 @@ ARGUMENTS = {
         ssl_vae_gan,
         {"game": "feature_matching", "gamma": 0.5, "pixel_weight": 1.0, "classifier": "ensemble"},
     ),
-    "ssl_vae_gan_sampled": (ssl_vae_gan, {"expectation": "sampled", "three_players": True, "r1": 0.3}),
+    "ssl_vae_gan_sampled": (
+        ssl_vae_gan,
+        {
+            "expectation": "sampled",
+            "three_players": True,
+            "r1": 0.3,
+            "discriminator_consistency": 2.0,
+            "radius": 0.5,
+        },
+    ),
     "cvae_gan": (cvae_gan, {"num_classes": NUM_CLASSES, "gamma": 0.7, "pixel_weight": 0.2}),
     "cvae_gan_three_players": (
         cvae_gan,
@@ -194,6 +203,7 @@ OTHER_DRAWS = (
     "draw_gan_conditional",
     "ssl_vae_consistent",
     "stacked_ssl_vae",
+    "ssl_vae_gan_sampled",
 )
 
 # The models that `reference.losses` transcribes, with its arguments: those of fully connected

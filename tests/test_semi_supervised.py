@@ -14,7 +14,6 @@ from scipy import special
 import keras_vaegan as kvg
 from keras_vaegan import InputError, evaluation, losses, metrics
 from keras_vaegan.data import Batches, ImageData, semi_supervised_split
-from keras_vaegan.distributions import Categorical
 
 X, Y = registry.images(6), registry.labels(6)
 HIDDEN = np.where(np.arange(6) < 3, Y, -1)
@@ -121,38 +120,68 @@ def test_the_weight_of_the_classification_is_for_the_mean_over_labelled_images()
 # ---- virtual adversarial training ----
 
 
-def divergence(weights, x, moved):
-    """KL(q(y|x) || q(y|moved)) in NumPy."""
+def of_encoder(weights, x):
+    return reference.class_logits(weights, x)
+
+
+def of_discriminator(weights, x):
+    return reference.discriminate(weights, x)[0][:, :-1]
+
+
+def divergence(logits, weights, x, moved):
+    """KL(p(y|x) || p(y|moved)) in NumPy."""
     before, after = (
-        special.log_softmax(reference.class_logits(weights, reference.joined(np.float64(images))), axis=1)
+        special.log_softmax(logits(weights, reference.joined(np.float64(images))), axis=1)
         for images in (x, moved)
     )
     return np.sum(np.exp(before) * (before - after), axis=1)
 
 
-def test_the_adversarial_step_is_along_the_gradient_of_the_divergence(inject_noise):
+@pytest.mark.parametrize(
+    ("log", "logits", "arguments"),
+    [
+        ("consistency", of_encoder, {"consistency": 1.0}),
+        ("d_consistency", of_discriminator, {"discriminator_consistency": 1.0}),
+    ],
+)
+def test_the_adversarial_step_is_along_the_gradient_of_the_divergence(log, logits, arguments, inject_noise):
     noise = np.random.default_rng(4).standard_normal(X.shape).astype("float32")
     inject_noise(noise)
-    model = build(consistency=1.0, radius=0.3)
+    model = registry.set_weights(registry.ssl_vae_gan(radius=0.3, **arguments))
     weights = reference.weights_of(model)
     x = ops.convert_to_tensor(X)
-    found = ops.convert_to_numpy(model.virtual_adversarial(x, Categorical(model.class_network(x)), False))
+    classify = {"consistency": model.class_network, "d_consistency": model.judged_class}[log]
+    found = ops.convert_to_numpy(model.virtual_adversarial(x, classify(x), classify, False))
 
     probe = X + 1e-2 * noise / np.linalg.norm(noise.reshape(6, -1), axis=1).reshape(6, 1, 1, 1)
     gradient, step = np.zeros(X.shape), 1e-6
     for index in np.ndindex(X.shape[1:]):
         moved = np.zeros(X.shape)
         moved[(slice(None), *index)] = step
-        above, below = (divergence(weights, X, np.float64(probe) + sign * moved) for sign in (1, -1))
+        above, below = (divergence(logits, weights, X, np.float64(probe) + sign * moved) for sign in (1, -1))
         gradient[(slice(None), *index)] = (above - below) / (2 * step)
     length = np.linalg.norm(gradient.reshape(6, -1), axis=1).reshape(6, 1, 1, 1)
-    expected = divergence(weights, X, X + 0.3 * gradient / length)
+    expected = divergence(logits, weights, X, X + 0.3 * gradient / length)
     np.testing.assert_allclose(found, expected, rtol=2e-2)
 
     directions = np.random.default_rng(5).standard_normal((200, *X.shape))
     directions /= np.linalg.norm(directions.reshape(200, 6, -1), axis=2).reshape(200, 6, 1, 1, 1)
-    others = np.mean([divergence(weights, X, X + 0.3 * one) for one in directions], axis=0)
+    others = np.mean([divergence(logits, weights, X, X + 0.3 * one) for one in directions], axis=0)
     assert found.mean() > 1.5 * others.mean()
+
+
+def test_the_discriminators_consistency_is_in_its_own_loss_alone(inject_noise):
+    inject_noise()
+    x, y = ops.convert_to_tensor(X), ops.convert_to_tensor(HIDDEN)
+    plain, held = (
+        registry.set_weights(registry.ssl_vae_gan(**arguments)).compute_losses(x, y)
+        for arguments in ({}, {"discriminator_consistency": 3.0})
+    )
+    for player, weight in (("generator", 0.0), ("discriminator", 3.0)):
+        expected = plain.players[player] + weight * held.logs["d_consistency"]
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(held.players[player]), ops.convert_to_numpy(expected), rtol=1e-5
+        )
 
 
 def test_the_adversarial_step_is_found_in_half_precision(dtype_policy):
@@ -166,8 +195,8 @@ def test_the_adversarial_step_is_found_in_half_precision(dtype_policy):
             variable.assign(0.2 * ops.convert_to_tensor(variable))
         assert model.compute_dtype == policy.removeprefix("mixed_")
         images = ops.convert_to_tensor(x)
-        q = Categorical(model.class_network(images))
-        found.append(ops.convert_to_numpy(model.virtual_adversarial(images, q, False)).mean())
+        held = model.virtual_adversarial(images, model.class_network(images), model.class_network, False)
+        found.append(ops.convert_to_numpy(held).mean())
     assert found[1] == pytest.approx(found[0], rel=0.15)
 
 
@@ -180,12 +209,19 @@ def test_directions_get_their_length_and_tiny_ones_are_not_lost():
     assert not np.any(found[2])
 
 
-def test_consistency_is_learned():
-    model = registry.set_weights(registry.ssl_vae(consistency=5.0, radius=0.5, seed=0))
-    model.compile(keras.optimizers.Adam(0.02))
-    before = model.evaluate(X, HIDDEN, verbose=0, return_dict=True)["consistency"]
+@pytest.mark.parametrize(
+    ("log", "build", "weight"),
+    [
+        ("consistency", registry.ssl_vae, "consistency"),
+        ("d_consistency", registry.ssl_vae_gan, "discriminator_consistency"),
+    ],
+)
+def test_consistency_is_learned(log, build, weight):
+    model = registry.set_weights(build(radius=0.5, seed=0, **{weight: 5.0}))
+    model.compile({player: keras.optimizers.Adam(0.02) for player in model.players})
+    before = model.evaluate(X, HIDDEN, verbose=0, return_dict=True)[log]
     model.fit(X, HIDDEN, epochs=40, verbose=0)
-    assert model.evaluate(X, HIDDEN, verbose=0, return_dict=True)["consistency"] < 0.5 * before
+    assert model.evaluate(X, HIDDEN, verbose=0, return_dict=True)[log] < 0.5 * before
 
 
 # ---- the game ----
@@ -510,9 +546,11 @@ def test_networks_that_do_not_fit_each_other_are_refused(said):
         kvg.SemiSupervisedVAE(**fitting | wrong)
 
 
-@pytest.mark.parametrize("argument", ["alpha", "consistency", "radius", "temperature"])
+@pytest.mark.parametrize(
+    "argument", ["alpha", "consistency", "radius", "temperature", "discriminator_consistency"]
+)
 def test_numbers_out_of_range_are_refused(argument):
-    refused(lambda: registry.ssl_vae(**{argument: -1.0}), argument, "-1.0")
+    refused(lambda: registry.ssl_vae_gan(**{argument: -1.0}), argument, "-1.0")
 
 
 # ---- M1+M2 ----

@@ -1,6 +1,7 @@
 """The semi-supervised VAE, M2 (Kingma et al. 2014), with the networks of Chen, Fang and Ju 2016."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -162,7 +163,7 @@ class SemiSupervisedVAE(CVAE):
             "classification": classification,
         }
         if self.consistency:
-            logs["consistency"] = self.virtual_adversarial(x, q, training)
+            logs["consistency"] = self.virtual_adversarial(x, q.logits, self.class_network, training)
             descended = descended + self.consistency * logs["consistency"]
         return descended, logs, dict.fromkeys(("labelled", "error", "classification"), known)
 
@@ -218,12 +219,21 @@ class SemiSupervisedVAE(CVAE):
         known = ops.cast(y >= 0, "float32")
         return ops.one_hot(ops.maximum(y, 0), classes, dtype="float32") * known[:, None], known
 
-    def virtual_adversarial(self, x: Tensor, q: Categorical, training: bool) -> Tensor:
-        """KL between q(y|x) and q(y|x + r), r the direction in which it grows most: `(B,)` in nats."""
-        fixed = Categorical(ops.stop_gradient(q.logits))
+    def virtual_adversarial(
+        self, x: Tensor, logits: Tensor, classify: Callable[..., Tensor], training: bool
+    ) -> Tensor:
+        """KL between p(y|x) and p(y|x + r), r the direction in which it grows most: `(B,)` in nats.
+
+        Args:
+            x: images `(B, H, W, C)`.
+            logits: of p(y|x), `(B, K)`.
+            classify: images, `training=` -> such logits.
+            training: as for Keras' layers.
+        """
+        fixed = Categorical(ops.stop_gradient(logits))
 
         def divergence(x: Tensor) -> Tensor:
-            return fixed.kl(Categorical(self.class_network(x, training=training)))
+            return fixed.kl(Categorical(classify(x, training=training)))
 
         whole = self.compute_dtype == "float32"
         probe = PROBE if whole else HALF_PROBE * math.sqrt(math.prod(self.image_shape))

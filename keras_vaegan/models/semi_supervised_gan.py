@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from keras_vaegan import losses
-from keras_vaegan.errors import choose
+from keras_vaegan.errors import at_least, choose
 from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
 from keras_vaegan.training.multi_player import Losses
@@ -51,7 +51,8 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         L_G = M2's objective + gamma |mean f(x) - mean f(x_p)|^2 / 2
         L_D = CE(x, y) where y is known, -log P(real) where not, + CE(x_p, fake)
 
-    M2's classification and its other options stand beside either. `pixel_weight` is that of M2's
+    M2's classification and its other options stand beside either; with `discriminator_consistency` the
+    classes that D sees are held to what M2's `consistency` asks of q(y|x). `pixel_weight` is that of M2's
     reconstruction in pixels: with 1 it stays, with 0, which is the default, it is left out.
 
     Args:
@@ -62,13 +63,17 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             one y of q(y|x) for each image: K times less work, and q(y|x) learns nothing from the game.
         classifier: who tells classes in `classify`: the `encoder`'s q(y|x), the `discriminator` among the
             classes of real images, or the `ensemble`, the mean of their probabilities.
+        discriminator_consistency: weight in L_D of the virtual adversarial loss (Miyato et al. 2018) of D's
+            P(y|x, real), for all real images; 0 is none. Its step has the length `radius`.
         **kwargs: the other arguments of `SemiSupervisedVAE`, `Adversarial` and `CVAEGAN`.
 
     Logs: those of `SemiSupervisedVAE` (`error` is the encoder's) and of `Adversarial`, and `d_error`, the
-    share of labelled images to which D gives another class.
+    share of labelled images to which D gives another class; with `discriminator_consistency`,
+    `d_consistency`.
 
     Raises:
-        InputError: a game, an expectation or a classifier that is none of these; as of both parents.
+        InputError: a game, an expectation or a classifier that is none of these, a weight below 0; as of both
+            parents.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -90,6 +95,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         game: Literal["classes", "feature_matching"] = "classes",
         expectation: Literal["enumerated", "sampled"] = "enumerated",
         classifier: Literal["encoder", "discriminator", "ensemble"] = "encoder",
+        discriminator_consistency: float = 0.0,
         **kwargs: Any,
     ) -> None:
         networks = {"trunk": trunk, "encoder": encoder, "class_head": class_head, "decoder": decoder}
@@ -97,10 +103,12 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         self.game = choose("game", game, GAMES)
         self.expectation = choose("expectation", expectation, EXPECTATIONS)
         self.classifier = choose("classifier", classifier, CLASSIFIERS)
+        self.discriminator_consistency = at_least("discriminator_consistency", discriminator_consistency, 0.0)
 
     @property
     def log_names(self) -> tuple[str, ...]:
-        return (*super().log_names, "d_error")
+        own = ("d_error", *(["d_consistency"] if self.discriminator_consistency else []))
+        return (*super().log_names, *own)
 
     def pixel_share(self) -> float:
         return self.pixel_weight
@@ -125,8 +133,13 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         else:
             players = {"generator": cost + self.gamma * result.matching + result.fooling}
         players["discriminator"] = result.real_cost + result.fake_cost + self.r1 * penalty
+        classes = of_real(real["logits"])
+        if self.discriminator_consistency:
+            logs["d_consistency"] = self.virtual_adversarial(x, classes, self.judged_class, training)
+            weighed = self.discriminator_consistency * logs["d_consistency"]
+            players["discriminator"] = players["discriminator"] + weighed
 
-        verdict = ops.argmax(real["logits"][:, :-1], axis=-1)
+        verdict = ops.argmax(classes, axis=-1)
         logs |= players | {
             "feature_matching": result.matching,
             "d_real": losses.probability_real(real["logits"]),
@@ -199,6 +212,10 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             losses.probability_real(judged["logits"]),
         )
 
+    def judged_class(self, x: Tensor, training: bool = False) -> Tensor:
+        """Logits `(B, K)` of D's P(y|x, real), of images `(B, H, W, C)`."""
+        return of_real(self.discriminator(x, training=training)["logits"])
+
     # ---- on arrays ----
 
     @property
@@ -215,7 +232,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             logits.append(super().class_logits(images, batch_size))
         if chosen in ("discriminator", "ensemble"):
             verdict = self._in_batches(self.discriminator, self._array(images, "images"), batch_size)
-            logits.append(verdict["logits"][:, :-1].astype("float64"))
+            logits.append(of_real(verdict["logits"]).astype("float64"))
         if len(logits) == 1:
             return logits[0]
         return np.logaddexp(*(special.log_softmax(one, axis=1) for one in logits)) - np.log(2.0)
@@ -225,7 +242,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         if self.classifier in ("encoder", "ensemble"):
             logits.append(self.class_network(x))
         if self.classifier in ("discriminator", "ensemble"):
-            logits.append(ops.cast(self.discriminator(x)["logits"][:, :-1], "float32"))
+            logits.append(ops.cast(self.judged_class(x), "float32"))
         if len(logits) == 2:  # up to a constant, the logarithm of the mean of their probabilities
             logits = [ops.logsumexp([ops.log_softmax(one, axis=-1) for one in logits], axis=0)]
         return ops.softmax(logits[0] / self.temperature, axis=-1)
@@ -237,4 +254,10 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             "game": self.game,
             "expectation": self.expectation,
             "classifier": self.classifier,
+            "discriminator_consistency": self.discriminator_consistency,
         }
+
+
+def of_real(logits: Tensor) -> Tensor:
+    """Of D's logits `(B, K + 1)` those of the classes of real images `(B, K)`."""
+    return logits[:, :-1]
