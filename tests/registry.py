@@ -172,6 +172,7 @@ ARGUMENTS = {
             "expectation": "sampled",
             "three_players": True,
             "r1": 0.3,
+            "generated_weight": 0.5,
             "discriminator_consistency": 2.0,
             "radius": 0.5,
         },
