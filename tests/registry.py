@@ -172,7 +172,6 @@ ARGUMENTS = {
             "expectation": "sampled",
             "three_players": True,
             "r1": 0.3,
-            "generated_weight": 0.5,
             "discriminator_consistency": 2.0,
             "radius": 0.5,
         },

@@ -276,28 +276,6 @@ def test_an_unlabelled_image_is_real_of_any_class_in_feature_matching(inject_noi
     np.testing.assert_allclose(rest[:3], fakes[HIDDEN[:3]], rtol=1e-4)
 
 
-@pytest.mark.parametrize("game", ["classes", "feature_matching"])
-def test_what_was_generated_is_recognized(game, inject_noise):
-    """-log q(y|x_p) of prior samples against NumPy, and whose loss it is in."""
-    noise = registry.noise(6)
-    plain, taught = (
-        registry.set_weights(registry.ssl_vae_gan(game=game, generated_weight=weight))
-        for weight in (0.0, 3.0)
-    )
-    x, y = ops.convert_to_tensor(X), ops.convert_to_tensor(Y)
-    inject_noise(*noise)
-    without = plain.compute_losses(x, y)
-    inject_noise(*noise)
-    made = taught.compute_losses(x, y)
-    weights = reference.weights_of(taught)
-    drawn = reference.decode(weights, np.float64(noise[1]), [reference.one_hot(Y, NUM_CLASSES)])
-    expected = -special.log_softmax(reference.class_logits(weights, drawn), axis=1)[np.arange(6), Y]
-    np.testing.assert_allclose(ops.convert_to_numpy(made.logs["recognition"]), expected, rtol=1e-4)
-    for player, more in (("generator", 3.0 * expected), ("discriminator", 0.0)):
-        before, after = (ops.convert_to_numpy(losses.players[player]) for losses in (without, made))
-        np.testing.assert_allclose(after, before + more, rtol=1e-4)
-
-
 @pytest.mark.parametrize("classifier", ["encoder", "discriminator", "ensemble"])
 def test_classes_are_told_by_whom_was_asked(classifier):
     model = registry.set_weights(registry.ssl_vae_gan(classifier=classifier))
@@ -569,8 +547,7 @@ def test_networks_that_do_not_fit_each_other_are_refused(said):
 
 
 @pytest.mark.parametrize(
-    "argument",
-    ["alpha", "consistency", "radius", "temperature", "generated_weight", "discriminator_consistency"],
+    "argument", ["alpha", "consistency", "radius", "temperature", "discriminator_consistency"]
 )
 def test_numbers_out_of_range_are_refused(argument):
     refused(lambda: registry.ssl_vae_gan(**{argument: -1.0}), argument, "-1.0")

@@ -35,7 +35,7 @@ LOGS = {
     "draw_gan_conditional": [*VAE_LOGS, "encoder", *GAME_LOGS],
     "ssl_vae_gan": [*SSL_LOGS, *GAME_LOGS, "d_error"],
     "ssl_vae_gan_matching": [*SSL_LOGS, *GAME_LOGS, "d_error"],
-    "ssl_vae_gan_sampled": [*SSL_LOGS, "encoder", *GAME_LOGS, "d_error", "recognition", "d_consistency"],
+    "ssl_vae_gan_sampled": [*SSL_LOGS, "encoder", *GAME_LOGS, "d_error", "d_consistency"],
     "cvae_gan": VAE_LOGS + GAME_LOGS,
     "cvae_gan_three_players": [*VAE_LOGS, "encoder", *GAME_LOGS],
 }

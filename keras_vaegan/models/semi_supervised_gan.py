@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from keras_vaegan import losses
-from keras_vaegan.distributions import Categorical
 from keras_vaegan.errors import at_least, choose
 from keras_vaegan.models.cvae_gan import CVAEGAN
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
@@ -31,7 +30,6 @@ class Round(NamedTuple):
     fake_cost: Tensor
     prior_cost: Tensor
     d_fake: Tensor
-    recognition: Tensor
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -65,16 +63,13 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             one y of q(y|x) for each image: K times less work, and q(y|x) learns nothing from the game.
         classifier: who tells classes in `classify`: the `encoder`'s q(y|x), the `discriminator` among the
             classes of real images, or the `ensemble`, the mean of their probabilities.
-        generated_weight: weight of -log q(y|x_p) for prior samples x_p and the class y that they were drawn
-            with, which teaches q(y|x) and not the decoder (Li et al. 2017, "Triple generative adversarial
-            nets", their pseudo discriminative loss); 0 is none.
         discriminator_consistency: weight in L_D of the virtual adversarial loss (Miyato et al. 2018) of D's
             P(y|x, real), for all real images; 0 is none. Its step has the length `radius`.
         **kwargs: the other arguments of `SemiSupervisedVAE`, `Adversarial` and `CVAEGAN`.
 
     Logs: those of `SemiSupervisedVAE` (`error` is the encoder's) and of `Adversarial`, and `d_error`, the
-    share of labelled images to which D gives another class; with `generated_weight`,
-    `recognition`, and with `discriminator_consistency`, `d_consistency`.
+    share of labelled images to which D gives another class; with `discriminator_consistency`,
+    `d_consistency`.
 
     Raises:
         InputError: a game, an expectation or a classifier that is none of these, a weight below 0; as of both
@@ -100,7 +95,6 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         game: Literal["classes", "feature_matching"] = "classes",
         expectation: Literal["enumerated", "sampled"] = "enumerated",
         classifier: Literal["encoder", "discriminator", "ensemble"] = "encoder",
-        generated_weight: float = 0.0,
         discriminator_consistency: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -109,13 +103,12 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         self.game = choose("game", game, GAMES)
         self.expectation = choose("expectation", expectation, EXPECTATIONS)
         self.classifier = choose("classifier", classifier, CLASSIFIERS)
-        self.generated_weight = at_least("generated_weight", generated_weight, 0.0)
         self.discriminator_consistency = at_least("discriminator_consistency", discriminator_consistency, 0.0)
 
     @property
     def log_names(self) -> tuple[str, ...]:
-        optional = {"recognition": self.generated_weight, "d_consistency": self.discriminator_consistency}
-        return (*super().log_names, "d_error", *(name for name, weight in optional.items() if weight))
+        own = ("d_error", *(["d_consistency"] if self.discriminator_consistency else []))
+        return (*super().log_names, *own)
 
     def pixel_share(self) -> float:
         return self.pixel_weight
@@ -130,9 +123,6 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         real, penalty = self._judge_real(x, training)
         play = self._classes if self.game == "classes" else self._feature_matching
         result = play(x, terms, real, training)
-        if self.generated_weight:
-            logs["recognition"] = result.recognition
-            cost = cost + self.generated_weight * result.recognition
 
         if self.three_players:
             pixels = self.pixel_weight * expected(terms.shares, terms.reconstruction)
@@ -164,9 +154,8 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         noise = self.prior_sample(ops.shape(x)[0])  # the same for each class
         totals = [ops.zeros_like(terms.known) for _ in Round._fields]
         for share, labels, x_tilde in self._reconstructions(terms):
-            x_prior = self._prior_images(noise, labels, training)
             recon = self.judge_fakes([x_tilde], labels, training)
-            drawn = self.judge_fakes([x_prior], labels, training)
+            drawn = self.judge_fakes([self._prior_images(noise, labels, training)], labels, training)
             values = Round(
                 losses.feature_matching(recon.features, real["features"]),
                 recon.fooling + drawn.fooling,
@@ -174,7 +163,6 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
                 recon.cost + drawn.cost,
                 drawn.cost,
                 0.5 * (recon.probability + drawn.probability),
-                self._recognition(x_prior, labels, training),
             )
             totals = [total + share * value for total, value in zip(totals, values, strict=True)]
         return Round(*totals)
@@ -205,8 +193,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""
         labels = self._drawn_labels(terms)
         noise = self.prior_sample(ops.shape(x)[0])
-        x_prior = self._prior_images(noise, labels, training)
-        judged = self.discriminator(x_prior, training=training)
+        judged = self.discriminator(self._prior_images(noise, labels, training), training=training)
         means = [
             ops.mean(ops.cast(verdict["features"], "float32"), axis=0, keepdims=True)
             for verdict in (judged, real)
@@ -223,15 +210,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             fake,
             fake,
             losses.probability_real(judged["logits"]),
-            self._recognition(x_prior, labels, training),
         )
-
-    def _recognition(self, x_prior: Tensor, labels: Tensor, training: bool) -> Tensor:
-        """-log q(y|x) of images `(B, H, W, C)` made with these labels, `(B,)`; the images get no gradient."""
-        if not self.generated_weight:
-            return ops.zeros_like(labels[:, 0])
-        seen = self.as_observed(ops.stop_gradient(x_prior))
-        return -Categorical(self.class_network(seen, training=training)).log_prob(labels)
 
     def judged_class(self, x: Tensor, training: bool = False) -> Tensor:
         """Logits `(B, K)` of D's P(y|x, real), of images `(B, H, W, C)`."""
@@ -275,7 +254,6 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
             "game": self.game,
             "expectation": self.expectation,
             "classifier": self.classifier,
-            "generated_weight": self.generated_weight,
             "discriminator_consistency": self.discriminator_consistency,
         }
 
