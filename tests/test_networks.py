@@ -14,7 +14,7 @@ from keras_vaegan.networks import SpectralConv2D, SpectralDense, blocks, dcgan, 
 from keras_vaegan.training import halve_by_max, input_gradient
 
 FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name != "draw"}  # that is of steps
-SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (2, 3)}}
+SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (2, 3), "units": (4,)}}
 SHAPES = [(28, 28, 1), (32, 32, 3), (20, 28, 2), (9, 7, 4)]
 Z = 3
 
@@ -164,7 +164,7 @@ BAD = [
     ("encoder", "latent_dim", 2.5),
     ("decoder", "latent_dim", 0),
     ("discriminator", "feature_layer", 7),
-    ("discriminator", "feature_layer", -3),
+    ("discriminator", "feature_layer", -4),
 ]
 
 
@@ -391,12 +391,31 @@ def test_the_conditional_convolutional_networks_are_the_loops(condition):
     np.testing.assert_allclose(array(decoder({"codes": z, **parts})), h, **close)
 
 
+def largest(x):
+    """The largest of every 2x2, what lies beyond the edge left out: `(B, H, W, C)`."""
+    _, height, width, _ = x.shape
+    rows = [
+        x[:, i : i + 2, j : j + 2].max(axis=(1, 2)) for i in range(0, height, 2) for j in range(0, width, 2)
+    ]
+    return np.stack(rows, axis=1).reshape(len(x), -(-height // 2), -(-width // 2), -1)
+
+
+# What stands behind a convolution and behind a dense layer; the layer whose features are the default.
+DISCRIMINATORS = {
+    "dcgan": (2, leaky, leaky, 1),
+    "lenet": (1, lambda h: largest(np.maximum(h, 0)), lambda h: np.maximum(h, 0), -1),
+}
+
+
+@pytest.mark.parametrize("family", DISCRIMINATORS)
 @pytest.mark.parametrize("spectral", [False, True], ids=["plain", "spectral"])
-def test_every_layer_of_a_convolutional_discriminator_may_give_the_features(spectral):
+def test_every_layer_of_a_convolutional_discriminator_may_give_the_features(family, spectral):
+    strides, behind_maps, behind_units, default = DISCRIMINATORS[family]
     arguments = {"filters": (2, 3), "units": (5, 4), "num_outputs": 4, "spectral_normalization": spectral}
     x, outputs = np.random.default_rng(0).random((2, 9, 7, 2), "float32"), None
     for index in (0, 1, 2, 3, -1, -4, None):
-        network = dcgan.discriminator((9, 7, 2), feature_layer=index, **arguments)
+        given = {} if index is None else {"feature_layer": index}
+        network = FAMILIES[family].discriminator((9, 7, 2), **given, **arguments)
         weights = randomize(network)
 
         def weight(name):
@@ -405,21 +424,21 @@ def test_every_layer_of_a_convolutional_discriminator_may_give_the_features(spec
 
         h, outputs = x, []
         for i in range(2):
-            outputs.append(convolve(h, *weight(f"conv_{i}")))
-            h = leaky(outputs[-1])
+            outputs.append(convolve(h, *weight(f"conv_{i}"), strides=strides))
+            h = behind_maps(outputs[-1])
         h = h.reshape(2, -1)
         for i in range(2):
             outputs.append(dense(h, *weight(f"dense_{i}")))
-            h = leaky(outputs[-1])
+            h = behind_units(outputs[-1])
         verdict = network(x)
-        expected = outputs[1 if index is None else index]
+        expected = outputs[default if index is None else index]
         np.testing.assert_allclose(array(verdict["features"]), expected, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(
             array(verdict["logits"]), dense(h, *weight("logits")), rtol=1e-3, atol=1e-3
         )
     for index in (4, -5):
         with pytest.raises(kvg.InputError, match="feature_layer must be from -4 to 3"):
-            dcgan.discriminator((9, 7, 2), feature_layer=index, **arguments)
+            FAMILIES[family].discriminator((9, 7, 2), feature_layer=index, **arguments)
 
 
 @pytest.mark.parametrize(

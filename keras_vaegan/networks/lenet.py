@@ -1,19 +1,20 @@
 """LeNet's convolutions and pooling (LeCun et al. 1998), as Chen, Fang and Ju 2016 have them for M2.
 
 Trunk: 5x5 convolutions, each followed by a pooling that halves height and width, then dense layers. The
-decoder turns it round, and learns of the labels behind its convolutions only. What LeNet does not say (the
-discriminator, the networks of models that do not sum over classes) is as in `dcgan`.
+decoder turns it round, and learns of the labels behind its convolutions only. The discriminator is such a
+trunk. What LeNet does not say (the networks of models that do not sum over classes) is as in `dcgan`.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
 
 from keras_vaegan.networks import blocks
 from keras_vaegan.networks.blocks import Normalization
-from keras_vaegan.networks.dcgan import crop, discriminator, encoder, flat_with_labels, halved_sizes, prior
+from keras_vaegan.networks.dcgan import crop, encoder, flat_with_labels, halved_sizes, prior
 from keras_vaegan.typing import Tensor
 
 __all__ = ["decoder", "discriminator", "encoder", "prior", "trunk"]
@@ -50,14 +51,67 @@ def trunk(
             below 1.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
+    x = _flat_maps(images, filters, kernel_size, normalization, activation, dropout, name, blocks.Conv2D, [])
+    return keras.Model(images, blocks.dense_stack(x, units, activation, name, dropout), name=name)
+
+
+def discriminator(
+    image_shape: Sequence[int],
+    filters: int | Sequence[int] = (20, 50),
+    kernel_size: int | Sequence[int] = 5,
+    units: int | Sequence[int] = (1024,),
+    feature_layer: int = -1,
+    num_outputs: int = 1,
+    normalization: Normalization = "none",
+    spectral_normalization: bool = False,
+    activation: str = "relu",
+    dropout: float = 0.0,
+    name: str = "discriminator",
+) -> keras.Model:
+    """D(x): images `(B, H, W, C)` -> `{"logits": (B, num_outputs), "features": (B, ...)}`.
+
+    Args:
+        feature_layer: index into `filters` and then `units` of the layer whose output, before its
+            normalisation, pooling and activation, is the features that the VAE/GAN reconstructs.
+        num_outputs: 1 for real against fake, K + 1 for classes against fake.
+        spectral_normalization: divide every kernel by its spectral norm.
+        image_shape, filters, kernel_size, units, normalization, activation, dropout, name: as for `trunk`.
+
+    Raises:
+        InputError: as of `trunk`; `feature_layer` that is no index of a layer.
+    """
+    images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
+    convolution, dense = blocks.convolution(spectral_normalization), blocks.dense(spectral_normalization)
+    outputs: list[Tensor] = []
+    x = _flat_maps(
+        images, filters, kernel_size, normalization, activation, dropout, name, convolution, outputs
+    )
+    x = blocks.dense_stack(x, units, activation, name, dropout, dense, outputs)
+    logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
+    features = blocks.feature_output(outputs, feature_layer, name)
+    return keras.Model(images, {"logits": logits, "features": features}, name=name)
+
+
+def _flat_maps(
+    images: Tensor,
+    filters: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    normalization: Normalization,
+    activation: str,
+    dropout: float,
+    name: str,
+    convolution: Any,
+    outputs: list[Tensor],
+) -> Tensor:
+    """Convolved and pooled to the last maps, flat `(B, F)`; what each convolution gives goes to `outputs`."""
     x = images
     for i, channels in enumerate(blocks.check_positive("filters", filters)):
         block = f"{name}_conv_{i}"
-        x = blocks.Conv2D(channels, kernel_size, padding="same", name=block)(x)
+        x = convolution(channels, kernel_size, padding="same", name=block)(x)
+        outputs.append(x)
         normalize = blocks.normalization(normalization, f"{block}_norm")
         x = pooled(x if normalize is None else normalize(x), activation, block)
-    x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
-    return keras.Model(images, blocks.dense_stack(x, units, activation, name, dropout), name=name)
+    return blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
 
 
 def pooled(x: Tensor, activation: str, name: str) -> Tensor:
