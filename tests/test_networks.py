@@ -14,7 +14,7 @@ from keras_vaegan.networks import SpectralConv2D, SpectralDense, blocks, dcgan, 
 from keras_vaegan.training import halve_by_max, input_gradient
 
 FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name != "draw"}  # that is of steps
-SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (2, 3), "units": (4,)}}
+SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (3,), "units": (4,)}}
 SHAPES = [(28, 28, 1), (32, 32, 3), (20, 28, 2), (9, 7, 4)]
 Z = 3
 
@@ -164,7 +164,7 @@ BAD = [
     ("encoder", "latent_dim", 2.5),
     ("decoder", "latent_dim", 0),
     ("discriminator", "feature_layer", 7),
-    ("discriminator", "feature_layer", -4),
+    ("discriminator", "feature_layer", -3),
 ]
 
 

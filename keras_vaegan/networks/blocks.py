@@ -194,6 +194,24 @@ def posterior_head(
     }
 
 
+def verdict(
+    images: Tensor,
+    x: Tensor,
+    outputs: Sequence[Tensor],
+    feature_layer: int,
+    num_outputs: int,
+    dense: type[layers.Dense],
+    name: str,
+) -> keras.Model:
+    """D of its input, of what comes out of its last hidden layer and of what the hidden layers give.
+
+    Raises `InputError` where `feature_layer` is no index into `outputs`.
+    """
+    logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
+    features = feature_output(outputs, feature_layer, name)
+    return keras.Model(images, {"logits": logits, "features": features}, name=name)
+
+
 def feature_output(outputs: Sequence[Tensor], feature_layer: int, name: str) -> Tensor:
     """The one of D's hidden `outputs` that serves as features, named and in float32.
 

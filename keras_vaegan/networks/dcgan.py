@@ -218,10 +218,8 @@ def discriminator(
     last_convolution = len(outputs) - 1
     x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
     x = blocks.dense_stack(x, units, activation, name, dropout, dense, outputs)
-    logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
     chosen = last_convolution if feature_layer is None else feature_layer
-    features = blocks.feature_output(outputs, chosen, name)
-    return keras.Model(images, {"logits": logits, "features": features}, name=name)
+    return blocks.verdict(images, x, outputs, chosen, num_outputs, dense, name)
 
 
 def halved_sizes(image_shape: Sequence[int], times: int) -> list[tuple[int, ...]]:

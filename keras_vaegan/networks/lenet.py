@@ -87,9 +87,7 @@ def discriminator(
         images, filters, kernel_size, normalization, activation, dropout, name, convolution, outputs
     )
     x = blocks.dense_stack(x, units, activation, name, dropout, dense, outputs)
-    logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
-    features = blocks.feature_output(outputs, feature_layer, name)
-    return keras.Model(images, {"logits": logits, "features": features}, name=name)
+    return blocks.verdict(images, x, outputs, feature_layer, num_outputs, dense, name)
 
 
 def _flat_maps(

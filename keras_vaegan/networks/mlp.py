@@ -146,9 +146,7 @@ def discriminator(
     dense = blocks.dense(spectral_normalization)
     outputs: list[Tensor] = []
     x = _hidden(x, units, activation, name, dropout=dropout, dense=dense, outputs=outputs)
-    logits = dense(num_outputs, dtype="float32", name=f"{name}_logits")(x)
-    features = blocks.feature_output(outputs, feature_layer, name)
-    return keras.Model(images, {"logits": logits, "features": features}, name=name)
+    return blocks.verdict(images, x, outputs, feature_layer, num_outputs, dense, name)
 
 
 def _with_condition(parts: list[Tensor], condition: dict[str, Tensor], name: str) -> Tensor:
