@@ -233,7 +233,7 @@ TRAIN = [
 TRAIN += ["--checkpoint-every", "3", *(f"--set={net}.filters=[4]" for net in ("encoder", "decoder"))]
 TRAIN += ["--set=networks.discriminator.filters=[4]"]
 # Of `metadata.json`, what a training writes when it ends.
-ADDED_AT_THE_END = ("epochs_done", "interrupted", "results", "seconds", "weights_sha256")
+ADDED_AT_THE_END = ("epochs_done", "interrupted", "results", "weights_sha256")
 
 
 def start(*arguments):
@@ -342,7 +342,29 @@ def test_a_run_killed_after_its_last_epoch_is_finished_when_resumed(tmp_path):
     assert (folder / "history.csv").read_text() == history
     after = json.loads((folder / "metadata.json").read_text())
     assert after["epochs_done"] == 2 and after["results"] == done["results"]
+    assert after["seconds"] >= done["seconds"] > 0
     assert (folder / "samples.png").is_file() and (folder / "curves.png").is_file()
+
+
+def test_the_time_of_a_run_that_broke_off_counts(tmp_path, monkeypatch):
+    folder, draw = tmp_path / "run", kvg.callbacks.SampleGrids.on_epoch_end
+    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
+    tiny += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
+
+    def break_off(callback, epoch, logs=None):
+        if epoch == 1:
+            raise RuntimeError("power cut")
+        draw(callback, epoch, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr(kvg.callbacks.SampleGrids, "on_epoch_end", break_off)
+        run("train", "--model", "vae", *tiny, "--epochs", 3, "--output", folder)
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["seconds"] > 0 and "epochs_done" not in metadata
+    metadata["seconds"] = 1000.0
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    assert run("train", "--resume", folder) == 0
+    assert 1000 < json.loads((folder / "metadata.json").read_text())["seconds"] < 2000
 
 
 def test_the_command_goes_on_with_more_epochs_and_refuses_what_it_cannot(tmp_path, capsys):

@@ -169,6 +169,8 @@ def _fit(
     new: bool,
 ) -> None:
     """Train into the folder; whatever ends the training, what was learnt is saved."""
+    import keras
+
     from keras_vaegan import callbacks, training
     from keras_vaegan.diagnosis import FINDINGS
     from keras_vaegan.presets.folder import METADATA, clear_run
@@ -188,7 +190,12 @@ def _fit(
             click.echo(line, err=True)
 
     monitor = callbacks.Monitor(data.validation[0], folder / FINDINGS, report=report)
-    started = time.monotonic()
+    started, spent_before = time.monotonic(), metadata.get("seconds", 0.0)
+
+    def note_time(*_: Any) -> None:
+        metadata["seconds"] = round(spent_before + time.monotonic() - started, 1)
+        write_json(folder / METADATA, metadata)  # at each epoch: a run that is killed has its time, too
+
     model.fit(
         batches,
         epochs=metadata["recipe"]["training"]["epochs"],
@@ -201,10 +208,11 @@ def _fit(
             callbacks.SampleGrids(folder / "samples"),
             history,
             checkpoints,
+            keras.callbacks.LambdaCallback(on_epoch_end=note_time),
             *orderly,
         ],
     )
-    metadata["seconds"] = round(metadata.get("seconds", 0.0) + time.monotonic() - started, 1)
+    note_time()
     metadata["epochs_done"] = len(history.rows)
     metadata["interrupted"] = stop.interrupted
     last = history.rows[-1] if history.rows else {}
