@@ -526,7 +526,9 @@ RECIPES: dict[str, dict[str, Any]] = {
             "pixel_weight": 1.0,
             "game": "classes",
             "expectation": "sampled",
-            "classifier": "ensemble",
+            "three_players": True,
+            "discriminator_consistency": 1.0,
+            "classifier": "encoder",
         },
         "networks": {
             "family": "dcgan",
@@ -535,7 +537,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "trunk": LENET_TRUNK,
             "encoder": {"units": [128]},
             "decoder": {"family": "mlp", "units": [256, 256]},
-            "discriminator": {"filters": [32, 64], "units": [256], "feature_layer": -1, "dropout": 0.3},
+            "discriminator": {"filters": [32, 64], "units": [256], "feature_layer": -1},
         },
         "optimizer": {
             **players(1e-3, 1e-3),
