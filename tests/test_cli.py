@@ -395,9 +395,8 @@ def command(*arguments, **settings):
 
 
 def test_ctrl_c_ends_with_the_model_saved(tmp_path):
-    process = command(
-        "train", "--model", "vae", *TINY, *TINY_NETWORKS, "--epochs", 10000, "--output", tmp_path / "run"
-    )
+    train = ["train", "--model", "vae", *TINY, *TINY_NETWORKS, "--set", "prior_components=4"]
+    process = command(*train, "--epochs", 10000, "--output", tmp_path / "run")
     history = tmp_path / "run" / "history.csv"
     end = time.monotonic() + 120
     while not history.exists() and process.poll() is None and time.monotonic() < end:
@@ -409,7 +408,10 @@ def test_ctrl_c_ends_with_the_model_saved(tmp_path):
     assert "Traceback" not in error
     done = len(history.read_text().splitlines()) - 1
     assert json.loads((tmp_path / "run" / "metadata.json").read_text())["epochs_done"] == done >= 1
-    assert keras.saving.load_model(tmp_path / "run" / "model.keras").generate(2, seed=0).shape == (2, 8, 8, 1)
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.generate(2, seed=0).shape == (2, 8, 8, 1)
+    assert "the prior stays N(0, I)" in output
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.mixture.means), 0.0)
 
 
 def test_help_loads_no_backend_and_a_wrong_word_is_one_line():

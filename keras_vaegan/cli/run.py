@@ -256,9 +256,12 @@ def _finish(
     x, y = data.validation
     if hasattr(model, "calibrate") and y is not None and np.any(y >= 0):
         model.calibrate(x[y >= 0], y[y >= 0])
-    if getattr(model, "mixture", None) is not None and not metadata["interrupted"]:
-        click.echo(f"fits the prior, of {model.mixture.components} components, to the codes")
-        model.fit_prior(data.train[0])
+    if getattr(model, "mixture", None) is not None:
+        if metadata["interrupted"]:
+            click.echo("the prior stays N(0, I); it is fitted to the codes when the training has ended")
+        else:
+            click.echo(f"fits the prior, of {model.mixture.components} components, to the codes")
+            model.fit_prior(data.train[0])
     with atomic_path(folder / "model.keras") as temporary:
         model.save(temporary)
     save_folder(model, folder, metadata)

@@ -36,7 +36,8 @@ class MixturePrior(keras.Model):
         shape = (components, latent_dim)
         self.log_shares = self.add_weight(shape=(components,), initializer="zeros", name="log_shares")
         self.means = self.add_weight(shape=shape, initializer="zeros", name="means")
-        self.factors = self.add_weight(shape=(*shape, latent_dim), initializer=_identities, name="factors")
+        self.factors = self.add_weight(shape=(*shape, latent_dim), initializer="zeros", name="factors")
+        self.reset()
         self.built = True
 
     def call(self, noise: Tensor) -> Tensor:
@@ -84,12 +85,7 @@ class MixturePrior(keras.Model):
         self.factors.assign(np.linalg.cholesky(found.covariances_))
 
     def reset(self) -> None:
-        """Make each component N(0, I) again."""
+        """Make each component N(0, I), which it is until `fit_to`."""
         self.log_shares.assign(np.zeros(self.components))
         self.means.assign(np.zeros((self.components, self.latent_dim)))
-        self.factors.assign(_identities(self.factors.shape))
-
-
-def _identities(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray:
-    """Matrices of the identity, `(K, Z, Z)`."""
-    return np.broadcast_to(np.eye(shape[-1], dtype=dtype or "float32"), shape)
+        self.factors.assign(np.broadcast_to(np.eye(self.latent_dim), self.factors.shape))
