@@ -134,7 +134,8 @@ def table(found, options):
         "|---|---|---|---|---|---|---|---|---|",
     )
     for row in ROWS:
-        yield from lines_of(row, [run for run in found if run["row"] == row])
+        of_row = [run for run in found if run["row"] == row]
+        yield from lines_of(row, sorted(of_row, key=lambda run: run["seed"]))
     for name, values in PUBLISHED.items():
         yield f"| {name} | | {values[0]:.2f} | {values[1]:.2f} | | | | | |"
     yield ""
