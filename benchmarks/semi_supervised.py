@@ -158,7 +158,7 @@ def lines_of(row, runs):
         for name in ("calibration_error_before", "calibration_error"):
             values = [run["scores"][name] for run in runs if run["labels"] == 1000]
             cells.append(f"{np.mean(values):.4f}" if chosen and values else "")
-        seconds = [run["seconds"] for run in runs if run["seconds"]]  # not known of a run that was killed
+        seconds = [run["seconds"] for run in runs if run["seconds"]]  # null: not known in full
         cells += [f"{np.mean(seconds):.0f}", str(runs[0]["epochs"])]
         yield f"| {row if classifier is None else f'{row}, {classifier}'} | {' | '.join(cells)} |"
 

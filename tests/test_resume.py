@@ -232,6 +232,8 @@ TRAIN = [
 ]
 TRAIN += ["--checkpoint-every", "3", *(f"--set={net}.filters=[4]" for net in ("encoder", "decoder"))]
 TRAIN += ["--set=networks.discriminator.filters=[4]"]
+TINY = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
+TINY += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
 # Of `metadata.json`, what a training writes when it ends.
 ADDED_AT_THE_END = ("epochs_done", "interrupted", "results", "weights_sha256")
 
@@ -326,9 +328,7 @@ def test_runs_killed_twenty_times_end_bit_for_bit_as_one_that_was_not(tmp_path):
 
 def test_a_run_killed_after_its_last_epoch_is_finished_when_resumed(tmp_path):
     folder = tmp_path / "run"
-    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
-    tiny += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
-    assert run("train", "--model", "vae", *tiny, "--epochs", 2, "--output", folder) == 0
+    assert run("train", "--model", "vae", *TINY, "--epochs", 2, "--output", folder) == 0
     whole, history = arrays_of(folder), (folder / "history.csv").read_text()
     done = json.loads((folder / "metadata.json").read_text())
     before = {name: value for name, value in done.items() if name not in ADDED_AT_THE_END}
@@ -348,8 +348,6 @@ def test_a_run_killed_after_its_last_epoch_is_finished_when_resumed(tmp_path):
 
 def test_the_time_of_a_run_that_broke_off_counts(tmp_path, monkeypatch):
     folder, draw = tmp_path / "run", kvg.callbacks.SampleGrids.on_epoch_end
-    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
-    tiny += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
 
     def break_off(callback, epoch, logs=None):
         if epoch == 1:
@@ -358,7 +356,7 @@ def test_the_time_of_a_run_that_broke_off_counts(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
         patch.setattr(kvg.callbacks.SampleGrids, "on_epoch_end", break_off)
-        run("train", "--model", "vae", *tiny, "--epochs", 3, "--output", folder)
+        run("train", "--model", "vae", *TINY, "--epochs", 3, "--output", folder)
     metadata = json.loads((folder / "metadata.json").read_text())
     assert metadata["seconds"] > 0 and "epochs_done" not in metadata
     metadata["seconds"] = 1000.0
@@ -369,9 +367,7 @@ def test_the_time_of_a_run_that_broke_off_counts(tmp_path, monkeypatch):
 
 def test_the_command_goes_on_with_more_epochs_and_refuses_what_it_cannot(tmp_path, capsys):
     folder = tmp_path / "run"
-    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
-    tiny += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
-    assert run("train", "--model", "vae", *tiny, "--epochs", 1, "--output", folder) == 0
+    assert run("train", "--model", "vae", *TINY, "--epochs", 1, "--output", folder) == 0
     before = (folder / "history.csv").read_text()
     assert "--epochs must be more than the 1" in refused(capsys, "train", "--resume", folder)
     assert run("train", "--resume", folder, "--epochs", 3) == 0
