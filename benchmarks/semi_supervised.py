@@ -17,23 +17,23 @@ import pathlib
 import numpy as np
 from command import add_data_options, command, data_arguments
 
+from keras_vaegan import presets
 from keras_vaegan.files import atomic_path, read_json, write_json
-from keras_vaegan.presets.recipes import RECIPES
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 MAIN, WIDE = (600, 1000), (100, 3000)
 # Row -> preset and settings; the rows of a hybrid are those of its three classifiers.
 ROWS = {
-    "M2, the paper's fully connected networks": ("paper_ssl_vae_mnist", []),
-    "M2, the paper's convolutional networks": ("paper_convolutional_ssl_vae_mnist", []),
-    "M2, our convolutional networks": ("ssl_vae_mnist", ["consistency=0", "alpha=10"]),
-    "M2 with virtual adversarial training": ("ssl_vae_mnist", []),
-    "M1+M2": ("stacked_ssl_vae_mnist", []),
+    "M2, the paper's fully connected networks": ("paper_ssl_vae_mnist", {}),
+    "M2, the paper's convolutional networks": ("paper_convolutional_ssl_vae_mnist", {}),
+    "M2, our convolutional networks": ("ssl_vae_mnist", {"consistency": 0, "alpha": 10}),
+    "M2 with virtual adversarial training": ("ssl_vae_mnist", {}),
+    "M1+M2": ("stacked_ssl_vae_mnist", {}),
     "M2+GAN, game of classes": (
         "ssl_vae_gan_mnist",
-        ["game=classes", "expectation=sampled", "three_players=true"],
+        {"game": "classes", "expectation": "sampled", "three_players": True},
     ),
-    "M2+GAN, feature matching": ("ssl_vae_gan_mnist", []),
+    "M2+GAN, feature matching": ("ssl_vae_gan_mnist", {}),
 }
 CLASSIFIERS = ("encoder", "discriminator", "ensemble")
 # Test error in per cent at 600 and 1,000 labels.
@@ -86,18 +86,28 @@ def runs_in(path):
 def recipe_of(row):
     """What the row's models are and how they are trained, as one line."""
     preset, settings = ROWS[row]
-    recipe = {part: RECIPES[preset][part] for part in ("model", "networks", "optimizer", "training")}
-    return f"`{preset}` {' '.join(settings)} {json.dumps(recipe)}"
+    recipe = presets.recipe(preset)
+    for option, value in settings.items():
+        presets.override(recipe, option, value)
+    told = {part: recipe[part] for part in ("model", "networks", "optimizer", "training")}
+    return f"`{' '.join([preset, *map(set_option, settings.items())])}` {json.dumps(told)}"
+
+
+def set_option(option_and_value):
+    """A change to a recipe as the command line takes it."""
+    option, value = option_and_value
+    return f"--set={option}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def scored(row, labels, seed, options):
     """Train a run and score it: what it got, how long it took, when and by what."""
     preset, settings = ROWS[row]
-    name = "_".join([preset, *(setting.replace("=", "_") for setting in settings), str(labels), str(seed)])
+    changes = (str(part) for change in settings.items() for part in change)
+    name = "_".join([preset, *changes, str(labels), str(seed)])
     folder, where = options.output / name, data_arguments(options)
     if not (folder / "samples.png").is_file():
         train = ["train", "--preset", preset, "--num-labels", labels, "--seed", seed]
-        train += [f"--set={setting}" for setting in settings]
+        train += map(set_option, settings.items())
         if (folder / "checkpoints").is_dir():
             command("train", "--resume", folder, *where)
         else:
@@ -124,8 +134,9 @@ def table(found, options):
         f"Error on the {options.split} images in per cent, by number of labels, class-balanced, of the "
         f"55,000 training images; seeds {', '.join(map(str, options.seeds))} draw labels and weights. Images "
         "are not augmented. Epochs are the recipe's, fixed on a draw of labels that is not here; nothing is "
-        f"stopped early. On {', '.join(sorted({run['backend'] for run in found}))}, 2 cores, two runs at "
-        f"a time, {' to '.join(sorted({dates[0], dates[-1]}))}.",
+        f"stopped early. On {', '.join(sorted({run['backend'] for run in found}))}, 2 cores, two or "
+        f"three runs at a time, {' to '.join(sorted({dates[0], dates[-1]}))}; seconds are the median of the "
+        "runs.",
         "",
         f"    python benchmarks/semi_supervised.py --seeds {' '.join(map(str, options.seeds))} "
         "--output runs/semi_supervised",
@@ -154,12 +165,12 @@ def lines_of(row, runs):
         cells = []
         for labels in sorted((*MAIN, *WIDE)):
             cells.append(shown([100 * run["scores"][score] for run in runs if run["labels"] == labels]))
-        chosen = classifier in (None, RECIPES[ROWS[row][0]]["model"].get("classifier"))
+        chosen = classifier in (None, presets.RECIPES[ROWS[row][0]]["model"].get("classifier"))
         for name in ("calibration_error_before", "calibration_error"):
             values = [run["scores"][name] for run in runs if run["labels"] == 1000]
             cells.append(f"{np.mean(values):.4f}" if chosen and values else "")
         seconds = [run["seconds"] for run in runs if run["seconds"]]  # null: not known in full
-        cells += [f"{np.mean(seconds):.0f}", str(runs[0]["epochs"])]
+        cells += [f"{np.median(seconds):.0f}", str(runs[0]["epochs"])]
         yield f"| {row if classifier is None else f'{row}, {classifier}'} | {' | '.join(cells)} |"
 
 

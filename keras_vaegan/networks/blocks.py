@@ -157,6 +157,11 @@ def drop(x: Tensor, rate: float, name: str) -> Tensor:
     return layers.Dropout(rate, name=name)(x) if rate else x
 
 
+def flat(x: Tensor, dropout: float, name: str) -> Tensor:
+    """Maps as one row for each image, `(B, F)`, a share of them left out in training as of `drop`."""
+    return drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+
+
 def dense_stack(
     x: Tensor,
     units: int | Sequence[int],

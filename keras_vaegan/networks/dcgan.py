@@ -86,7 +86,7 @@ def trunk(
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = _maps_down(images, filters, kernel_size, normalization, activation, name)[-1]
-    x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+    x = blocks.flat(x, dropout, name)
     return keras.Model(images, blocks.dense_stack(x, units, activation, name, dropout), name=name)
 
 
@@ -216,7 +216,7 @@ def discriminator(
     outputs: list[Tensor] = []
     x = _maps_down(images, filters, kernel_size, normalization, activation, name, convolution, outputs)[-1]
     last_convolution = len(outputs) - 1
-    x = blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+    x = blocks.flat(x, dropout, name)
     x = blocks.dense_stack(x, units, activation, name, dropout, dense, outputs)
     chosen = last_convolution if feature_layer is None else feature_layer
     return blocks.verdict(images, x, outputs, chosen, num_outputs, dense, name)

@@ -109,7 +109,7 @@ def _flat_maps(
         outputs.append(x)
         normalize = blocks.normalization(normalization, f"{block}_norm")
         x = pooled(x if normalize is None else normalize(x), activation, block)
-    return blocks.drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+    return blocks.flat(x, dropout, name)
 
 
 def pooled(x: Tensor, activation: str, name: str) -> Tensor:

@@ -470,7 +470,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "most digits told apart, learnt from ten of each",
     },
     "stacked_ssl_vae_mnist": {
-        "model": {"key": "stacked_ssl_vae", "alpha": 10.0},
+        "model": {"key": "stacked_ssl_vae", "alpha": 0.3},
         "networks": {
             "family": "mlp",
             "latent_dim": 32,
@@ -487,7 +487,7 @@ RECIPES: dict[str, dict[str, Any]] = {
                 **AVERAGED,
             }
         },
-        "training": SEMI_SUPERVISED_TRAINING,
+        "training": {**SEMI_SUPERVISED_TRAINING, "epochs": 36},
         "source": "Kingma et al. 2014, M1+M2",
         "expect": "digits told apart, learnt from a hundred of each",
     },
