@@ -30,6 +30,7 @@ ROWS = {
     "M2 with virtual adversarial training": ("ssl_vae_mnist", {}),
     "M1+M2": ("stacked_ssl_vae_mnist", {}),
     "M2+GAN": ("ssl_vae_gan_mnist", {}),
+    "M2+GAN, beta_1 of 0.5 in Adam": ("ssl_vae_gan_mnist", {"generator.beta_1": 0.5}),
     "M2+GAN, feature matching": ("ssl_vae_gan_mnist", {"game": "feature_matching", "three_players": False}),
 }
 CLASSIFIERS = ("encoder", "discriminator", "ensemble")

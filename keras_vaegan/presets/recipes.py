@@ -540,7 +540,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "discriminator": {"filters": [32, 64], "units": [256], "feature_layer": -1},
         },
         "optimizer": {
-            **players(1e-3, 1e-3),
+            "generator": {"class": "Adam", "learning_rate": cosine(1e-3), **AVERAGED_WITH_STATISTICS},
             "discriminator": {**judge(cosine(1e-3)), **AVERAGED},
         },
         "training": SEMI_SUPERVISED_TRAINING,
