@@ -130,11 +130,11 @@ def table(found, options):
         "# Semi-supervised MNIST",
         "",
         f"Error on the {options.split} images in per cent, by number of labels, class-balanced, of the "
-        f"55,000 training images; seeds {', '.join(map(str, options.seeds))} draw labels and weights. Images "
-        "are not augmented. Epochs are the recipe's, fixed on a draw of labels that is not here; nothing is "
-        f"stopped early. On {', '.join(sorted({run['backend'] for run in found}))}, 2 cores, two or "
-        f"three runs at a time, {' to '.join(sorted({dates[0], dates[-1]}))}; seconds are the median of the "
-        "runs.",
+        f"55,000 training images; seeds {', '.join(map(str, options.seeds))} draw labels and weights; a "
+        "number alone is of the first. Images are not augmented. Epochs are the recipe's, fixed on a draw of "
+        "labels that is not here; nothing is stopped early. On "
+        f"{', '.join(sorted({run['backend'] for run in found}))}, 2 cores, two or three runs at a time, "
+        f"{' to '.join(sorted({dates[0], dates[-1]}))}; seconds are the median of the runs.",
         "",
         f"    python benchmarks/semi_supervised.py --seeds {' '.join(map(str, options.seeds))} "
         "--output runs/semi_supervised",
