@@ -26,6 +26,7 @@ WALL = (
     "conditional_draw_mnist",
     "conditional_draw_gan_mnist",
     "ssl_vae_mnist",
+    "ssl_vae_gan_mnist",
     "completion_cvae_mnist",
     "cvae_gan_cifar10",
 )
