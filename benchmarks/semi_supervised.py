@@ -60,10 +60,10 @@ def main():
 
     kept = (RESULTS if options.split == "test" else options.output) / "semi_supervised.json"
     for row in options.rows:
+        recipe = {"recipe": recipe_of(row)}
         for labels in (*MAIN, *(WIDE if row in options.wide else ())):
             for seed in options.seeds if labels in MAIN else options.seeds[:1]:
                 which = {"row": row, "labels": labels, "seed": seed}
-                recipe = {"recipe": recipe_of(row)}
                 if not any((which | recipe).items() <= run.items() for run in runs_in(kept)):
                     run = which | recipe | scored(row, labels, seed, options)
                     others = runs_in(kept)  # read anew: another process may have added to it
@@ -88,13 +88,13 @@ def recipe_of(row):
     for option, value in settings.items():
         presets.override(recipe, option, value)
     told = {part: recipe[part] for part in ("model", "networks", "optimizer", "training")}
-    return f"`{' '.join([preset, *map(set_option, settings.items())])}` {json.dumps(told)}"
+    return f"`{' '.join([preset, *arguments(settings)])}` {json.dumps(told)}"
 
 
-def set_option(option_and_value):
-    """A change to a recipe as the command line takes it."""
-    option, value = option_and_value
-    return f"--set={option}={value if isinstance(value, str) else json.dumps(value)}"
+def arguments(settings):
+    """Changes to a recipe as the command line takes them."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+    return [f"--set={name}={text}" for name, text in texts.items()]
 
 
 def scored(row, labels, seed, options):
@@ -105,7 +105,7 @@ def scored(row, labels, seed, options):
     folder, where = options.output / name, data_arguments(options)
     if not (folder / "samples.png").is_file():
         train = ["train", "--preset", preset, "--num-labels", labels, "--seed", seed]
-        train += map(set_option, settings.items())
+        train += arguments(settings)
         if (folder / "checkpoints").is_dir():
             command("train", "--resume", folder, *where)
         else:
