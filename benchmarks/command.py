@@ -2,6 +2,8 @@
 
 import subprocess
 
+from keras_vaegan.files import read_json
+
 
 def add_data_options(parser):
     """Add `--manual-dir` and `--data-dir`, as the command line has them."""
@@ -18,3 +20,15 @@ def data_arguments(options):
 def command(*arguments, **settings):
     """Run `keras-vaegan` with these arguments; it must succeed."""
     subprocess.run(["keras-vaegan", *map(str, arguments)], check=True, **settings)
+
+
+def train(folder, *arguments, data=(), run=command):
+    """Train a run into the folder; one that was broken off goes on, one that is done is left as it is."""
+    about = folder / "metadata.json"
+    if not about.is_file():
+        run("train", *arguments, "--output", folder, *data)
+        return
+    metadata = read_json(about)
+    done = metadata.get("epochs_done", 0) >= metadata["recipe"]["training"]["epochs"]
+    if not done or metadata.get("interrupted"):
+        run("train", "--resume", folder, *data)

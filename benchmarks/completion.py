@@ -14,7 +14,7 @@ import json
 import pathlib
 
 import numpy as np
-from command import add_data_options, command, data_arguments
+from command import add_data_options, command, data_arguments, train
 
 from keras_vaegan.files import atomic_path, read_json
 
@@ -44,9 +44,7 @@ def main():
         for seed in options.seeds if row == SEVERAL else options.seeds[:1]:
             settings = [f"--set=masks={json.dumps([mask])}"]
             folder = options.output / f"{mask.replace(':', '_')}_{seed}"
-            if not (folder / "samples.png").is_file():
-                train = ["train", "--preset", PRESET, *settings, "--seed", seed, "--overwrite"]
-                command(*train, "--output", folder, *data_arguments(options))
+            train(folder, "--preset", PRESET, *settings, "--seed", seed, data=data_arguments(options))
             found[row, seed] = nats(folder, folder, options)[row]
     shipped = nats(PRESET, options.output, options)
     metadata = read_json(

@@ -15,7 +15,7 @@ import json
 import pathlib
 
 import numpy as np
-from command import add_data_options, command, data_arguments
+from command import add_data_options, command, data_arguments, train
 
 from keras_vaegan import presets
 from keras_vaegan.files import atomic_path, read_json, write_json
@@ -103,13 +103,8 @@ def scored(row, labels, seed, options):
     changes = (str(part) for change in settings.items() for part in change)
     name = "_".join([preset, *changes, str(labels), str(seed)])
     folder, where = options.output / name, data_arguments(options)
-    if not (folder / "samples.png").is_file():
-        train = ["train", "--preset", preset, "--num-labels", labels, "--seed", seed]
-        train += arguments(settings)
-        if (folder / "checkpoints").is_dir():
-            command("train", "--resume", folder, *where)
-        else:
-            command(*train, "--output", folder, "--overwrite", *where)
+    chosen = ["--num-labels", labels, "--seed", seed, *arguments(settings)]
+    train(folder, "--preset", preset, *chosen, data=where)
     path = folder / ("evaluate.json" if options.split == "test" else f"{options.split}.json")
     if not path.is_file():
         command("evaluate", folder, "--split", options.split, *SCORED, "--output", path, *where)

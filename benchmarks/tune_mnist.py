@@ -16,7 +16,7 @@ import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
-from command import add_data_options, command, data_arguments
+from command import add_data_options, command, data_arguments, train
 
 from keras_vaegan.files import atomic_path
 from keras_vaegan.presets.recipes import RECIPES
@@ -41,22 +41,8 @@ def main():
     def scored(settings):
         beta, rate = settings
         folder = options.output / f"{options.model}_beta_{beta:g}_rate_{rate:g}"
-        if not (folder / "samples.png").is_file():
-            on_one_core(
-                "train",
-                "--model",
-                options.model,
-                "--dataset",
-                "mnist",
-                "--set",
-                f"beta={beta}",
-                "--learning-rate",
-                rate,
-                "--output",
-                folder,
-                "--overwrite",
-                *where,
-            )
+        chosen = ["--set", f"beta={beta}", "--learning-rate", rate]
+        train(folder, "--model", options.model, "--dataset", "mnist", *chosen, data=where, run=on_one_core)
         if not (folder / "validation.json").is_file():
             on_one_core(
                 "evaluate",
