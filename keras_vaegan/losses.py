@@ -13,7 +13,7 @@ from keras_vaegan.distributions import sum_event
 from keras_vaegan.typing import Tensor
 
 
-def free_bits(kl_per_dimension: Tensor, minimum: float) -> Tensor:
+def free_bits(kl_per_dimension: Tensor, minimum: float, shares: Tensor | None = None) -> Tensor:
     """KL with at least `minimum` nats per latent dimension: no gradient below it.
 
     The comparison is made on the batch mean of each dimension (Kingma et al. 2016,
@@ -22,11 +22,16 @@ def free_bits(kl_per_dimension: Tensor, minimum: float) -> Tensor:
     Args:
         kl_per_dimension: `(B, Z)` in nats.
         minimum: nats per dimension.
+        shares: weights of the rows in that mean, `(B, 1)`; equal ones if None.
 
     Returns:
         `(B,)` in nats.
     """
-    average = ops.mean(kl_per_dimension, axis=0, keepdims=True)
+    if shares is None:
+        average = ops.mean(kl_per_dimension, axis=0, keepdims=True)
+    else:
+        weighed = ops.sum(shares * kl_per_dimension, axis=0, keepdims=True)
+        average = weighed / ops.sum(shares, axis=0, keepdims=True)
     return sum_event(ops.where(average > minimum, kl_per_dimension, minimum))
 
 

@@ -217,7 +217,9 @@ def class_logits(weights, x, activation="tanh"):
     return affine(h, layer(weights, "class_head_logits"))
 
 
-def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, pixel_weight=None, **arguments):
+def semi_supervised(
+    weights, x, noise, labels, alpha=0.1, beta=1.0, pixel_weight=None, free_bits=0.0, **arguments
+):
     """M2, one image and one class at a time, and its game; NaN where a log is not of that image.
 
     Args:
@@ -230,8 +232,9 @@ def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, pixel_weight
     shares = special.softmax(class_logits(weights, x), axis=1)
     count, num_classes = shares.shape
     labels, everything = np.asarray(labels), np.ones((1, x.shape[1]))
+    codes = noise.shape[-1:]
     kl, pixels, x_tilde, x_prior = (
-        np.empty((count, num_classes, *of)) for of in ((), (), x.shape[1:], x.shape[1:])
+        np.empty((count, num_classes, *of)) for of in (codes, (), x.shape[1:], x.shape[1:])
     )
     for i, k in np.ndindex(count, num_classes):
         y = [one_hot([k], num_classes)]
@@ -239,15 +242,17 @@ def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, pixel_weight
         p = prior(weights, y, q[0].shape)
         x_tilde[i, k] = decode(weights, q[0] + np.exp(q[1] / 2) * noise[0, i], y)[0]
         x_prior[i, k] = decode(weights, p[0] + np.exp(p[1] / 2) * noise[1, i], y)[0]
-        logs, _, _ = bound(x[i : i + 1], x_tilde[i, k], normal_kl(*q, *p), everything, **arguments)
-        kl[i, k], pixels[i, k] = logs["kl"][0], logs["reconstruction"][0]
+        kl[i, k] = normal_kl(*q, *p)[0]
+        logs, _, _ = bound(x[i : i + 1], x_tilde[i, k], kl[i, k][None], everything, **arguments)
+        pixels[i, k] = logs["reconstruction"][0]
 
-    each, entropy, known = (
-        kl + pixels + np.log(num_classes),
-        -np.sum(shares * np.log(shares), axis=1),
-        labels >= 0,
-    )
+    entropy, known = -np.sum(shares * np.log(shares), axis=1), labels >= 0
     truth = np.where(known[:, None], one_hot(labels, num_classes), shares)
+    # Free bits are of the mean over images, each as the classes that it may be of.
+    average = np.sum(truth[..., None] * kl, axis=(0, 1)) / count
+    charged = np.where(average > free_bits, kl, free_bits).sum(axis=2) if free_bits else kl.sum(axis=2)
+    kl = kl.sum(axis=2)
+    each = kl + pixels + np.log(num_classes)
     of_known = np.where(known, 1.0, np.nan)
     unlabelled, own = np.sum(shares * each, axis=1) - entropy, np.sum(truth * each, axis=1)
     confidence = of_known * -np.log(np.sum(truth * shares, axis=1))
@@ -260,7 +265,7 @@ def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, pixel_weight
         "error": of_known * (shares.argmax(axis=1) != labels),
         "classification": confidence,
     }
-    descended = np.sum(truth * (beta * kl + pixel_weight * pixels), axis=1) + np.log(num_classes)
+    descended = np.sum(truth * (beta * charged + pixel_weight * pixels), axis=1) + np.log(num_classes)
     descended -= np.where(known, 0.0, entropy)
     if known.any():
         descended += alpha * np.nan_to_num(confidence) * count / known.sum()
@@ -268,6 +273,9 @@ def semi_supervised(weights, x, noise, labels, alpha=0.1, beta=1.0, pixel_weight
         return result | {"generator": descended}
     played = semi_supervised_game(weights, x, x_tilde, x_prior, truth, labels, **arguments)
     verdict = discriminate(weights, x, spectral=arguments.get("spectral", False))[0][:, :-1].argmax(axis=1)
+    if "encoder" in played:
+        played["encoder"] = descended + played["encoder"]
+        descended = pixel_weight * np.sum(truth * pixels, axis=1)
     played["generator"] = descended + played["generator"]
     return result | played | {"d_error": of_known * (verdict != labels)}
 
@@ -361,7 +369,7 @@ def owned(weights, player, three_players=False, **_):
     """The paths of the variables that a player owns."""
     networks = {
         "generator": ("decoder",) if three_players else OF_GENERATOR,
-        "encoder": ("encoder", "prior"),
+        "encoder": ("trunk", "encoder", "class_head", "prior"),
         "discriminator": ("discriminator",),
     }[player]
     return [path for path in weights if path.startswith(networks)]

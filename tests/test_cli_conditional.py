@@ -269,6 +269,32 @@ def test_few_labels_are_kept_and_the_temperature_is_fitted(ssl_run, tmp_path):
     assert len((ssl_run / "history.csv").read_text().splitlines()) == 4
 
 
+def test_images_of_ones_own_that_have_labels_in_part_train_as_they_are(tmp_path, capsys):
+    """All splits have images without a label; the pictures and the other commands take what is told."""
+    generator = np.random.default_rng(0)
+    y = np.where(np.arange(90) % 3 == 0, np.arange(90) // 3 % 3, -1)
+    x = generator.random((90, 8, 8, 1), dtype="float32") / 2 + np.maximum(y, 0)[:, None, None, None] / 4
+    np.savez(tmp_path / "own.npz", x=x, y=y)
+    networks = [f"--set={network}.units=[6]" for network in ("trunk", "class_head", "encoder", "decoder")]
+    source = ["--model", "ssl_vae", "--dataset", tmp_path / "own.npz", "--latent-dim", 2, *networks]
+    folder = tmp_path / "run"
+    assert run("train", *source, "--epochs", 2, "--batch-size", 8, "--output", folder) == 0
+    known = int((np.load(tmp_path / "own.npz")["y"] >= 0).sum())
+    said = capsys.readouterr().out
+    kept = int(said.split(" of them with a label")[0].split()[-1])
+    assert 0 < kept < known  # the others are in the other splits
+    assert json.loads((folder / "metadata.json").read_text())["recipe"]["training"]["num_labels"] is None
+    pictures = ("reconstructions", "interpolation", "styles", "latent_means", "latent_grid", "curves")
+    assert all((folder / f"{name}.png").is_file() for name in pictures)
+    assert run("train", "--resume", folder, "--epochs", 3) == 0
+    for command, count in (("reconstruct", "images"), ("transfer-style", "images"), ("interpolate", "pairs")):
+        assert run(command, folder, "--output", tmp_path / f"{command}.png", f"--num-{count}", 4) == 0
+    fewer = ["--num-labels", 3, "--epochs", 1, "--output", tmp_path / "fewer"]
+    capsys.readouterr()
+    assert run("train", *source, *fewer) == 0
+    assert "3 of them with a label" in capsys.readouterr().out
+
+
 def test_classes_are_told_as_csv(ssl_run, cvae_run, tmp_path, capsys):
     for folder in (ssl_run, cvae_run):
         output = tmp_path / "classes.csv"

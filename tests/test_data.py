@@ -4,6 +4,7 @@ import copy
 import gzip
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from keras_vaegan import evaluation
-from keras_vaegan.data import Batches, check_images, load
+from keras_vaegan.data import Batches, check_images, load, load_pictures
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.errors import InputError
 
@@ -178,6 +179,22 @@ def test_folder_with_classes(tmp_path):
     again = load(str(tmp_path), dtype="uint8")
     np.testing.assert_array_equal(again.train[0], data.train[0])
     assert not np.array_equal(load(tmp_path, dtype="uint8", seed=1).train[0], data.train[0])
+
+
+def test_a_folder_named_unlabelled_is_no_class(tmp_path):
+    for name, value in (("cat", 10), ("dog", 20), ("unlabelled", 30)):
+        for i in range(20):
+            save(tmp_path / name / f"{i}.png", np.full((4, 4), value, np.uint8))
+    data = load(tmp_path, dtype="uint8")
+    assert data.class_names == ["cat", "dog"] and data.num_classes == 2
+    for x, y in data:
+        np.testing.assert_array_equal(y, np.array([0, 1, -1])[x[:, 0, 0, 0] // 10 - 1])
+    _, labels, names = load_pictures(tmp_path, (4, 4, 1), ["cat", "dog"])
+    expected = {"cat": 0, "dog": 1, "unlabelled": -1}
+    assert list(labels) == [expected[name.split("/")[0]] for name in names]
+    for name in ("cat", "dog"):
+        shutil.rmtree(tmp_path / name)
+    assert load(tmp_path).train[1] is None
 
 
 def test_folder_flat_of_varying_sizes(tmp_path):

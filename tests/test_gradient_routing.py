@@ -99,6 +99,7 @@ BOUNDS = {
     "nothing_given": {"given": True, "prior": True, "masks": ("none",)},
     "ssl": {"alpha": 0.8, "beta": 0.6},
     "ssl_prior": {"alpha": 2.0, "prior": True, "likelihood": "gaussian", "noise_scale": 0.4},
+    "ssl_free_bits": {"free_bits": 0.16, "beta": 0.8},  # of which all classes alike would have more
     "both": CLASSES | {"given": True, "prior": True, "masks": ("quadrants:1",), "beta": 2.0},
 }
 
@@ -167,6 +168,16 @@ SEMI_SUPERVISED_GAMES = {
     "all labels known": {"gamma": 0.5, "pixel_weight": 1.0, "alpha": 2.0},
     "no label known": {"gamma": 0.5, "alpha": 2.0},
     "feature matching": {"game": "feature_matching", "gamma": 3.0, "pixel_weight": 0.5},
+    "three players": {"three_players": True, "gamma": 0.5, "pixel_weight": 1.0, "prior": True},
+    "no label known, three players": {"three_players": True, "gamma": 0.5, "pixel_weight": 0.4},
+    # As the preset plays; a class that is not drawn is known.
+    "sampled": {
+        "expectation": "sampled",
+        "three_players": True,
+        "gamma": 0.5,
+        "pixel_weight": 1.0,
+        "alpha": 2.0,
+    },
 }
 
 
@@ -177,12 +188,15 @@ def test_each_player_of_a_semi_supervised_game_descends_its_own_loss(name, injec
     labels = {
         "enumerated": registry.targets("ssl"),
         "prior": registry.targets("ssl"),
+        "three players": registry.targets("ssl"),
         "no label known": np.full(registry.BATCH, -1),
+        "no label known, three players": np.full(registry.BATCH, -1),
     }.get(name, LABELS)  # in feature matching the class of a fake is drawn where the image's is not known
     model = registry.set_weights(registry.ssl_vae_gan(**arguments))
     weights = reference.weights_of(model)
     applied = updates(model, dict.fromkeys(model.players, 1.0), (registry.images(), labels))
-    told = {k: v for k, v in arguments.items() if k != "game"} | {"game_of": arguments.get("game", "classes")}
+    told = {k: v for k, v in arguments.items() if k not in ("game", "expectation")}
+    told["game_of"] = arguments.get("game", "classes")
     for player in model.players:
         expected = reference.gradient(weights, player, registry.images(), noise, labels, **told)
         assert set(expected) == {variable.path for variable in model.player_variables()[player]}

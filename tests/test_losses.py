@@ -99,6 +99,12 @@ def test_free_bits_charge_the_minimum_where_the_batch_mean_is_below_it():
     np.testing.assert_allclose(array(losses.free_bits(KL, 0.5)), expected, **CLOSE)
 
 
+def test_free_bits_are_of_the_mean_that_the_shares_make():
+    shares = np.array([[0.5], [2.0]], "float32")  # 0.26, 1.2, 0.72 in the mean
+    expected = [0.7 + 2.0 + 0.4, 0.7 + 1.0 + 0.8]
+    np.testing.assert_allclose(array(losses.free_bits(KL, 0.7, shares)), expected, **CLOSE)
+
+
 def test_free_bits_of_zero_are_the_kl():
     np.testing.assert_allclose(array(losses.free_bits(KL, 0.0)), KL.sum(1), **CLOSE)
 

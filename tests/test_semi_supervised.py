@@ -9,7 +9,7 @@ import reference
 import registry
 from keras import ops
 from registry import NUM_CLASSES
-from scipy import special
+from scipy import special, stats
 
 import keras_vaegan as kvg
 from keras_vaegan import InputError, evaluation, losses, metrics
@@ -458,6 +458,24 @@ def test_every_batch_has_its_share_of_labels_and_an_epoch_all_of_the_rest():
     assert counts.sum() == 63 and counts.min() == counts.max() == 9
 
 
+def test_where_labels_fill_more_batches_an_epoch_is_a_pass_over_them():
+    x, y = numbered(50, 43)
+    batches = Batches(x, y, batch_size=10, seed=3, labelled_share=0.3)
+    assert len(batches) == 15  # of 43 labels, 3 at a time
+    labelled, rest = [], []
+    for batches.epoch in range(2):
+        for batch in batches:
+            assert len(batch[1]) == 10 and np.sum(batch[1] >= 0) == 3
+            numbers = numbers_of(batch)
+            np.testing.assert_array_equal(y[numbers], batch[1])
+            labelled += list(numbers[:3])
+            rest += list(numbers[3:])
+    assert sorted(labelled[:43]) == sorted(labelled[43:86]) == list(range(43))
+    assert set(np.bincount(rest)[43:]) == {30}  # 210 places for 7 images
+    batches.epoch = 1
+    np.testing.assert_array_equal(numbers_of(batches[4])[3:], rest[7 * 19 : 7 * 20])
+
+
 def test_batches_with_a_share_are_a_function_of_the_seed_and_the_epoch():
     x, y = numbered(50, 7)
     arguments = {"batch_size": 10, "seed": 3, "labelled_share": 0.3}
@@ -481,20 +499,22 @@ def test_shares_that_are_no_use_are_refused():
     refused(lambda: Batches(x, y, batch_size=1, labelled_share=0.5), "batch_size")
 
 
-def test_fit_takes_a_share_of_labels(inject_noise):
-    inject_noise()
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_fit_takes_a_share_of_labels(shuffle, monkeypatch):
     x, y = registry.images(20), np.where(np.arange(20) < 3, registry.labels(20), -1)
-    model, seen = build(), []
-    step = model.compute_losses
-    model.compute_losses = lambda x, y, training: (seen.append(y), step(x, y, training=training))[1]
-    model.compile(run_eagerly=True)
-    if keras.backend.backend() == "jax":  # steps are traced there, whatever is asked
-        model.fit(x, y, batch_size=6, labelled_share=0.5, verbose=0)
-        assert int(model.optimizer.iterations) == 6
-        return
-    model.fit(x, y, batch_size=6, labelled_share=0.5, verbose=0)
-    counts = [int(np.sum(ops.convert_to_numpy(labels) >= 0)) for labels in seen]
-    assert counts == [3] * 6
+    model, drawn, draw = build(), {}, Batches.__getitem__
+
+    def note(self, index):
+        drawn[self.epoch, index] = draw(self, index)
+        return drawn[self.epoch, index]
+
+    monkeypatch.setattr(Batches, "__getitem__", note)
+    model.fit(x, y, batch_size=6, epochs=2, labelled_share=0.5, shuffle=shuffle, verbose=0)
+    assert int(model.optimizer.iterations) == 12
+    assert [int(np.sum(drawn[0, k][1] >= 0)) for k in range(6)] == [3] * 6
+    rest = [np.concatenate([drawn[epoch, k][0][3:] for k in range(6)]) for epoch in (0, 1)]
+    assert np.array_equal(rest[0], x[3:]) != shuffle
+    assert np.array_equal(rest[0], rest[1]) != shuffle
 
 
 # ---- bad input ----
@@ -512,6 +532,55 @@ def test_labels_that_cannot_be_learned_from_are_refused():
     refused(lambda: model.fit(Batches(X, HIDDEN), labelled_share=0.2), "labelled_share")
     refused(lambda: model.calibrate(X, HIDDEN), "y must lie in 0..2")
     refused(lambda: model.generate(2, labels=[3]), "labels must lie in 0..2")
+    refused(lambda: model.generate(2, labels=[-1]), "labels must lie in 0..2")
+    # Of no label the error would be 0, as if all were told rightly.
+    refused(lambda: model.evaluate(X, np.full(6, -1)), "y must have labels", "-1")
+    none = (X, np.full(6, -1))
+    refused(lambda: model.fit(X, HIDDEN, validation_data=none), "validation_data: y must have labels")
+
+
+class Source(keras.utils.PyDataset):
+    """Two batches of a source of the user's own."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return tuple(array[3 * index : 3 * index + 3] for array in self.arrays)
+
+
+def test_the_first_batch_of_another_source_is_looked_at():
+    model = build()
+    refused(lambda: model.fit(Source(X, HIDDEN + 3)), "y of the first batch must lie in 0..2", "to 5")
+    refused(lambda: model.fit(Source(X, HIDDEN - 7)), "y of the first batch", "-1 (unlabelled)")
+    refused(lambda: model.fit(Source(X)), "y of the first batch must be given")
+    refused(lambda: model.fit(Source(X[:, 1:], HIDDEN)), "x: the first batch must hold images")
+    found = model.fit(Source(X, HIDDEN), epochs=1, verbose=0).history
+    assert np.isfinite(found["loss"][0])
+    refused(lambda: registry.cvae(num_classes=3).evaluate(Source(X, HIDDEN - 1)), "y of the first batch")
+
+
+def test_images_without_a_label_are_of_the_class_that_is_told(inject_noise):
+    inject_noise()
+    model = build()
+    told = np.where(HIDDEN >= 0, HIDDEN, model.classify(X).argmax(axis=1))
+    for verb in (model.encode, model.reconstruct, model.log_likelihood, model.predict):
+        for given in (HIDDEN, HIDDEN[:, None]):
+            np.testing.assert_allclose(verb(X, labels=given), verb(X, labels=told), rtol=1e-5)
+    np.testing.assert_array_equal(model.encode(X), model.encode(X, model.classify(X).argmax(axis=1)))
+    ends = (X[:3], X[3:])
+    np.testing.assert_array_equal(
+        model.interpolate(*ends, labels=(HIDDEN[:3], HIDDEN[3:])),
+        model.interpolate(*ends, labels=(told[:3], told[3:])),
+    )
+    np.testing.assert_array_equal(
+        model.transfer_style(X, [0, 1], HIDDEN), model.transfer_style(X, [0, 1], told)
+    )
+    refused(lambda: model.decode(np.zeros((6, 2)), HIDDEN), "labels must lie in 0..2")
 
 
 PARTS = {
@@ -575,21 +644,50 @@ def of_base(model):
     }
 
 
-def test_the_bound_of_a_stack_is_that_of_codes():
+def test_the_bound_of_a_stack_is_that_of_codes(inject_noise):
     model = stacked()
     base, weights = of_base(model), reference.weights_of(model)
     z1, _ = reference.encode(base, reference.joined(np.float64(X)))
-    found = logs_of(model, Y)
-    # By the networks alone, at the mean of q(z1|x) and with the noise that is drawn: the KL needs none.
+    noise = registry.noise(6)[0]
+    inject_noise(noise)
+    found, hidden = logs_of(model, Y), logs_of(model, np.full(6, -1))
+    # By the networks alone, at the mean of q(z1|x).
     features = reference.features_of(weights, z1)
-    q = reference.normal(weights, "encoder", reference.joined(features, reference.one_hot(Y, 3)), "tanh")
-    kl = reference.normal_kl(*q, np.zeros_like(q[0]), np.zeros_like(q[0])).sum(axis=1)
-    np.testing.assert_allclose(found["kl"], kl, rtol=1e-4)
+    each = []
+    for k in range(3):
+        of_class = reference.one_hot(np.full(6, k), 3)
+        q = reference.normal(weights, "encoder", reference.joined(features, of_class), "tanh")
+        kl = reference.normal_kl(*q, np.zeros_like(q[0]), np.zeros_like(q[0])).sum(axis=1)
+        z2 = q[0] + np.exp(q[1] / 2) * noise
+        mean, log_variance = reference.normal(weights, "decoder", reference.joined(z2, of_class), "tanh")
+        nats = -stats.norm.logpdf(z1, mean, np.exp(log_variance / 2)).sum(axis=1)
+        each.append((kl, nats, kl + nats + np.log(3)))
+    each = np.transpose(each, (1, 2, 0))  # term, image, class
+    for name, values in zip(("kl", "reconstruction", "labelled"), each, strict=True):
+        np.testing.assert_allclose(found[name], values[np.arange(6), Y], rtol=1e-4, err_msg=name)
     logits = reference.affine(features, reference.layer(weights, "class_head_logits"))
-    np.testing.assert_allclose(model.classify(X), special.softmax(logits, axis=1), rtol=1e-4)
-    np.testing.assert_allclose(
-        found["labelled"], found["kl"] + found["reconstruction"] + np.log(3), rtol=1e-5
-    )
+    shares = special.softmax(logits, axis=1)
+    np.testing.assert_allclose(model.classify(X), shares, rtol=1e-4)
+    enumerated = np.sum(shares * (each[2] + np.log(shares)), axis=1)
+    np.testing.assert_allclose(hidden["unlabelled"], enumerated, rtol=1e-4)
+
+
+def test_a_stack_trains_on_draws_of_its_codes():
+    model = stacked()
+    base, x = of_base(model), ops.convert_to_tensor(np.repeat(X[:1], 4000, axis=0))
+    mean, log_variance = reference.encode(base, reference.joined(np.float64(X[:1])))
+    _, seen = model.look(x, training=True)
+    _, fixed = model.look(x, training=False)
+    np.testing.assert_allclose(ops.convert_to_numpy(fixed[:1]), mean, rtol=1e-4, atol=1e-6)
+    drawn, spread = ops.convert_to_numpy(seen), np.exp(log_variance / 2)
+    np.testing.assert_allclose(drawn.mean(axis=0), mean[0], atol=4 * spread.max() / np.sqrt(4000))
+    np.testing.assert_allclose(drawn.std(axis=0), spread[0], rtol=0.05)
+
+
+def test_a_stack_asks_the_same_of_an_image_and_of_itself_after_no_step():
+    model = registry.set_weights(registry.stacked_ssl_vae(consistency=1.0, radius=0.0))
+    made = model.compute_losses(ops.convert_to_tensor(X), ops.convert_to_tensor(HIDDEN), training=True)
+    np.testing.assert_allclose(ops.convert_to_numpy(made.logs["consistency"]), 0.0, atol=1e-6)
 
 
 def test_images_of_a_stack_are_decoded_through_its_base():

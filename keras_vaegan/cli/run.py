@@ -280,7 +280,7 @@ def _draw(model: "LatentVariableModel", data: "ImageData", folder: pathlib.Path)
 
     def first(count: int, skipped: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
         rows, (x, y) = slice(skipped, skipped + count), data.validation
-        return x[rows], None if y is None else model.labels_of(y[rows])
+        return x[rows], model.labels_of(None if y is None else y[rows], x[rows])
 
     x, y = first(64)
     plots.save_reconstructions(x, model.reconstruct(x, y), folder / "reconstructions.png")
@@ -301,7 +301,7 @@ def _draw(model: "LatentVariableModel", data: "ImageData", folder: pathlib.Path)
 
     images, labels = data.train[0][:NUM_VIEWED], data.train[1]
     labels = None if labels is None else labels[:NUM_VIEWED]
-    codes = model.encode(images, model.labels_of(labels)).reshape(len(images), -1)
+    codes = model.encode(images, model.labels_of(labels, images)).reshape(len(images), -1)
     plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
 
     def decode(z: np.ndarray) -> np.ndarray:

@@ -198,8 +198,8 @@ def classify(source, num_images, seed, output, batch_size, **where):
     """Tell the classes of images by SOURCE, a run folder, a preset or a .keras file, as CSV.
 
     A line for each image: its file's name or its number in the split, the likeliest class, and the
-    probability of each class. By q(y|x) of a semi-supervised model; by the bounds on p(x|y) of another one
-    that is conditioned on classes.
+    probability of each class. Of a semi-supervised model by its classifier, q(y|x) unless it was told
+    otherwise in training; of another one that is conditioned on classes by its bounds on p(x|y).
     """
     model, metadata = _load(source)
     _able(model, "classify", "num_classes", "ssl_vae")
@@ -282,7 +282,7 @@ def _images(
     """Pictures of the user's own, or images of the test split, drawn by the seed; their classes; their names.
 
     Of the size and channels that the model takes. A model that is conditioned on classes tells them
-    itself where they are not known; another one gets none, nor does one that is not asked for `classes`.
+    itself where they are not known; another one gets none, nor does a caller that wants no `classes`.
     The names of test images are their numbers.
     """
     from keras_vaegan.data import load_pictures
@@ -302,9 +302,7 @@ def _images(
             raise InputError(f"{data.name} must have {count} test images for this; it has {len(x)}.")
         rows = np.random.default_rng(seed).permutation(len(x))[:count]
         x, y, names = x[rows], None if y is None else y[rows], [str(row) for row in rows]
-    if model.num_classes is None or not classes:
-        return x, None, names
-    return x, model.classify(x).argmax(axis=1) if y is None else y, names
+    return x, model.labels_of(y, x) if classes else None, names
 
 
 def _write(

@@ -34,8 +34,9 @@ class Batches(keras.utils.PyDataset):
             or as one string with commas; applied in that order by KerasCV, which imports TensorFlow.
             None for none.
         labelled_share: share of images with a label in every batch, of those that have one (y is not -1);
-            above 0 and below 1. They come first in a batch, each as often as the others, and an epoch is one
-            pass over the images without a label. None leaves it to chance.
+            above 0 and below 1. They come first in a batch. An epoch is one pass over the part that fills
+            more batches, mostly that without labels; of the other, passes follow on each other across epochs.
+            None leaves it to chance.
         part: `(i, n)` for part i of n equal ones of every batch, where a process among
             several gives but its own (`keras_vaegan.training.part`).
         multiple: what the size of every batch is a multiple of, as devices want it that share one; the last
@@ -97,17 +98,29 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        whole, over = divmod(len(self._rest), self.batch_size - self.num_labelled)
+        number = self.batch_size - self.num_labelled
+        if self._labelled_fill_more:
+            return -(-len(self._labelled) // self.num_labelled)
+        whole, over = divmod(len(self._rest), number)
         return whole + (over > 0 and over + self.num_labelled >= self.multiple)
+
+    @property
+    def _labelled_fill_more(self) -> bool:
+        """Whether a pass over the images with a label takes more batches than one over the others."""
+        number = self.batch_size - self.num_labelled
+        return len(self._labelled) * number > len(self._rest) * self.num_labelled
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Return batch `index` of this epoch."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         number = self.batch_size - self.num_labelled
-        chosen = self._in_order(self._rest, self.epoch)[index * number : (index + 1) * number]
+        if self._labelled_fill_more:
+            chosen = self._in_turn(self._rest, index, number, 2)
+        else:
+            chosen = self._in_order(self._rest, self.epoch)[index * number : (index + 1) * number]
         if self.num_labelled:
-            chosen = np.concatenate([self._labelled_in_turn(index), chosen])
+            chosen = np.concatenate([self._in_turn(self._labelled, index, self.num_labelled, 1), chosen])
         chosen = chosen[: len(chosen) - len(chosen) % self.multiple]
         x = as_float32(self.x[chosen])
         if self.augment:
@@ -134,14 +147,12 @@ class Batches(keras.utils.PyDataset):
             self._drawn = 0
         self._begun = False
 
-    def _labelled_in_turn(self, index: int) -> np.ndarray:
-        """Indices of the labelled images of a batch, out of passes over all of them without an end."""
-        start = (self.epoch * len(self) + index) * self.num_labelled
-        places = start + np.arange(self.num_labelled)
-        passes, places = places // len(self._labelled), places % len(self._labelled)
+    def _in_turn(self, indices: np.ndarray, index: int, count: int, part: int) -> np.ndarray:
+        """`count` of the indices for a batch, out of passes over all of them without an end."""
+        places = (self.epoch * len(self) + index) * count + np.arange(count)
+        passes, places = places // len(indices), places % len(indices)
         turns = [
-            self._in_order(self._labelled, number, 1)[places[passes == number]]
-            for number in np.unique(passes)
+            self._in_order(indices, number, part)[places[passes == number]] for number in np.unique(passes)
         ]
         return np.concatenate(turns)
 

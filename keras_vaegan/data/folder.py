@@ -17,6 +17,7 @@ from keras_vaegan.errors import InputError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+UNLABELLED = ("unlabelled", "unlabeled")  # a folder that is no class: its images have the label -1
 PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
 NAMES_IN_WARNING = 5
 
@@ -43,7 +44,7 @@ def read_folder(
     if not files:
         raise InputError(f"source must hold images; none of the {len(paths)} files in {folder} can be read.")
 
-    class_names = sorted({name for _, _, name in files if name is not None}) or None
+    class_names = sorted({name for _, _, name in files if name is not None} - set(UNLABELLED)) or None
     train, validation, test = (
         _select(images, files, split, class_names) for split in ("train", "validation", "test")
     )
@@ -172,11 +173,16 @@ def _warn_of_unreadable(paths: Sequence[Path]) -> None:
 
 
 def _select(images: np.ndarray, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
-    """Return `(x, y)` of a split, or None where it has no files; y is None without class folders."""
+    """Return `(x, y)` of a split, or None where it has no files; y is None without class folders.
+
+    The images of a folder named as one of `UNLABELLED` have the label -1.
+    """
     index = [i for i, file in enumerate(files) if file[1] == split]
     if not index:
         return None
     names = [files[i][2] for i in index]
     # A split is either flat or in class folders, so one name tells for all.
-    labels = None if names[0] is None else np.array([class_names.index(name) for name in names])
-    return images[index], labels
+    if class_names is None or names[0] is None:
+        return images[index], None
+    known = {name: k for k, name in enumerate(class_names)} | dict.fromkeys(UNLABELLED, -1)
+    return images[index], np.array([known[name] for name in names])

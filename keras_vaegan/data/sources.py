@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.digits import read_digits
-from keras_vaegan.data.folder import read_folder, read_pictures
+from keras_vaegan.data.folder import UNLABELLED, read_folder, read_pictures
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
 from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz
 from keras_vaegan.data.splits import Pair, Splits
@@ -92,7 +92,8 @@ def load(
         source: the first of these that fits.
 
             - The path of a folder of images (png, jpg, jpeg, bmp, gif, webp, tif). Its sub-folders are
-              the classes; without any there are no labels. `train`, `validation` (or `val`) and `test`
+              the classes, but for one named `unlabelled`, whose images have the label -1; without any there
+              are no labels. `train`, `validation` (or `val`) and `test`
               at the top are the splits. Hidden files are left out; unreadable ones are skipped with a
               warning. Without `image_size` images keep their size if all are equal, else become 64x64.
             - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
@@ -146,8 +147,8 @@ def load_pictures(
     """Pictures to use a trained model on, all of them, in the order of their names.
 
     Args:
-        source: a picture, a folder of them (sub-folders are classes), or an `.npz` file with `x` or
-            `images` (and `y` or `labels`).
+        source: a picture, a folder of them (sub-folders are classes, but for `unlabelled`), or an `.npz`
+            file with `x` or `images` (and `y` or `labels`).
         image_shape: `(H, W, C)` that the model takes; the pictures are cropped and resized to it.
         class_names: of the model; sub-folders of other names are an error. None looks at no classes.
 
@@ -172,7 +173,8 @@ def load_pictures(
     images, classes, names = read_pictures(path, image_shape)
     if classes is None or class_names is None:
         return as_float32(images), None, names
-    labels = [list(class_names).index(choose("images: class folder", name, class_names)) for name in classes]
+    known = {name: k for k, name in enumerate(class_names)} | dict.fromkeys(UNLABELLED, -1)
+    labels = [known[choose("images: class folder", name, known)] for name in classes]
     return as_float32(images), np.array(labels), names
 
 

@@ -222,6 +222,18 @@ class CVAE(VAE):
             condition["given"] = given
         return condition
 
+    def labels_of(self, y: ArrayLike | None, x: ArrayLike | None = None) -> np.ndarray | None:
+        if self.num_classes is None:
+            return None
+        if x is None:
+            return None if y is None else np.asarray(y)
+        count = len(np.asarray(x))
+        labels = np.full(count, -1) if y is None else check_labels(y, count, self.num_classes, "labels")
+        unknown = labels < 0
+        if unknown.any():
+            labels[unknown] = self.classify(np.asarray(x)[unknown]).argmax(axis=1)
+        return labels
+
     def check_targets(self, y: Any, count: int, argument: str) -> None:
         """Raise unless there is a label for each image, where the model is conditioned on them."""
         if self.num_classes is None:

@@ -357,6 +357,10 @@ class LatentVariableModel(MultiPlayerModel):
             self.check_targets(y, len(x), f"{prefix}y")
         elif isinstance(x, Batches):
             self.check_targets(x.y, len(x.x), f"{prefix}y")
+        elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
+            images, labels = _first_two(x[0])
+            images = check_images(images, self.image_shape, f"{prefix}x: the first batch")
+            self.check_targets(labels, len(images), f"{prefix}x: y of the first batch")
 
     def check_targets(self, y: Any, count: int, argument: str) -> None:
         """Raise unless the labels of a training will do; a model that takes none does not look at them."""
@@ -407,9 +411,14 @@ class LatentVariableModel(MultiPlayerModel):
                 raise InputError(f"{name} must be None: {type(self).__name__} is not conditioned on any.")
         return {}
 
-    def labels_of(self, y: np.ndarray | None) -> np.ndarray | None:
-        """`y` where the model takes labels, else None: what to hand to a verb."""
-        return y if self.num_classes is not None else None
+    def labels_of(self, y: ArrayLike | None, x: ArrayLike | None = None) -> np.ndarray | None:
+        """The labels to hand to a verb: None where the model takes none.
+
+        Args:
+            y: labels `(B,)`, -1 where they are not known, or None.
+            x: the images `(B, H, W, C)`, of which the model tells the classes that are not known.
+        """
+        return None
 
     # ---- the verbs, on arrays ----
 
@@ -593,7 +602,7 @@ class LatentVariableModel(MultiPlayerModel):
             raise InputError(f"labels must be a pair, the classes of a and of b; received {labels!r}.")
         classes = [None, None] if labels is None else [np.atleast_1d(np.asarray(y)) for y in labels]
         codes = [self.encode(x, y).reshape(len(x), 1, -1) for x, y in zip(ends, classes, strict=True)]
-        conditions = [self.condition(len(ends[0]), y) for y in classes]
+        conditions = [self.condition(len(x), y, x) for x, y in zip(ends, classes, strict=True)]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
         way = (_arc if path == "spherical" else _line)(codes[0], codes[1], t[None, :, None])
         condition = {}

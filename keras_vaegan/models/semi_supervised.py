@@ -65,7 +65,8 @@ class SemiSupervisedVAE(CVAE):
     With `consistency`, q(y|x) is asked not to change by a small step in the direction in which it changes
     most (virtual adversarial training, Miyato et al. 2018, eq. 5 to 8), for labelled and unlabelled images.
 
-    Labels are whole numbers `(B,)`, -1 where unknown.
+    Labels are whole numbers `(B,)`, -1 where unknown. Verbs on images take the likeliest class by `classify`
+    where the label is unknown, or where no labels are given.
 
     Args:
         trunk: functional model, images `(B, H, W, C)` -> features `(B, F)`.
@@ -187,8 +188,10 @@ class SemiSupervisedVAE(CVAE):
 
         reconstruction = by_class(-decoded.log_prob(target, batch_axes=2))
 
-        kl, weighted = by_class(q.kl(prior)), by_class(self.weighted_kl(q.kl_per_dimension(prior), training))
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
+        counted = ops.reshape(ops.transpose(ops.stop_gradient(shares)), (-1, 1))
+        kl = by_class(q.kl(prior))
+        weighted = by_class(self.weighted_kl(q.kl_per_dimension(prior), training, counted))
         cost = weighted + self.pixel_share() * reconstruction + self._log_classes
         return Terms(labels, known, shares, class_posterior, kl, reconstruction, cost, decoded)
 
@@ -256,8 +259,8 @@ class SemiSupervisedVAE(CVAE):
 
         Args:
             x, y, batch_size, *args, **kwargs: as Keras has them.
-            labelled_share: for arrays, the share of labelled images in every batch (`Batches`), which
-                otherwise is what chance makes of their share among all.
+            labelled_share: for arrays, the share of labelled images in every batch (`Batches`, which says
+                what an epoch then is); otherwise it is what chance makes of their share among all.
 
         Raises:
             InputError: no label of some class, labels out of range; `labelled_share` for data that are no
@@ -271,6 +274,7 @@ class SemiSupervisedVAE(CVAE):
                 x,
                 y,
                 batch_size or 32,
+                shuffle=kwargs.get("shuffle", True),
                 seed=self.seed or 0,
                 labelled_share=labelled_share,
                 multiple=shares(),
@@ -279,6 +283,24 @@ class SemiSupervisedVAE(CVAE):
             x.epoch = kwargs.get("initial_epoch", 0)
             y = batch_size = None
         return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def _check_data(self, x: Any, y: Any, prefix: str = "") -> None:
+        super()._check_data(x, y, prefix)
+        if isinstance(x, (np.ndarray, Batches)):
+            y = x.y if isinstance(x, Batches) else y
+            if not np.any(np.asarray(y) >= 0):  # of none the error would be 0
+                raise InputError(f"{prefix}y must have labels for some of the images; all are -1.")
+
+    def condition(
+        self,
+        count: int,
+        labels: ArrayLike | None = None,
+        images: ArrayLike | None = None,
+        mask: str | ArrayLike | None = None,
+    ) -> dict[str, np.ndarray]:
+        if images is not None:
+            labels = self.labels_of(labels, images)
+        return super().condition(count, labels, images, mask)
 
     def check_targets(self, y: Any, count: int, argument: str) -> None:
         """Raise unless there is a label, or -1, for each image."""

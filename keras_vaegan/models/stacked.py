@@ -1,6 +1,6 @@
 """M1+M2: the semi-supervised VAE on the codes of a trained VAE (Kingma et al. 2014, section 2.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -94,6 +94,12 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         q = self.base.posterior(x)
         z = ops.stop_gradient(q.sample(self.seed_generator) if training else q.mean)
         return self.code_trunk(z, training=training), z
+
+    def virtual_adversarial(
+        self, x: Tensor, logits: Tensor, classify: Callable[..., Tensor], training: bool
+    ) -> Tensor:
+        # What is given is of a draw of z1 in training; the step is seen at its mean, both before and after.
+        return super().virtual_adversarial(x, classify(x, training=training), classify, training)
 
     def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
         """p(z1|z2, y) `(K, B, Z1)` for each class, from codes z2 `(K B, Z)`, class by class."""

@@ -209,10 +209,13 @@ class VAE(LatentVariableModel):
         reconstruction = -self.log_prob(p, x, condition)
         return {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
 
-    def weighted_kl(self, kl_per_dimension: Tensor, training: bool) -> Tensor:
-        """The KL `(B, ...)` as it is descended: with free bits, times beta, which rises at first. `(B,)`"""
+    def weighted_kl(self, kl_per_dimension: Tensor, training: bool, shares: Tensor | None = None) -> Tensor:
+        """The KL `(B, ...)` as it is descended: with free bits, times beta, which rises at first. `(B,)`
+
+        `shares` are the weights of the rows in the mean that free bits are compared with, as for `free_bits`.
+        """
         kl = (
-            losses.free_bits(kl_per_dimension, self.free_bits)
+            losses.free_bits(kl_per_dimension, self.free_bits, shares)
             if self.free_bits
             else sum_event(kl_per_dimension)
         )
