@@ -512,7 +512,7 @@ def test_batches_and_datasets_must_have_labels():
         )
         assert_refused(lambda: compiled().evaluate(batches, verbose=0), "y must ")  # noqa: B023
     assert_refused(lambda: compiled().fit(good, validation_data=(X,), verbose=0), "validation_data: y must ")
-    assert_refused(lambda: compiled().fit(Chunks(X), verbose=0), "y must be the labels")
+    assert_refused(lambda: compiled().fit(Chunks(X), verbose=0), "y of the first batch must be given")
 
 
 UNCONDITIONAL = {

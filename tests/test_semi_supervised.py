@@ -558,7 +558,7 @@ def test_the_first_batch_of_another_source_is_looked_at():
     refused(lambda: model.fit(Source(X, HIDDEN + 3)), "y of the first batch must lie in 0..2", "to 5")
     refused(lambda: model.fit(Source(X, HIDDEN - 7)), "y of the first batch", "-1 (unlabelled)")
     refused(lambda: model.fit(Source(X)), "y of the first batch must be given")
-    refused(lambda: model.fit(Source(X[:, 1:], HIDDEN)), "x: the first batch must hold images")
+    refused(lambda: model.fit(Source(X[:, 1:], HIDDEN)), "x of the first batch must hold images")
     found = model.fit(Source(X, HIDDEN), epochs=1, verbose=0).history
     assert np.isfinite(found["loss"][0])
     refused(lambda: registry.cvae(num_classes=3).evaluate(Source(X, HIDDEN - 1)), "y of the first batch")

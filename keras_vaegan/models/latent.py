@@ -359,8 +359,8 @@ class LatentVariableModel(MultiPlayerModel):
             self.check_targets(x.y, len(x.x), f"{prefix}y")
         elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
             images, labels = _first_two(x[0])
-            images = check_images(images, self.image_shape, f"{prefix}x: the first batch")
-            self.check_targets(labels, len(images), f"{prefix}x: y of the first batch")
+            images = check_images(images, self.image_shape, f"{prefix}x of the first batch")
+            self.check_targets(labels, len(images), f"{prefix}y of the first batch")
 
     def check_targets(self, y: Any, count: int, argument: str) -> None:
         """Raise unless the labels of a training will do; a model that takes none does not look at them."""
