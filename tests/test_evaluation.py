@@ -126,6 +126,43 @@ def test_unlabelled_images_do_not_teach(digits):
         metrics.accuracy_of_classifier_trained_on(digits.test[0][:5], [-1] * 5, *digits.test)
 
 
+def in_eight_bits(data):
+    parts = [(np.rint(255 * x).astype("uint8"), y) for x, y in data]
+    return ImageData(*parts, name=data.name, class_names=data.class_names)
+
+
+def test_images_in_eight_bits_score_as_the_same_floats(digits):
+    eight = in_eight_bits(digits)
+    floats = ImageData(
+        *((np.float32(x / 255.0), y) for x, y in eight), name="digits", class_names=digits.class_names
+    )
+    groups = [*DISTANCES, "sharpness"]
+    expected = values(score(floats.validation[0][:300], floats, groups))
+    for images, data in ((eight, eight), (floats, eight), (eight, floats)):
+        found = values(score(images.validation[0][:300], data, groups))
+        assert found == pytest.approx(expected, rel=1e-4)
+    model = registry.vae((28, 28, 1))
+    few = {"likelihood_images": 5, "likelihood_samples": 2, "num_images": 20}
+    groups = ["reconstruction", "latent", "likelihood"]
+    expected = values(evaluation.score(model, floats, groups, **few))
+    assert expected["mean_squared_error"] < 1.0
+    assert values(evaluation.score(model, eight, groups, **few)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_fewer_of_the_given_images_are_drawn_with_their_labels(digits):
+    order = np.argsort(digits.validation[1], kind="stable")
+    x, y = digits.validation[0][order], digits.validation[1][order]  # class by class, as a folder is read
+    of = evaluation.Evaluation(x, digits, num_images=100, labels=y, seed=1)
+    assert set(of.labels) == set(range(10))
+    for image, label in zip(np.concatenate(list(of.samples())), of.labels, strict=True):
+        assert label in y[(x == image).all(axis=(1, 2, 3))]
+    np.testing.assert_array_equal(*(np.concatenate(list(of.samples())) for _ in range(2)))
+    other = evaluation.Evaluation(x, digits, num_images=100, labels=y, seed=2)
+    assert not np.array_equal(other.images, of.images)
+    whole = evaluation.Evaluation(x, digits, num_images=len(x), labels=y)
+    np.testing.assert_array_equal(whole.images, x)
+
+
 # ---- the same on every backend ----
 
 # Digits halves of the fixture, as computed on TensorFlow.
@@ -208,6 +245,9 @@ def test_keras_metrics_are_the_functions_batch_by_batch(digits):
         estimates.append(metrics.kernel_distance(features[0][rows], features[1][rows], block=96)[0])
     assert float(frechet.result()) == pytest.approx(metrics.frechet_distance(*features), rel=1e-2)
     assert float(kernel.result()) == pytest.approx(np.mean(estimates), rel=1e-3)
+    eight = metrics.KernelDistance(extractor)
+    eight.update_state(*(np.rint(255 * x[:96]).astype("uint8") for x in (real, fake)))
+    assert float(eight.result()) == pytest.approx(estimates[0], rel=2e-2)
     frechet.reset_state()
     frechet.update_state(real, real)
     assert float(frechet.result()) == pytest.approx(0.0, abs=0.05 * float(np.var(features[0], axis=0).sum()))

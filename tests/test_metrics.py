@@ -48,6 +48,22 @@ def test_pictures_without_an_inside_are_refused(shape):
         laplacian_variance(np.zeros(shape))
 
 
+def test_measures_of_pixels_take_eight_bits_as_floats(monkeypatch):
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 256, (2, 7, 12, 13, 1), dtype="uint8")
+    for measure in (mean_squared_error, peak_signal_to_noise_ratio, structural_similarity):
+        expected = measure(x / 255, y / 255)
+        np.testing.assert_allclose(measure(x, y), expected, rtol=1e-5)
+        np.testing.assert_allclose(measure(x, y / 255), expected, rtol=1e-5)  # each as it is
+    assert laplacian_variance(x) == pytest.approx(laplacian_variance(x / 255), rel=1e-5)
+    for measure in (slant, stroke_width):
+        np.testing.assert_allclose(measure(x), measure(x / 255), rtol=1e-5)
+    whole = structural_similarity(x, y), laplacian_variance(x)
+    monkeypatch.setattr("keras_vaegan.metrics.pixels.CHUNK", 3)
+    np.testing.assert_array_equal(structural_similarity(x, y), whole[0])
+    assert laplacian_variance(x) == whole[1]
+
+
 # ---- distances between sets of features ----
 
 

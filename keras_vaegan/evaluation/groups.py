@@ -278,7 +278,7 @@ KEEPING_FEATURES = {"kernel", "neighbours", "labels"}  # for the others memory i
 def _asked_labels(of: Evaluation) -> np.ndarray:
     if of.labels is None:
         raise NotApplicable("the samples have no labels that were asked for")
-    return of.labels[: of.num_images]
+    return of.labels
 
 
 def _class_name(of: Evaluation, label: int) -> str:

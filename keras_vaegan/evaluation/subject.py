@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from keras_vaegan import metrics
 from keras_vaegan.data import ImageData
 from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.metrics.statistics import CHUNK, Statistics
 from keras_vaegan.models.latent import LatentVariableModel
@@ -28,11 +29,12 @@ class Evaluation:
     """Everything that scores are computed from, each part made when it is first asked for.
 
     Args:
-        subject: a model, or images `(N, H, W, C)` that one made.
+        subject: a model, or images `(N, H, W, C)` that one made, float in [0, 1] or uint8.
         data: the real images; its `split` is the reference.
         split: `test` or `validation`.
-        num_images: samples that are scored; as many as the reference has, up to 10,000, if None.
-        seed: of the samples, and of what is drawn from the training images.
+        num_images: samples that are scored; as many as the reference has, up to 10,000, if None. Of more
+            given images so many are drawn.
+        seed: of the samples, and of what is drawn from given, real and training images.
         features: names or Keras models for `metrics.extractor`; the package's two classifiers
             for grey images and Inception for colour if None.
         labels: classes that the images were asked to show, `(N,)`.
@@ -66,15 +68,15 @@ class Evaluation:
         self.real, self.real_labels = getattr(data, split)
         self.model = subject if isinstance(subject, LatentVariableModel) else None
         image_shape = tuple(data.image_shape)
+        self.images: np.ndarray | None = None
         if self.model is None:
-            self.images: np.ndarray | None = check_images(subject, image_shape, "subject")
-        else:
-            self.images = None
-            if tuple(self.model.image_shape) != image_shape:
-                raise InputError(
-                    f"data must hold images of the model's shape {self.model.image_shape}; "
-                    f"received {image_shape}."
-                )
+            self.images = check_images(subject, image_shape, "subject")
+        elif tuple(self.model.image_shape) != image_shape:
+            raise InputError(
+                f"data must hold images of the model's shape {self.model.image_shape}; "
+                f"received {image_shape}."
+            )
+        self.given = self.images  # all of them, of which fewer may be drawn below
         self.image_shape = image_shape
         self.labels = None
         if labels is not None and self.images is not None:
@@ -84,9 +86,13 @@ class Evaluation:
         self.num_images = whole_number("num_images", count, 2)
         if self.num_images > most:
             raise InputError(f"num_images must be at most {most}, the images given; received {num_images}.")
+        self.seed, self.batch_size = whole_number("seed", seed, 0), whole_number("batch_size", batch_size, 1)
         if self.model is not None:  # of a model that is conditioned on classes, all of them in turn
             self.labels = self.model.labels_in_turn(self.num_images)
-        self.seed, self.batch_size = whole_number("seed", seed, 0), whole_number("batch_size", batch_size, 1)
+        elif self.images is not None and self.num_images < len(self.images):
+            rows = self._drawn(len(self.images), self.num_images)
+            self.images = self.images[rows]
+            self.labels = None if self.labels is None else self.labels[rows]
         self.likelihood_images = whole_number("likelihood_images", likelihood_images, 1)
         self.likelihood_samples = whole_number("likelihood_samples", likelihood_samples, 1)
         self.asked_features, self.cache = features, cache
@@ -118,17 +124,21 @@ class Evaluation:
         return images, self.with_model().reconstruct(images, labels, batch_size=self.batch_size)
 
     def real_of_model(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real images, drawn without repeats, and their classes where the model is conditioned on them.
+        """Real images in [0, 1], drawn, and their classes where the model is conditioned on them."""
+        model = self.with_model()
+        if model.num_classes is not None and self.real_labels is None:
+            raise NotApplicable("the data have no labels")
+        rows = self._drawn(len(self.real), count)
+        labels = None if self.real_labels is None else self.real_labels[rows]
+        return as_float32(self.real[rows]), model.labels_of(labels)
+
+    def _drawn(self, number: int, count: int) -> np.ndarray:
+        """Rows of `count` of so many images, drawn by the seed without repeats, in their order.
 
         The first ones would not do: folders are read class by class, and the first half of MNIST's test
         images is the easier one.
         """
-        model = self.with_model()
-        if model.num_classes is not None and self.real_labels is None:
-            raise NotApplicable("the data have no labels")
-        rows = np.sort(np.random.default_rng(self.seed).permutation(len(self.real))[:count])
-        labels = None if self.real_labels is None else self.real_labels[rows]
-        return self.real[rows], model.labels_of(labels)
+        return np.sort(np.random.default_rng(self.seed).permutation(number)[:count])
 
     def with_model(self) -> LatentVariableModel:
         """The model, or the reason why there is none."""

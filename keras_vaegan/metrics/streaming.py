@@ -13,8 +13,8 @@ from keras_vaegan.typing import Tensor
 class FeatureMetric(keras.metrics.Metric):
     """A distance of two sets of images in an extractor's features.
 
-    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1]; `result()`
-    is the distance of all that came since `reset_state()`.
+    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1] or uint8;
+    `result()` is the distance of all that came since `reset_state()`.
 
     Args:
         features: as for `metrics.extractor`, or an `Extractor`.
@@ -61,7 +61,9 @@ class FeatureMetric(keras.metrics.Metric):
         raise NotImplementedError
 
     def _features(self, images: Tensor) -> Tensor:
-        features = self.extractor.features_of(ops.cast(images, "float32"))
+        images = ops.convert_to_tensor(images)
+        whole = "int" in keras.backend.standardize_dtype(images.dtype)
+        features = self.extractor.features_of(ops.cast(images, "float32") / (255.0 if whole else 1.0))
         return ops.cast(features, "float32")
 
     @property
@@ -75,8 +77,8 @@ class FeatureMetric(keras.metrics.Metric):
 class FrechetDistance(FeatureMetric):
     """Fréchet distance, as `metrics.frechet_distance`, in float32 and constant memory.
 
-    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1]; `features` is what
-    `metrics.extractor` takes.
+    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1] or uint8; `features` is
+    what `metrics.extractor` takes.
     """
 
     def __init__(self, features: Any = "mnist_plain", name: str = "frechet_distance", **kwargs: Any) -> None:
