@@ -1,5 +1,7 @@
 """Scores of models and images: known answers, provenance, and what is said to bad input."""
 
+import dataclasses
+import functools
 import json
 
 import keras
@@ -36,6 +38,13 @@ def score(images, data, groups=None, **settings):
     return evaluation.score(images, data, groups, features=["mnist_plain"], **settings)
 
 
+@pytest.fixture
+def brief_lessons(monkeypatch):
+    """Classifiers that learn from samples have few steps for it."""
+    lesson = functools.partial(metrics.accuracy_of_classifier_trained_on, steps=60)
+    monkeypatch.setattr(evaluation.groups.metrics, "accuracy_of_classifier_trained_on", lesson)
+
+
 # ---- known answers ----
 
 
@@ -70,7 +79,17 @@ def test_blurred_images_are_ranked_below_real_ones_and_those_below_none(digits):
     for name in ("sharpness", "recall", "coverage"):
         assert scores[0][name] > scores[1][name] > scores[2][name]
     blurred = score(np.float32(ndimage.gaussian_filter(held_out, (0, 1.5, 1.5, 0))), digits, ["sharpness"])
-    assert any("not as sharp" in finding for finding in blurred["findings"])
+    assert any("less sharp than" in finding for finding in blurred["findings"])
+    noisy = np.clip(held_out + 0.2 * np.random.default_rng(0).standard_normal(held_out.shape), 0, 1)
+    assert any("noisier, than" in finding for finding in score(noisy, digits, ["sharpness"])["findings"])
+
+
+def test_few_samples_that_are_good_are_no_collapse(digits):
+    few = score(digits.validation[0][:30], digits, ["neighbours"])
+    assert values(few)["coverage"] < 0.5  # of 597 images
+    assert few["findings"] == []
+    alike = score(np.repeat(digits.validation[0][:1], 30, axis=0), digits, ["neighbours"])
+    assert any(finding.startswith("collapse") for finding in alike["findings"])
 
 
 def test_agreement_is_high_with_true_labels_and_chance_with_shuffled_ones(digits):
@@ -121,6 +140,15 @@ def test_a_classifier_learns_from_images_that_show_their_labels(digits):
     )
 
 
+def test_what_samples_teach_stands_beside_what_real_images_teach(digits, brief_lessons):
+    x, y = digits.validation
+    (found,) = score(x, digits, ["synthetic"], labels=y)["scores"]
+    assert found["name"] == "accuracy_on_real" and found["better"] == "higher"
+    assert found["value"] == pytest.approx(found["reference"], abs=0.15) and found["reference"] > 0.5
+    shuffled = np.random.default_rng(0).permutation(y)
+    assert score(x, digits, ["synthetic"], labels=shuffled)["scores"][0]["value"] < 0.4
+
+
 def test_unlabelled_images_do_not_teach(digits):
     with pytest.raises(InputError, match="labels of images"):
         metrics.accuracy_of_classifier_trained_on(digits.test[0][:5], [-1] * 5, *digits.test)
@@ -161,6 +189,72 @@ def test_fewer_of_the_given_images_are_drawn_with_their_labels(digits):
     assert not np.array_equal(other.images, of.images)
     whole = evaluation.Evaluation(x, digits, num_images=len(x), labels=y)
     np.testing.assert_array_equal(whole.images, x)
+
+
+def renamed(data, class_names, classes=10):
+    """The same images under other names, or merged into fewer classes."""
+    parts = [(x, None if class_names == "unlabelled" else y % classes) for x, y in data]
+    return ImageData(*parts, name="grey", class_names=None if class_names == "unlabelled" else class_names)
+
+
+FASHION = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"]
+
+
+@pytest.mark.parametrize(
+    "class_names, classes",
+    [(FASHION, 10), (None, 7), ([*"abcdefghijklmnopqrstuvwxyz"], 10), ("unlabelled", 10)],
+)
+def test_digits_are_told_in_data_of_digits_alone(digits, class_names, classes, brief_lessons):
+    data = renamed(digits, class_names, classes)
+    x, y = digits.validation
+    result = score(x, data, labels=y % classes, num_images=150)
+    assert {"frechet_distance", "coverage"} <= {one["name"] for one in result["scores"]}
+    assert not {"class_entropy", "label_agreement"} & {one["name"] for one in result["scores"]}
+    for group in ("diversity", "labels"):
+        if class_names != "unlabelled" or group == "diversity":
+            assert (
+                "classes that mnist_plain can tell are not known to be those of the data"
+                in (result["skipped"][group])
+            )
+    with pytest.raises(InputError, match="diversity cannot be computed: the classes that mnist_plain"):
+        score(x, data, ["diversity"])
+
+
+@pytest.mark.parametrize("class_names", [None, [str(k) for k in range(10)]])
+def test_digits_are_told_in_data_that_may_be_digits(digits, class_names):
+    found = score(digits.validation[0], renamed(digits, class_names), ["diversity"])
+    assert [one["name"] for one in found["scores"]] == ["class_entropy"]
+    unlabelled = ImageData(*((x, None) for x, _ in digits), name="binarized_mnist")
+    assert score(digits.validation[0], unlabelled, ["diversity"])["scores"][0]["value"] > 0.9
+
+
+def test_a_users_classifier_tells_as_many_classes_as_the_data(digits):
+    inputs = keras.Input((28, 28, 1))
+    flat = keras.layers.Flatten()(inputs)
+    outputs = {"features": flat, "logits": keras.layers.Dense(7)(flat)}
+    users = keras.Model(inputs, outputs, name="users")
+    x = digits.validation[0]
+    evaluation.score(x, renamed(digits, None, 7), ["diversity"], features=[users])
+    with pytest.raises(InputError, match="the classes that users can tell"):
+        evaluation.score(x, digits, ["diversity"], features=[users])
+
+
+def test_style_of_other_things_than_digits_has_no_agreement(digits):
+    model = registry.cvae((28, 28, 1), num_classes=10)
+    of_digits, of_fashion = (
+        score(model, data, ["style"], num_images=40) for data in (digits, renamed(digits, FASHION))
+    )
+    names = [{one["name"] for one in result["scores"]} for result in (of_digits, of_fashion)]
+    assert names[0] - names[1] == {"style_agreement"}
+    assert "mnist_plain" in of_fashion["skipped"]["style_agreement"] and not of_digits["skipped"]
+
+
+def test_what_one_group_refuses_is_no_loss_of_the_others(digits):
+    few = score(digits.validation[0][:50], digits)
+    assert "at least 129 images" in few["skipped"]["frechet"]
+    assert {"coverage", "kernel_distance", "sharpness"} <= {one["name"] for one in few["scores"]}
+    with pytest.raises(InputError, match="at least 129 images"):
+        score(digits.validation[0][:50], digits, ["sharpness", "frechet"])
 
 
 # ---- the same on every backend ----
@@ -220,6 +314,27 @@ def test_reference_statistics_are_computed_once_for_the_same_images(digits, tmp_
     np.testing.assert_allclose(mended.features, first.features)
 
 
+def pooling(kind, name="own"):
+    inputs = keras.Input((28, 28, 1))
+    return keras.Model(inputs, keras.layers.Flatten()(kind(7)(inputs)), name=name)
+
+
+def test_networks_of_other_layers_or_scales_share_no_statistics(digits, tmp_path):
+    x = digits.test[0][:50]
+    kinds = keras.layers.AveragePooling2D, keras.layers.MaxPooling2D
+    extractors = [metrics.extractor(pooling(kind)) for kind in kinds]
+    extractors.append(dataclasses.replace(extractors[0], scale=2.0, offset=-1.0))
+    found = [metrics.reference_statistics(extractor, x, cache=tmp_path) for extractor in extractors]
+    assert len(list(tmp_path.iterdir())) == 3
+    for extractor, statistics in zip(extractors, found, strict=True):
+        np.testing.assert_allclose(statistics.features, extractor.extract(x).features, rtol=1e-5)
+    again = metrics.extractor(pooling(kinds[0]))  # whatever Keras calls its layers by now
+    metrics.reference_statistics(again, x, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    both = evaluation.score(x, digits, ["kernel"], features=[extractors[0].model, extractors[1].model])
+    assert len(both["features"]) == 2
+
+
 def test_the_hash_is_of_type_shape_and_values():
     x = np.arange(24, dtype="uint8").reshape(2, 3, 4, 1)
     assert content_hash(x) == content_hash(x.copy()) != content_hash(x[::-1])
@@ -266,8 +381,17 @@ def test_metrics_are_made_again_from_their_configuration():
     )
     real, fake = registry.images(6, (4, 4, 1)), registry.images(6, (4, 4, 1), seed=1)
     restored.update_state(real, fake)
-    flat = (x.reshape(6, 16) for x in (real, fake))
+    flat = [x.reshape(6, 16) for x in (real, fake)]
     assert float(restored.result()) == pytest.approx(metrics.kernel_distance(*flat, block=6)[0], rel=1e-4)
+    halved = dataclasses.replace(metrics.extractor(users), scale=0.5)
+    scaled = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(metrics.KernelDistance(halved))
+    )
+    scaled.update_state(real, fake)
+    halves = [x / 2 for x in flat]
+    assert float(scaled.result()) == pytest.approx(metrics.kernel_distance(*halves, block=6)[0], rel=1e-4)
+    taken = keras.Model(inputs, keras.layers.Flatten()(inputs), name="inception_v3")  # another's name
+    assert isinstance(metrics.KernelDistance(taken).get_config()["features"], dict)
     shipped = metrics.FrechetDistance(metrics.extractor("mnist_plain")).get_config()
     assert shipped["features"] == "mnist_plain"
     weighed = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)), name="weighed")
@@ -322,6 +446,18 @@ def test_a_model_is_scored_with_all_that_applies_and_says_what_does_not():
     json.dumps(result, allow_nan=False)
 
 
+def test_the_divergence_is_from_the_prior_that_was_learned():
+    x = registry.images(20, (4, 4, 1))
+    y = np.arange(20) % registry.NUM_CLASSES
+    data = ImageData((x, y), (x, y), (x, y), name="noise")
+    model = registry.cvae((4, 4, 1), num_classes=registry.NUM_CLASSES, prior=True)
+    condition = model.condition(20, y)
+    nats = model.posterior(x, condition).kl(model.prior(condition))
+    found = values(evaluation.score(model, data, ["latent"], num_images=20))
+    assert found["kl"] == pytest.approx(float(keras.ops.mean(nats)), rel=1e-4)
+    assert found["kl"] != pytest.approx(float(keras.ops.mean(model.posterior(x, condition).kl())), rel=1e-2)
+
+
 def test_samples_depend_on_the_seed_and_not_on_the_chunks(monkeypatch):
     model, data = registry.vae((12, 12, 1)), small_data()
 
@@ -337,7 +473,8 @@ def test_samples_depend_on_the_seed_and_not_on_the_chunks(monkeypatch):
 def test_provenance_states_all_that_a_number_depends_on():
     images = small_data((8, 8, 1)).train[0]
     inputs = keras.Input((16, 16, 1))
-    users = keras.Model(inputs, keras.layers.AveragePooling2D(8)(inputs), name="users")
+    pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(inputs))
+    users = keras.Model(inputs, pooled, name="users")
     result = evaluation.score(images, small_data((8, 8, 1)), ["frechet"], features=[users], seed=5)
     assert result["features"] == [
         {
@@ -453,7 +590,8 @@ def test_the_command_scores_a_file_of_images_with_labels(digits, cache, tmp_path
 
 def test_the_command_takes_a_keras_model_as_features(cache, tmp_path):
     images = keras.Input((28, 28, 1))
-    keras.Model(images, keras.layers.AveragePooling2D(7)(images), name="users").save(tmp_path / "users.keras")
+    pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(7)(images))
+    keras.Model(images, pooled, name="users").save(tmp_path / "users.keras")
     np.savez(tmp_path / "samples.npz", images=load("digits").train[0][:100])
     asked = [
         "--metrics",
@@ -474,7 +612,8 @@ def test_the_command_refuses_what_it_cannot_score(run_folder, cache, tmp_path, c
     images = keras.Input((28, 28, 1))
     keras.Model(images, images).save(tmp_path / "plain.keras")
     digits = ["--dataset", "digits"]
-    assert "at least 129" in refused(capsys, "evaluate", run_folder, "--num-images", 50)
+    few = ["--num-images", 50, "--metrics", "frechet"]
+    assert "at least 129" in refused(capsys, "evaluate", run_folder, *few)
     assert "--dataset must be given" in refused(capsys, "evaluate", tmp_path / "colour.npz")
     assert "(H, W, C)" in refused(capsys, "evaluate", tmp_path / "colour.npz", *digits)
     assert "at least one image" in refused(capsys, "evaluate", tmp_path / "empty.npz", *digits)
@@ -484,4 +623,4 @@ def test_the_command_refuses_what_it_cannot_score(run_folder, cache, tmp_path, c
     )
     assert "metrics must be one of" in refused(capsys, "evaluate", run_folder, "--metrics", "fid")
     assert "there is none" in refused(capsys, "evaluate", run_folder, "--features", "none.keras")
-    assert "num_images must be at most" not in refused(capsys, "evaluate", run_folder, "--features", "none")
+    assert "features must be one of" in refused(capsys, "evaluate", run_folder, "--features", "none")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from keras_vaegan import InputError
 from keras_vaegan.data import load
-from keras_vaegan.metrics import extractor
+from keras_vaegan.metrics import FrechetDistance, KernelDistance, extractor
 from keras_vaegan.metrics.classifiers import ARCHITECTURES
 
 MNIST = pathlib.Path(__file__).parents[1] / ".." / "shared" / "data" / "mnist"
@@ -96,6 +96,36 @@ def test_networks_are_told_apart_by_their_weights():
         model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
         digests.add(extractor(model).digest)
     assert len(digests) == 2
+
+
+def bad_networks():
+    inputs, flat = keras.Input((8, 8, 1)), keras.Input((64,))
+    dense = keras.layers.Dense(2)
+    return {
+        "is built from a keras.Input": keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)]),
+        "takes images": keras.Model(flat, dense(flat)),
+        "takes images .* takes .*8, 8, 1.*64": keras.Model([inputs, flat], dense(flat)),
+        "gives .B, d., .* gives .*8, 8, 3": keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs)),
+        "gives .B, d., .* gives .'logits'": keras.Model(
+            inputs, {"logits": dense(keras.layers.Flatten()(inputs))}
+        ),
+    }
+
+
+@pytest.mark.parametrize("message", bad_networks())
+@pytest.mark.parametrize("taker", [extractor, FrechetDistance, KernelDistance])
+def test_networks_without_features_are_refused(message, taker):
+    with pytest.raises(InputError, match=f"features must be a network that {message}"):
+        taker(bad_networks()[message])
+
+
+def test_a_sequential_network_is_as_good_as_another():
+    own = extractor(users_model())
+    assert (own.dimension, own.num_classes, own.image_shape) == (192, None, (8, 8, 3))
+    images = np.random.default_rng(0).random((6, 8, 8, 3), dtype="float32")
+    metric = KernelDistance(users_model())
+    metric.update_state(images, images[::-1])
+    assert np.isfinite(float(metric.result()))
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():

@@ -246,6 +246,15 @@ def test_kl_per_dimension_is_the_integral():
     np.testing.assert_allclose(kl_per_dimension(mean, log_variance), integral, rtol=1e-6)
 
 
+def test_kl_per_dimension_is_the_integral_for_another_normal_too():
+    q = stats.norm(np.array([[0.5, -1.0]]), np.exp(np.array([[0.1, -0.3]])))
+    p = stats.norm(np.array([[1.5, -0.2]]), np.exp(np.array([[-0.2, 0.4]])))
+    z = np.linspace(-12, 12, 200_001)[:, None]
+    integral = np.trapezoid(q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), z, axis=0)
+    found = kl_per_dimension(q.mean(), 2 * np.log(q.std()), p.mean(), 2 * np.log(p.std()))
+    np.testing.assert_allclose(found, integral, rtol=1e-6)
+
+
 def test_units_are_active_when_their_mean_moves():
     generator = np.random.default_rng(0)
     means = generator.standard_normal((5000, 4)) * [1.0, 0.2, 0.05, 0.0] + 3.0

@@ -74,7 +74,7 @@ def evaluate(
     Groups of scores: frechet, kernel, neighbours (precision, recall, density, coverage), diversity,
     sharpness, reconstruction, latent, likelihood; for models that are conditioned on classes, and for
     images with those that were asked for (an .npz file with `images` and `labels`), also labels and
-    synthetic; completion (negative log-likelihood of what is hidden when 1, 2 or 3 quadrants are
+    synthetic; style (what is kept of an image that is shown as another class) for such models; completion (negative log-likelihood of what is hidden when 1, 2 or 3 quadrants are
     given, of these the ones that the model was trained on if there are any) for models that complete
     images; classification (error of the model's own classifier, and how far its confidence is to be
     believed, before and after the temperature that was fitted to the validation images) for

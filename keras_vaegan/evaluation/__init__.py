@@ -38,7 +38,7 @@ def score(
     Args:
         subject: a model of the package, or images `(N, H, W, C)`.
         data: what `keras_vaegan.data.load` gives.
-        groups: which of `GROUPS`; all that apply if None.
+        groups: which of `GROUPS`; all that can be computed if None, the others with the reason.
         progress: called with the name of each group before its work.
         **settings: the other arguments of `Evaluation`.
 
@@ -48,7 +48,8 @@ def score(
         `data`, `samples`, `features`, `backend`, `versions`, `date`.
 
     Raises:
-        InputError: images that do not fit each other, too few of them, features that cannot be had.
+        InputError: images that do not fit each other, features that were asked for and cannot be had; a
+            group that was asked for and cannot be computed, as of too few images.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -62,6 +63,10 @@ def score(
     for name in groups or ():
         choose("metrics", name, GROUPS)
     of = Evaluation(subject, data, **settings)
+    if groups is None and of.asked_features is not None:
+        _ = (
+            of.extractors
+        )  # made before the groups, of which one may be skipped: what was asked for must be had
     chosen = list(GROUPS) if groups is None else list(dict.fromkeys(groups))
     of.keep_features = bool(KEEPING_FEATURES & set(chosen))
     scores: list[Score] = []
@@ -75,6 +80,11 @@ def score(
             if groups is not None:
                 raise InputError(f"metrics {name} cannot be computed: {reason}.") from reason
             skipped[name] = str(reason)
+        except InputError as error:
+            if groups is not None:
+                raise
+            skipped[name] = str(error).rstrip(".")
+    skipped |= of.left_out
     return {
         "format_version": FORMAT_VERSION,
         **_provenance(of),

@@ -123,15 +123,15 @@ def _style(of: Evaluation) -> Iterator[Score]:
     asked = (labels + others) % classes
     codes = model.encode(images, labels, batch_size=of.batch_size)
     styled = model.decode(codes, asked, batch_size=of.batch_size)
-    for extractor in of.extractors:
+    try:
+        telling = of.classifiers()
+    except NotApplicable as reason:
+        telling, of.left_out["style_agreement"] = [], str(reason)
+    for extractor in telling:
         probabilities = extractor.extract(styled, of.batch_size).probabilities
-        if probabilities is not None:
-            of.use(extractor)
-            found = metrics.label_agreement(probabilities, asked)
-            details = _by_class(of, found["per_class"])
-            yield Score(
-                "style_agreement", found["agreement"], None, 1.0, None, "higher", extractor.name, details
-            )
+        found = metrics.label_agreement(probabilities, asked)
+        details = _by_class(of, found["per_class"])
+        yield Score("style_agreement", found["agreement"], None, 1.0, None, "higher", extractor.name, details)
     for measure, values in metrics.style_kept(images, styled, asked).items():
         details = {_class_name(of, k): value for k, value in values.items()}
         mean = float(np.mean(list(values.values())))
@@ -175,9 +175,14 @@ def _reconstruction(of: Evaluation) -> Iterator[Score]:
 def _latent(of: Evaluation) -> Iterator[Score]:
     model = of.with_model()
     images, labels = of.real_of_model(of.num_images)
-    q = model.posterior_parameters(images, labels, batch_size=of.batch_size)
-    q = {part: q[part].reshape(len(images), -1) for part in ("mean", "log_variance")}  # all steps' dimensions
-    kl = metrics.kl_per_dimension(q["mean"], q["log_variance"])
+    q, prior = (
+        {part: values.reshape(len(images), -1) for part, values in normal.items()}  # all steps' dimensions
+        for normal in (
+            model.posterior_parameters(images, labels, batch_size=of.batch_size),
+            model.prior_parameters(model.condition(len(images), labels), len(images), of.batch_size),
+        )
+    )
+    kl = metrics.kl_per_dimension(q["mean"], q["log_variance"], prior["mean"], prior["log_variance"])
     details = {str(i): float(value) for i, value in enumerate(kl)}
     yield Score("kl", float(kl.sum()), unit="nats", details=details)
     yield Score("active_units", metrics.active_units(q["mean"]), reference=q["mean"].shape[1])

@@ -18,6 +18,7 @@ from keras_vaegan.metrics.statistics import CHUNK, Statistics
 from keras_vaegan.models.latent import LatentVariableModel
 
 MOST_IMAGES = 10_000  # samples, where no other number is asked for
+DIGITS = [str(digit) for digit in range(10)]
 DEFAULT_FEATURES = {1: ("mnist_plain", "mnist_residual"), 3: ("inception_v3",)}  # by channels
 
 
@@ -97,7 +98,8 @@ class Evaluation:
         self.likelihood_samples = whole_number("likelihood_samples", likelihood_samples, 1)
         self.asked_features, self.cache = features, cache
         self.keep_features = True
-        self.used: dict[tuple[str, str], dict[str, Any]] = {}
+        self.used: dict[Any, dict[str, Any]] = {}
+        self.left_out: dict[str, str] = {}  # of a group whose other scores are there
 
     # ---- sets of images ----
 
@@ -167,7 +169,8 @@ class Evaluation:
     def use(self, extractor: metrics.Extractor, channels: int | None = None) -> metrics.Extractor:
         """The extractor; noted is its provenance, as scores use it, of so many channels at a time."""
         shape = (*self.image_shape[:2], channels or self.image_shape[2])
-        self.used[extractor.name, extractor.digest] = extractor.provenance(shape)
+        key = extractor.name, extractor.digest, extractor.architecture
+        self.used[key] = extractor.provenance(shape)
         return extractor
 
     @functools.cached_property
@@ -198,9 +201,29 @@ class Evaluation:
         names = [extractor.name for extractor in self.need_extractors()]
         yield from zip(names, self.real_statistics, self.fake_statistics, self.floor_statistics, strict=True)
 
-    def by_classifier(self) -> list[tuple[str, Statistics, Statistics, Statistics]]:
-        """The same for the extractors that tell classes."""
-        found = [row for row in self.by_extractor() if row[2].probabilities is not None]
-        if not found:
+    def classifiers(self) -> list[metrics.Extractor]:
+        """The extractors that tell the data's classes, or the reason why there is none."""
+        telling = [extractor for extractor in self.extractors if extractor.num_classes is not None]
+        if not telling:
             raise NotApplicable("no extractor among the features tells classes")
-        return found
+        found = [extractor for extractor in telling if self._tells_classes(extractor)]
+        if not found:
+            names = " and ".join(extractor.name for extractor in telling)
+            raise NotApplicable(f"the classes that {names} can tell are not known to be those of the data")
+        return [self.use(extractor) for extractor in found]
+
+    def _tells_classes(self, extractor: metrics.Extractor) -> bool:
+        """Whether a classifier's classes are the data's: as many, and of the package's own the digits."""
+        data = self.data
+        if extractor.tells_digits:
+            if data.num_classes is None:
+                return data.name == "binarized_mnist"  # which comes without its labels
+            if data.class_names is not None and list(data.class_names) != DIGITS:
+                return False
+        return data.num_classes == extractor.num_classes
+
+    def by_classifier(self) -> list[tuple[str, Statistics, Statistics, Statistics]]:
+        """`by_extractor` for those that tell the data's classes."""
+        telling = self.classifiers()
+        rows = zip(self.extractors, self.by_extractor(), strict=True)
+        return [row for extractor, row in rows if extractor in telling]

@@ -17,6 +17,6 @@ def as_float64(images: ArrayLike) -> np.ndarray:
 
 
 def by_chunks(measure: Callable[..., np.ndarray], *images: np.ndarray) -> np.ndarray:
-    """A measure of each image `(N,)`, or of each pair of two sets, from a few of them in float64 at a time."""
+    """A measure of each image `(N,)`, or of each pair of two sets, a few at a time in float64."""
     rows = (slice(start, start + CHUNK) for start in range(0, len(images[0]), CHUNK))
     return np.concatenate([measure(*(as_float64(x[some]) for x in images)) for some in rows])
