@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import importlib.metadata
 import json
+import tracemalloc
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from test_cli import refused, run
 
 from keras_vaegan import InputError, evaluation, metrics
 from keras_vaegan.data import ImageData, load
+from keras_vaegan.metrics import features
 from keras_vaegan.metrics.statistics import content_hash
 
 DISTANCES = ["frechet", "kernel", "neighbours", "diversity"]
@@ -252,7 +255,11 @@ def test_style_of_other_things_than_digits_has_no_agreement(digits):
 def test_what_one_group_refuses_is_no_loss_of_the_others(digits):
     few = score(digits.validation[0][:50], digits)
     assert "at least 129 images" in few["skipped"]["frechet"]
-    assert {"coverage", "kernel_distance", "sharpness"} <= {one["name"] for one in few["scores"]}
+    found = {one["name"]: one for one in few["scores"]}
+    assert {"coverage", "kernel_distance", "sharpness"} <= set(found)
+    assert 0 < found["kernel_distance"]["error"] < np.inf
+    (of_three,) = score(digits.validation[0][:3], digits, ["kernel"])["scores"]
+    assert of_three["error"] is None
     with pytest.raises(InputError, match="at least 129 images"):
         score(digits.validation[0][:50], digits, ["sharpness", "frechet"])
 
@@ -283,7 +290,7 @@ def test_scores_are_the_same_on_every_backend(digits):
 # ---- statistics and their cache ----
 
 
-def test_statistics_are_those_of_numpy_and_memory_is_constant_without_features(digits):
+def test_statistics_are_those_of_numpy(digits):
     extractor = metrics.extractor("mnist_plain")
     x = digits.test[0]
     whole = extractor.extract(x)
@@ -292,7 +299,25 @@ def test_statistics_are_those_of_numpy_and_memory_is_constant_without_features(d
     np.testing.assert_allclose(kept.moments.covariance, np.cov(whole.features.T), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(kept.features, whole.features, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(kept.probabilities, whole.probabilities, atol=1e-5)
-    assert metrics.gather(extractor, metrics.chunked(x, 130), keep_features=False).features is None
+
+
+def test_memory_is_constant_without_features():
+    inputs = keras.Input((20, 20, 1))
+    extractor = metrics.extractor(keras.Model(inputs, keras.layers.Flatten()(inputs)))
+    images = registry.images(50, (20, 20, 1))
+
+    def peak(chunks, keep_features):
+        tracemalloc.start()
+        found = metrics.gather(extractor, (images for _ in range(chunks)), keep_features)
+        reached = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.moments.count == 50 * chunks and (found.features is not None) == keep_features
+        return reached
+
+    peak(2, keep_features=False)  # what is made once
+    kept = 40 * images.nbytes
+    assert peak(42, keep_features=False) - peak(2, keep_features=False) < 0.1 * kept
+    assert peak(42, keep_features=True) - peak(2, keep_features=True) > 0.9 * kept
 
 
 def test_reference_statistics_are_computed_once_for_the_same_images(digits, tmp_path, monkeypatch):
@@ -442,6 +467,8 @@ def test_a_model_is_scored_with_all_that_applies_and_says_what_does_not():
     drawn = np.sort(np.random.default_rng(0).permutation(20)[:5])
     nats = model.log_likelihood(x[drawn], num_samples=3, seed=0)
     assert found["log_likelihood"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
+    noted = {name for name, one in found.items() if one["note"] == "of 5 images"}
+    assert noted == {"evidence_lower_bound", "log_likelihood", "bits_per_dimension"}
     assert found["bits_per_dimension"]["value"] == pytest.approx(-nats.mean() / np.log(2) / 144, rel=1e-6)
     json.dumps(result, allow_nan=False)
 
@@ -488,7 +515,26 @@ def test_provenance_states_all_that_a_number_depends_on():
     assert result["data"]["content"] == content_hash(small_data((8, 8, 1)).test[0])
     assert result["data"]["num_images"] == 20 and result["samples"]["num_images"] == 20
     assert result["backend"] == keras.backend.backend()
-    assert set(result["versions"]) >= {"keras_vaegan", "keras", "numpy"}
+    backend = keras.backend.backend()
+    assert set(result["versions"]) == {"keras_vaegan", "keras", "numpy", backend}
+    assert result["versions"][backend] == importlib.metadata.version(backend)
+    assert result["samples"]["seed"] == 5
+
+
+def test_provenance_tells_what_was_scored():
+    def subject(scored, **settings):
+        return evaluation.score(scored, small_data(), ["sharpness"], **settings)["subject"]
+
+    models = [registry.vae((12, 12, 1)) for _ in range(2)]
+    weights = [features.digest(model) for model in models]
+    assert [subject(model) for model in models] == [{"weights": one} for one in weights]
+    assert weights[0] != weights[1]
+    x = registry.images(30, (12, 12, 1))
+    given = {"content": content_hash(x), "labels": None}
+    assert subject(x) == subject(x, num_images=7) == given
+    assert subject(x[::-1]) != given
+    labelled = [subject(x, labels=labels)["labels"] for labels in (np.zeros(30, int), np.ones(30, int))]
+    assert None not in labelled and labelled[0] != labelled[1]
 
 
 def test_two_networks_of_one_name_are_two_extractors():
@@ -525,6 +571,7 @@ def test_two_networks_of_one_name_are_two_extractors():
         ({"features": ["inception"]}, "features must be one of"),
         ({"labels": [1, 2]}, "labels must have one label"),
         ({"groups": ["frechet"], "features": ["mnist_plain"]}, "at least 129 images"),
+        ({"groups": []}, "metrics must be one at least of frechet, .*; received none"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
@@ -537,6 +584,17 @@ def test_bad_input_is_named(arguments, message):
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(InputError, match="subject must"):
         evaluation.score(np.zeros(shape, "float32"), small_data())
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_split_without_images_is_named(split):
+    full = small_data()
+    none = (np.zeros((0, 12, 12, 1), "float32"), None)
+    parts = [none if name == split else getattr(full, name) for name in ("train", "validation", "test")]
+    data = ImageData(*parts, name="none")
+    with pytest.raises(InputError, match=f"data must hold images in its {split} split; received none"):
+        judged = "test" if split == "train" else split
+        evaluation.score(registry.images(30, (12, 12, 1)), data, ["sharpness"], split=judged)
 
 
 def test_a_model_of_another_shape_is_refused():
@@ -570,6 +628,9 @@ def test_the_command_writes_json_and_prints_a_table(run_folder, cache, capsys):
     written = json.loads((run_folder / "evaluate.json").read_text())
     assert written["model"] == "vae" and written["data"]["dataset"] == "digits"
     assert written["samples"] == {"num_images": 150, "seed": 1, "floor_images": 150}
+    assert written["likelihood"] == {"num_images": 4, "num_samples": 2}
+    bound = next(line for line in printed.splitlines() if line.startswith("log likelihood"))
+    assert " nats, of 4 images" in bound and "nan" not in printed
     assert [one["extractor"] for one in written["features"]] == ["mnist_plain", "mnist_residual"]
     frechet = next(one for one in written["scores"] if one["name"] == "frechet_distance")
     line = next(line for line in printed.splitlines() if line.startswith("frechet distance"))
@@ -622,5 +683,7 @@ def test_the_command_refuses_what_it_cannot_score(run_folder, cache, tmp_path, c
         capsys, "evaluate", tmp_path / "plain.keras", *digits
     )
     assert "metrics must be one of" in refused(capsys, "evaluate", run_folder, "--metrics", "fid")
+    for option in ("--metrics", "--features"):
+        assert f"{option} must be names" in refused(capsys, "evaluate", run_folder, option, ",")
     assert "there is none" in refused(capsys, "evaluate", run_folder, "--features", "none.keras")
     assert "features must be one of" in refused(capsys, "evaluate", run_folder, "--features", "none")

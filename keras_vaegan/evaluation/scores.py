@@ -19,6 +19,7 @@ class Score:
         better: `lower`, `higher` or `near` the reference; None where neither is.
         features: name of the extractor, where the number depends on one.
         details: the same by class, dimension, ..., `{name: number}`.
+        note: of what the number is, where that is not all that the other numbers are of.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Score:
     better: str | None = None
     features: str | None = None
     details: Mapping[str, float | None] | None = None
+    note: str | None = None
 
 
 def findings(scores: Sequence[Score]) -> list[str]:

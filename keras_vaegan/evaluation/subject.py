@@ -45,10 +45,10 @@ class Evaluation:
         cache: folder for the statistics of real images; None for none.
 
     Raises:
-        InputError: another split; images that are out of range, or images or a model of another shape than
-            the data; labels that are not one for each image; fewer than two images to score, or more than
-            were given; a seed below 0, or another count below 1. Features that cannot be had raise it when
-            they are first needed.
+        InputError: another split, or no images in it or to train on; images that are out of range, or images
+            or a model of another shape than the data; labels that are not one for each image; fewer than two
+            images to score, or more than were given; a seed below 0, or another count below 1. Features that
+            cannot be had raise it when they are first needed.
     """
 
     def __init__(
@@ -67,6 +67,9 @@ class Evaluation:
     ) -> None:
         self.data, self.split = data, choose("split", split, ("test", "validation"))
         self.real, self.real_labels = getattr(data, split)
+        for name, images in ((split, self.real), ("train", data.train[0])):
+            if not len(images):
+                raise InputError(f"data must hold images in its {name} split; received none.")
         self.model = subject if isinstance(subject, LatentVariableModel) else None
         image_shape = tuple(data.image_shape)
         self.images: np.ndarray | None = None
@@ -77,11 +80,12 @@ class Evaluation:
                 f"data must hold images of the model's shape {self.model.image_shape}; "
                 f"received {image_shape}."
             )
-        self.given = self.images  # all of them, of which fewer may be drawn below
         self.image_shape = image_shape
         self.labels = None
         if labels is not None and self.images is not None:
             self.labels = check_labels(labels, len(self.images), argument="labels")
+        # What was given, all of it; fewer may be drawn below.
+        self.images_given, self.labels_given = self.images, self.labels
         most = len(self.images) if self.images is not None else max(MOST_IMAGES, num_images or 0)
         count = min(most, len(self.real)) if num_images is None else num_images
         self.num_images = whole_number("num_images", count, 2)
@@ -99,6 +103,7 @@ class Evaluation:
         self.asked_features, self.cache = features, cache
         self.keep_features = True
         self.used: dict[Any, dict[str, Any]] = {}
+        self._computed: dict[str, Any] = {}
         self.left_out: dict[str, str] = {}  # of a group whose other scores are there
 
     # ---- sets of images ----
@@ -141,6 +146,17 @@ class Evaluation:
         images is the easier one.
         """
         return np.sort(np.random.default_rng(self.seed).permutation(number)[:count])
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What does not depend on the subject, computed when it is first asked for."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return self._computed[name]
+
+    def forget_subject(self) -> None:
+        """Compute anew what depends on the model, whose weights have changed."""
+        for name in ("fake_statistics", "reconstructed"):
+            self.__dict__.pop(name, None)
 
     def with_model(self) -> LatentVariableModel:
         """The model, or the reason why there is none."""
