@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import importlib
 import importlib.metadata
 import json
+import pathlib
+import shutil
 import tracemalloc
 
 import keras
@@ -613,6 +616,22 @@ def run_folder(tmp_path_factory):
         run("train", "--model", "vae", *networks, "--epochs", 1, "--batch-size", 512, "--output", folder) == 0
     )
     return folder
+
+
+def test_scores_go_when_the_training_goes_on(run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    (folder / "evaluate.json").write_text("{}")
+    assert run("train", "--resume", folder, "--epochs", 2) == 0
+    assert not (folder / "evaluate.json").exists()
+
+
+def test_the_table_of_results_takes_scores_without_a_number(monkeypatch):
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[1] / "benchmarks")
+    score_mnist = importlib.import_module("score_mnist")
+    known = {"name": "label_agreement", "value": 0.9, "details": {"0": 0.8, "1": None, "2": 0.7}}
+    assert score_mnist.worst(known) == " [2: 0.700]"
+    assert score_mnist.worst(known | {"details": {"0": None}}) == ""
+    assert np.isnan(score_mnist.value_of({"name": "kernel_distance", "value": None}))
 
 
 @pytest.fixture
