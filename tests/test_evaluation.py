@@ -318,9 +318,9 @@ def test_memory_is_constant_without_features():
         return reached
 
     peak(2, keep_features=False)  # what is made once
-    kept = 40 * images.nbytes
-    assert peak(42, keep_features=False) - peak(2, keep_features=False) < 0.1 * kept
-    assert peak(42, keep_features=True) - peak(2, keep_features=True) > 0.9 * kept
+    kept = 80 * images.nbytes
+    assert peak(82, keep_features=False) - peak(2, keep_features=False) < 0.25 * kept
+    assert peak(82, keep_features=True) - peak(2, keep_features=True) > 0.9 * kept
 
 
 def test_reference_statistics_are_computed_once_for_the_same_images(digits, tmp_path, monkeypatch):
@@ -482,10 +482,13 @@ def test_the_divergence_is_from_the_prior_that_was_learned():
     data = ImageData((x, y), (x, y), (x, y), name="noise")
     model = registry.cvae((4, 4, 1), num_classes=registry.NUM_CLASSES, prior=True)
     condition = model.condition(20, y)
-    nats = model.posterior(x, condition).kl(model.prior(condition))
+    q = model.posterior(x, condition)
+    nats, from_standard = (
+        float(keras.ops.convert_to_numpy(q.kl(p)).mean()) for p in (model.prior(condition), None)
+    )
     found = values(evaluation.score(model, data, ["latent"], num_images=20))
-    assert found["kl"] == pytest.approx(float(keras.ops.mean(nats)), rel=1e-4)
-    assert found["kl"] != pytest.approx(float(keras.ops.mean(model.posterior(x, condition).kl())), rel=1e-2)
+    assert found["kl"] == pytest.approx(nats, rel=1e-4)
+    assert found["kl"] != pytest.approx(from_standard, rel=1e-2)
 
 
 def test_samples_depend_on_the_seed_and_not_on_the_chunks(monkeypatch):
