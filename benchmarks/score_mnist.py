@@ -79,7 +79,9 @@ def scored(folder, where):
 
 
 def value_of(one):
-    """The number that a table shows of a score."""
+    """The number that a table shows of a score; NaN where it is none."""
+    if one["value"] is None:
+        return np.nan
     if one["name"] in NEAR:
         return one["value"] / one["reference"]
     return one["value"] * (1000 if one["name"] == "kernel_distance" else 1)
@@ -98,7 +100,9 @@ def table(title, models):
         f"{samples['num_images']:,} samples (seed {samples['seed']}) against the "
         f"{first['data']['num_images']:,} test images, which no choice was made by; on "
         f"{metadata['backend']}, 2 cores, {datetime.date.today()}. Features: {digests}. The floor is that "
-        f"of {samples['floor_images']:,} real training images; of sharpness and the like, real images.",
+        f"of {samples['floor_images']:,} real training images; of sharpness and the like, real images. The "
+        f"bound on log p(x) is of {first['likelihood']['num_images']:,} test images, "
+        f"{first['likelihood']['num_samples']} codes each.",
         "",
         f"    python {shlex.join(sys.argv)}",
         "",
@@ -168,8 +172,11 @@ def worst(one):
     """The worst class of a score that has classes."""
     if one is None or one["name"] not in BY_CLASS:
         return ""
-    name, value = min(one["details"].items(), key=lambda item: item[1])
-    return f" [{name}: {value:.3f}]"
+    known = {name: value for name, value in one["details"].items() if value is not None}
+    if not known:
+        return ""
+    name = min(known, key=known.__getitem__)
+    return f" [{name}: {known[name]:.3f}]"
 
 
 if __name__ == "__main__":

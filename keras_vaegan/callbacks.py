@@ -13,7 +13,7 @@ import keras
 from keras_vaegan import evaluation, plots
 from keras_vaegan.checkpoints import Checkpoints
 from keras_vaegan.data import ImageData
-from keras_vaegan.errors import choose, whole_number
+from keras_vaegan.errors import whole_number
 from keras_vaegan.files import atomic_path
 from keras_vaegan.monitor import Monitor
 
@@ -51,17 +51,19 @@ class ScoreSamples(keras.callbacks.Callback):
 
     The names are those of `evaluation.score`, with the features' name where there are several
     (`frechet_distance`, `coverage`, ...). To stand before `HistoryFile` in the list of callbacks.
-    Scores watched here should not be the ones that a result is published by.
+    Scores watched here should not be the ones that a result is published by. What is computed of the
+    real images is kept from one scoring to the next.
 
     Args:
         data: what `keras_vaegan.data.load` gives; the validation split is compared with.
         groups: which scores, of `evaluation.GROUPS`.
-        every: epochs from one scoring to the next; the last epoch is scored too.
+        every: epochs from one scoring to the next. The last epoch is scored too; one in which another
+            callback ends the training, as `Monitor` or `EarlyStopping`, if that stands before this one.
         **settings: other arguments of `evaluation.Evaluation`, as `num_images` and `features`.
 
     Raises:
-        InputError: a group that is none of `evaluation.GROUPS`, or `every` that is no whole number of at
-            least 1; what else `evaluation.score` refuses, when it first scores.
+        InputError: no group, or one that is none of `evaluation.GROUPS`, or `every` that is no whole
+            number of at least 1; what else `evaluation.score` refuses, when it first scores.
     """
 
     def __init__(
@@ -72,19 +74,23 @@ class ScoreSamples(keras.callbacks.Callback):
         **settings: Any,
     ) -> None:
         super().__init__()
-        for name in groups:
-            choose("groups", name, evaluation.GROUPS)
+        evaluation.check_groups("groups", groups)
         self.data, self.groups, self.every = data, tuple(groups), whole_number("every", every, 1)
         self.settings = {"split": "validation", **settings}
+        self._of: evaluation.Evaluation | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is None or ((epoch + 1) % self.every and epoch + 1 < self.params["epochs"]):
+        last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if logs is None or ((epoch + 1) % self.every and not last):
             return
-        scores = evaluation.score(self.model, self.data, self.groups, **self.settings)["scores"]
-        several = len({one["features"] for one in scores if one["features"]}) > 1
+        if self._of is None or self._of.model is not self.model:
+            self._of = evaluation.Evaluation(self.model, self.data, **self.settings)
+        self._of.forget_subject()
+        scores, _ = evaluation.compute(self._of, self.groups)
+        several = len({one.features for one in scores if one.features}) > 1
         for one in scores:
-            suffix = f"_{one['features']}" if several and one["features"] else ""
-            logs[one["name"] + suffix] = one["value"]
+            suffix = f"_{one.features}" if several and one.features else ""
+            logs[one.name + suffix] = one.value
 
 
 class HistoryFile(keras.callbacks.Callback):

@@ -92,8 +92,9 @@ def diagnose(history: History, patience: int = 3) -> list[Finding]:
 
     Args:
         history: `{log name: [mean of each epoch]}` with `val_` names beside theirs; `epoch`, if it is
-            there, numbers the epochs. NaN in a `val_` column or in `sample_diversity` stands for
-            an epoch without that value, elsewhere it is a number gone bad.
+            there, numbers the epochs. NaN in a `val_` column, in `sample_diversity`, or in a column that
+            begins with it while `loss` does not, as scores of every few epochs do, stands for an epoch
+            without that value; elsewhere it is a number gone bad.
         patience: epochs in a row that a state must last to be told. Of several stretches the latest
             is told.
 
@@ -115,7 +116,7 @@ def _not_finite(run: _Run) -> Finding | None:
     judged = {
         name: values
         for name, values in run.columns.items()
-        if not name.startswith("val_") and name != SAMPLE_DIVERSITY
+        if not name.startswith("val_") and name != SAMPLE_DIVERSITY and not _begins_blank(values, run)
     }
     for i in range(len(run.epochs)):
         bad = [name for name, values in judged.items() if not math.isfinite(values[i])]
@@ -126,6 +127,11 @@ def _not_finite(run: _Run) -> Finding | None:
             )
             return Finding("not_finite", "severe", run.epochs[i], message)
     return None
+
+
+def _begins_blank(values: Sequence[float], run: _Run) -> bool:
+    """Whether a column is one that not every epoch has."""
+    return bool(values) and math.isnan(values[0]) and math.isfinite(run["loss"][0])
 
 
 def _discriminator_strong(run: _Run) -> Finding | None:
@@ -165,10 +171,10 @@ def _collapse(run: _Run) -> Finding | None:
     if found is None:
         return None
     message = (
-        f"{run.when(*found)}: the samples are nearly alike: from one to its nearest sibling it is "
-        f"{diversity[found[1]]:.2f} of the way between real images (at best {best:.2f}). Try lower learning "
-        f"rates{_for_player('discriminator', ', --set r1=1, a larger --batch-size', run)}, or weights "
-        "of an earlier epoch."
+        f"{run.when(*found)}: the samples are nearly alike: the mean distance from a sample to the nearest "
+        f"other one is {diversity[found[1]]:.2f} times that of real images (at best {best:.2f}). Try lower "
+        f"learning rates{_for_player('discriminator', ', --set r1=1, a larger --batch-size', run)}, or "
+        "weights of an earlier epoch."
     )
     return Finding("collapse", run.severity(found[1]), run.epochs[found[0]], message)
 

@@ -549,8 +549,9 @@ def _score_table(scores: Sequence[Mapping[str, Any]]) -> str:
         body += "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n"
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Scores">'
-        '<table class="scores"><caption>The reference is the same number of real images; of a distance, '
-        "that of real training images to the real images here. Near means near the reference.</caption>\n"
+        '<table class="scores"><caption>The reference is the number of real images, or of as many real '
+        "training images against the real images here; where there is no such number, the best or largest "
+        "that there can be. Near means near the reference.</caption>\n"
         '<thead><tr><th scope="col">Score</th><th scope="col" class="number">Value</th>'
         '<th scope="col" class="number">Reference</th><th scope="col">Better</th></tr></thead>\n'
         f"{body}</table></div>\n"
@@ -561,11 +562,12 @@ def _score(score: Mapping[str, Any]) -> str:
     unit = f" <small>{text(score['unit'])}</small>" if score.get("unit") else ""
     error = score.get("error")
     margin = "" if error is None else f" <small>± {_datum(error)}</small>"
+    note = f" <small>{text(score['note'])}</small>" if score.get("note") else ""
     meaning = MEANINGS.get(score["name"])
     explained = f' <span class="meaning">{text(meaning)}</span>' if meaning else ""
     return (
         f'<tr><th scope="row">{_label(score["name"])}{unit}{explained}</th>'
-        f'<td class="number">{_datum(score["value"])}{margin}</td>'
+        f'<td class="number">{_datum(score["value"])}{margin}{note}</td>'
         f'<td class="number">{_datum(score.get("reference"))}</td>'
         f"<td>{text(score.get('better') or '')}</td></tr>"
     )
@@ -626,7 +628,12 @@ def _provenance(scores: Mapping[str, Any]) -> dict[str, str]:
         facts["Real images"] = f"{text(images)}<br/> <small>{text(', '.join(filter(None, known)))}</small>"
     if samples:
         seed = "" if samples.get("seed") is None else f", seed {samples['seed']}"
-        facts["Scored images"] = text(f"{number(samples['num_images'])}{seed}")
+        hashes = ", ".join(
+            f"{what} {found}" for what, found in (scores.get("subject") or {}).items() if found
+        )
+        facts["Scored images"] = text(number(samples["num_images"]) + seed)
+        if hashes:
+            facts["Scored images"] += f"<br/> <small>{text(hashes)}</small>"
     if scores.get("features"):
         facts["Features"] = "<br/> ".join(_extractor(features) for features in scores["features"])
     if scores.get("backend"):
@@ -640,8 +647,6 @@ def _provenance(scores: Mapping[str, Any]) -> dict[str, str]:
 
 def _extractor(features: Mapping[str, Any]) -> str:
     digest = f"digest {features['digest']}" if features.get("digest") else ""
-    size = features.get("resized")
-    shape = " × ".join(map(str, size)) if isinstance(size, list) else size
-    resized = f"images resized to {shape}" if size else ""
+    resized = f"images resized {features['resized']}" if features.get("resized") else ""
     known = ", ".join(filter(None, (digest, resized)))
     return f"{text(features['extractor'])} <small>{text(known)}</small>"

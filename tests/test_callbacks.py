@@ -6,7 +6,7 @@ import keras
 import pytest
 import registry
 
-from keras_vaegan import InputError, callbacks, metrics
+from keras_vaegan import InputError, callbacks, evaluation, metrics
 from keras_vaegan.data import ImageData, load
 
 
@@ -60,6 +60,39 @@ def test_samples_are_scored_every_few_epochs_and_at_the_end(tmp_path):
     assert "active_units" in history.columns and "loss" in history.columns
 
 
+def test_the_epoch_that_ends_a_training_early_is_scored():
+    scored = callbacks.ScoreSamples(small_data(), ["sharpness"], every=10, num_images=6)
+    model = registry.vae((9, 9, 1))
+    model.compile()
+    stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=1)  # after the second epoch
+    logs = model.fit(small_data().train[0], epochs=5, callbacks=[stop, scored], verbose=0).history
+    assert len(logs["loss"]) == 2 and len(logs["sharpness"]) == 1
+
+
+def test_what_is_computed_of_real_images_is_kept_between_epochs(monkeypatch):
+    x = registry.images(40, (9, 9, 1))
+    data = ImageData((x, None), (x, None), (x, None), name="noise")
+    inputs = keras.Input((9, 9, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(inputs))
+    users, seen = keras.Model(inputs, pooled), []
+    extract = metrics.Extractor.extract
+    monkeypatch.setattr(
+        metrics.Extractor, "extract", lambda self, x, *rest: seen.append(len(x)) or extract(self, x, *rest)
+    )
+    scored = callbacks.ScoreSamples(data, ["frechet", "sharpness"], num_images=10, features=[users])
+    for model in (registry.vae((9, 9, 1)), registry.vae((9, 9, 1))):  # another model, another time
+        model.compile()
+        seen.clear()
+        logs = model.fit(x, epochs=3, callbacks=[scored], verbose=0).history
+        assert sorted(seen) == [10, 10, 10, 10, 40]  # samples thrice, floor and real images once
+        alone = evaluation.score(
+            model, data, ["frechet", "sharpness"], split="validation", num_images=10, features=[users]
+        )
+        for one in alone["scores"]:
+            assert logs[one["name"]][-1] == pytest.approx(one["value"], rel=1e-5)
+        assert len(set(logs["frechet_distance"])) == 3
+
+
 def test_scores_in_two_features_have_two_names():
     data = load("digits")
     scored = callbacks.ScoreSamples(data, ["frechet"], features=["mnist_plain", "mnist_residual"])
@@ -72,3 +105,5 @@ def test_scores_in_two_features_have_two_names():
 def test_unknown_scores_are_refused_before_the_training():
     with pytest.raises(InputError, match="groups must be one of"):
         callbacks.ScoreSamples(small_data(), ["fid"])
+    with pytest.raises(InputError, match="groups must be one at least"):
+        callbacks.ScoreSamples(small_data(), [])

@@ -158,6 +158,14 @@ def test_validation_of_some_epochs_only_is_no_trouble():
     assert diagnose(history) == []
 
 
+def test_scores_of_some_epochs_only_are_no_trouble():
+    history = healthy()
+    history["frechet_distance"] = [9.0 - i if i % 5 == 4 else NAN for i in range(12)]
+    assert diagnose(history) == []
+    history["loss"] = [NAN] * 12  # bad from the first epoch on, and so is what begins with it
+    assert only(history).epoch == 1
+
+
 @pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])
 def test_numbers_that_are_not_finite(bad):
     history = healthy()

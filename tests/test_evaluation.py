@@ -1,6 +1,13 @@
 """Scores of models and images: known answers, provenance, and what is said to bad input."""
 
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
 import json
+import pathlib
+import shutil
+import tracemalloc
 
 import keras
 import numpy as np
@@ -11,6 +18,7 @@ from test_cli import refused, run
 
 from keras_vaegan import InputError, evaluation, metrics
 from keras_vaegan.data import ImageData, load
+from keras_vaegan.metrics import features
 from keras_vaegan.metrics.statistics import content_hash
 
 DISTANCES = ["frechet", "kernel", "neighbours", "diversity"]
@@ -34,6 +42,13 @@ def values(result, features="mnist_plain"):
 
 def score(images, data, groups=None, **settings):
     return evaluation.score(images, data, groups, features=["mnist_plain"], **settings)
+
+
+@pytest.fixture
+def brief_lessons(monkeypatch):
+    """Classifiers that learn from samples have few steps for it."""
+    lesson = functools.partial(metrics.accuracy_of_classifier_trained_on, steps=60)
+    monkeypatch.setattr(evaluation.groups.metrics, "accuracy_of_classifier_trained_on", lesson)
 
 
 # ---- known answers ----
@@ -70,7 +85,17 @@ def test_blurred_images_are_ranked_below_real_ones_and_those_below_none(digits):
     for name in ("sharpness", "recall", "coverage"):
         assert scores[0][name] > scores[1][name] > scores[2][name]
     blurred = score(np.float32(ndimage.gaussian_filter(held_out, (0, 1.5, 1.5, 0))), digits, ["sharpness"])
-    assert any("not as sharp" in finding for finding in blurred["findings"])
+    assert any("less sharp than" in finding for finding in blurred["findings"])
+    noisy = np.clip(held_out + 0.2 * np.random.default_rng(0).standard_normal(held_out.shape), 0, 1)
+    assert any("noisier, than" in finding for finding in score(noisy, digits, ["sharpness"])["findings"])
+
+
+def test_few_samples_that_are_good_are_no_collapse(digits):
+    few = score(digits.validation[0][:30], digits, ["neighbours"])
+    assert values(few)["coverage"] < 0.5  # of 597 images
+    assert few["findings"] == []
+    alike = score(np.repeat(digits.validation[0][:1], 30, axis=0), digits, ["neighbours"])
+    assert any(finding.startswith("collapse") for finding in alike["findings"])
 
 
 def test_agreement_is_high_with_true_labels_and_chance_with_shuffled_ones(digits):
@@ -121,9 +146,125 @@ def test_a_classifier_learns_from_images_that_show_their_labels(digits):
     )
 
 
+def test_what_samples_teach_stands_beside_what_real_images_teach(digits, brief_lessons):
+    x, y = digits.validation
+    (found,) = score(x, digits, ["synthetic"], labels=y)["scores"]
+    assert found["name"] == "accuracy_on_real" and found["better"] == "higher"
+    assert found["value"] == pytest.approx(found["reference"], abs=0.15) and found["reference"] > 0.5
+    shuffled = np.random.default_rng(0).permutation(y)
+    assert score(x, digits, ["synthetic"], labels=shuffled)["scores"][0]["value"] < 0.4
+
+
 def test_unlabelled_images_do_not_teach(digits):
     with pytest.raises(InputError, match="labels of images"):
         metrics.accuracy_of_classifier_trained_on(digits.test[0][:5], [-1] * 5, *digits.test)
+
+
+def in_eight_bits(data):
+    parts = [(np.rint(255 * x).astype("uint8"), y) for x, y in data]
+    return ImageData(*parts, name=data.name, class_names=data.class_names)
+
+
+def test_images_in_eight_bits_score_as_the_same_floats(digits):
+    eight = in_eight_bits(digits)
+    floats = ImageData(
+        *((np.float32(x / 255.0), y) for x, y in eight), name="digits", class_names=digits.class_names
+    )
+    groups = [*DISTANCES, "sharpness"]
+    expected = values(score(floats.validation[0][:300], floats, groups))
+    for images, data in ((eight, eight), (floats, eight), (eight, floats)):
+        found = values(score(images.validation[0][:300], data, groups))
+        assert found == pytest.approx(expected, rel=1e-4)
+    model = registry.vae((28, 28, 1))
+    few = {"likelihood_images": 5, "likelihood_samples": 2, "num_images": 20}
+    groups = ["reconstruction", "latent", "likelihood"]
+    expected = values(evaluation.score(model, floats, groups, **few))
+    assert expected["mean_squared_error"] < 1.0
+    assert values(evaluation.score(model, eight, groups, **few)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_fewer_of_the_given_images_are_drawn_with_their_labels(digits):
+    order = np.argsort(digits.validation[1], kind="stable")
+    x, y = digits.validation[0][order], digits.validation[1][order]  # class by class, as a folder is read
+    of = evaluation.Evaluation(x, digits, num_images=100, labels=y, seed=1)
+    assert set(of.labels) == set(range(10))
+    for image, label in zip(np.concatenate(list(of.samples())), of.labels, strict=True):
+        assert label in y[(x == image).all(axis=(1, 2, 3))]
+    np.testing.assert_array_equal(*(np.concatenate(list(of.samples())) for _ in range(2)))
+    other = evaluation.Evaluation(x, digits, num_images=100, labels=y, seed=2)
+    assert not np.array_equal(other.images, of.images)
+    whole = evaluation.Evaluation(x, digits, num_images=len(x), labels=y)
+    np.testing.assert_array_equal(whole.images, x)
+
+
+def renamed(data, class_names, classes=10):
+    """The same images under other names, or merged into fewer classes."""
+    parts = [(x, None if class_names == "unlabelled" else y % classes) for x, y in data]
+    return ImageData(*parts, name="grey", class_names=None if class_names == "unlabelled" else class_names)
+
+
+FASHION = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"]
+
+
+@pytest.mark.parametrize(
+    "class_names, classes",
+    [(FASHION, 10), (None, 7), ([*"abcdefghijklmnopqrstuvwxyz"], 10), ("unlabelled", 10)],
+)
+def test_digits_are_told_in_data_of_digits_alone(digits, class_names, classes, brief_lessons):
+    data = renamed(digits, class_names, classes)
+    x, y = digits.validation
+    result = score(x, data, labels=y % classes, num_images=150)
+    assert {"frechet_distance", "coverage"} <= {one["name"] for one in result["scores"]}
+    assert not {"class_entropy", "label_agreement"} & {one["name"] for one in result["scores"]}
+    for group in ("diversity", "labels"):
+        if class_names != "unlabelled" or group == "diversity":
+            assert (
+                "classes that mnist_plain can tell are not known to be those of the data"
+                in (result["skipped"][group])
+            )
+    with pytest.raises(InputError, match="diversity cannot be computed: the classes that mnist_plain"):
+        score(x, data, ["diversity"])
+
+
+@pytest.mark.parametrize("class_names", [None, [str(k) for k in range(10)]])
+def test_digits_are_told_in_data_that_may_be_digits(digits, class_names):
+    found = score(digits.validation[0], renamed(digits, class_names), ["diversity"])
+    assert [one["name"] for one in found["scores"]] == ["class_entropy"]
+    unlabelled = ImageData(*((x, None) for x, _ in digits), name="binarized_mnist")
+    assert score(digits.validation[0], unlabelled, ["diversity"])["scores"][0]["value"] > 0.9
+
+
+def test_a_users_classifier_tells_as_many_classes_as_the_data(digits):
+    inputs = keras.Input((28, 28, 1))
+    flat = keras.layers.Flatten()(inputs)
+    outputs = {"features": flat, "logits": keras.layers.Dense(7)(flat)}
+    users = keras.Model(inputs, outputs, name="users")
+    x = digits.validation[0]
+    evaluation.score(x, renamed(digits, None, 7), ["diversity"], features=[users])
+    with pytest.raises(InputError, match="the classes that users can tell"):
+        evaluation.score(x, digits, ["diversity"], features=[users])
+
+
+def test_style_of_other_things_than_digits_has_no_agreement(digits):
+    model = registry.cvae((28, 28, 1), num_classes=10)
+    of_digits, of_fashion = (
+        score(model, data, ["style"], num_images=40) for data in (digits, renamed(digits, FASHION))
+    )
+    names = [{one["name"] for one in result["scores"]} for result in (of_digits, of_fashion)]
+    assert names[0] - names[1] == {"style_agreement"}
+    assert "mnist_plain" in of_fashion["skipped"]["style_agreement"] and not of_digits["skipped"]
+
+
+def test_what_one_group_refuses_is_no_loss_of_the_others(digits):
+    few = score(digits.validation[0][:50], digits)
+    assert "at least 129 images" in few["skipped"]["frechet"]
+    found = {one["name"]: one for one in few["scores"]}
+    assert {"coverage", "kernel_distance", "sharpness"} <= set(found)
+    assert 0 < found["kernel_distance"]["error"] < np.inf
+    (of_three,) = score(digits.validation[0][:3], digits, ["kernel"])["scores"]
+    assert of_three["error"] is None
+    with pytest.raises(InputError, match="at least 129 images"):
+        score(digits.validation[0][:50], digits, ["sharpness", "frechet"])
 
 
 # ---- the same on every backend ----
@@ -152,7 +293,7 @@ def test_scores_are_the_same_on_every_backend(digits):
 # ---- statistics and their cache ----
 
 
-def test_statistics_are_those_of_numpy_and_memory_is_constant_without_features(digits):
+def test_statistics_are_those_of_numpy(digits):
     extractor = metrics.extractor("mnist_plain")
     x = digits.test[0]
     whole = extractor.extract(x)
@@ -161,7 +302,25 @@ def test_statistics_are_those_of_numpy_and_memory_is_constant_without_features(d
     np.testing.assert_allclose(kept.moments.covariance, np.cov(whole.features.T), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(kept.features, whole.features, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(kept.probabilities, whole.probabilities, atol=1e-5)
-    assert metrics.gather(extractor, metrics.chunked(x, 130), keep_features=False).features is None
+
+
+def test_memory_is_constant_without_features():
+    inputs = keras.Input((20, 20, 1))
+    extractor = metrics.extractor(keras.Model(inputs, keras.layers.Flatten()(inputs)))
+    images = registry.images(50, (20, 20, 1))
+
+    def peak(chunks, keep_features):
+        tracemalloc.start()
+        found = metrics.gather(extractor, (images for _ in range(chunks)), keep_features)
+        reached = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.moments.count == 50 * chunks and (found.features is not None) == keep_features
+        return reached
+
+    peak(2, keep_features=False)  # what is made once
+    kept = 80 * images.nbytes
+    assert peak(82, keep_features=False) - peak(2, keep_features=False) < 0.25 * kept
+    assert peak(82, keep_features=True) - peak(2, keep_features=True) > 0.9 * kept
 
 
 def test_reference_statistics_are_computed_once_for_the_same_images(digits, tmp_path, monkeypatch):
@@ -181,6 +340,27 @@ def test_reference_statistics_are_computed_once_for_the_same_images(digits, tmp_
     file.write_bytes(b"half a file")
     mended = metrics.reference_statistics(extractor, x, cache=tmp_path)
     np.testing.assert_allclose(mended.features, first.features)
+
+
+def pooling(kind, name="own"):
+    inputs = keras.Input((28, 28, 1))
+    return keras.Model(inputs, keras.layers.Flatten()(kind(7)(inputs)), name=name)
+
+
+def test_networks_of_other_layers_or_scales_share_no_statistics(digits, tmp_path):
+    x = digits.test[0][:50]
+    kinds = keras.layers.AveragePooling2D, keras.layers.MaxPooling2D
+    extractors = [metrics.extractor(pooling(kind)) for kind in kinds]
+    extractors.append(dataclasses.replace(extractors[0], scale=2.0, offset=-1.0))
+    found = [metrics.reference_statistics(extractor, x, cache=tmp_path) for extractor in extractors]
+    assert len(list(tmp_path.iterdir())) == 3
+    for extractor, statistics in zip(extractors, found, strict=True):
+        np.testing.assert_allclose(statistics.features, extractor.extract(x).features, rtol=1e-5)
+    again = metrics.extractor(pooling(kinds[0]))  # whatever Keras calls its layers by now
+    metrics.reference_statistics(again, x, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    both = evaluation.score(x, digits, ["kernel"], features=[extractors[0].model, extractors[1].model])
+    assert len(both["features"]) == 2
 
 
 def test_the_hash_is_of_type_shape_and_values():
@@ -208,6 +388,9 @@ def test_keras_metrics_are_the_functions_batch_by_batch(digits):
         estimates.append(metrics.kernel_distance(features[0][rows], features[1][rows], block=96)[0])
     assert float(frechet.result()) == pytest.approx(metrics.frechet_distance(*features), rel=1e-2)
     assert float(kernel.result()) == pytest.approx(np.mean(estimates), rel=1e-3)
+    eight = metrics.KernelDistance(extractor)
+    eight.update_state(*(np.rint(255 * x[:96]).astype("uint8") for x in (real, fake)))
+    assert float(eight.result()) == pytest.approx(estimates[0], rel=2e-2)
     frechet.reset_state()
     frechet.update_state(real, real)
     assert float(frechet.result()) == pytest.approx(0.0, abs=0.05 * float(np.var(features[0], axis=0).sum()))
@@ -226,8 +409,17 @@ def test_metrics_are_made_again_from_their_configuration():
     )
     real, fake = registry.images(6, (4, 4, 1)), registry.images(6, (4, 4, 1), seed=1)
     restored.update_state(real, fake)
-    flat = (x.reshape(6, 16) for x in (real, fake))
+    flat = [x.reshape(6, 16) for x in (real, fake)]
     assert float(restored.result()) == pytest.approx(metrics.kernel_distance(*flat, block=6)[0], rel=1e-4)
+    halved = dataclasses.replace(metrics.extractor(users), scale=0.5)
+    scaled = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(metrics.KernelDistance(halved))
+    )
+    scaled.update_state(real, fake)
+    halves = [x / 2 for x in flat]
+    assert float(scaled.result()) == pytest.approx(metrics.kernel_distance(*halves, block=6)[0], rel=1e-4)
+    taken = keras.Model(inputs, keras.layers.Flatten()(inputs), name="inception_v3")  # another's name
+    assert isinstance(metrics.KernelDistance(taken).get_config()["features"], dict)
     shipped = metrics.FrechetDistance(metrics.extractor("mnist_plain")).get_config()
     assert shipped["features"] == "mnist_plain"
     weighed = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)), name="weighed")
@@ -278,8 +470,25 @@ def test_a_model_is_scored_with_all_that_applies_and_says_what_does_not():
     drawn = np.sort(np.random.default_rng(0).permutation(20)[:5])
     nats = model.log_likelihood(x[drawn], num_samples=3, seed=0)
     assert found["log_likelihood"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
+    noted = {name for name, one in found.items() if one["note"] == "of 5 images"}
+    assert noted == {"evidence_lower_bound", "log_likelihood", "bits_per_dimension"}
     assert found["bits_per_dimension"]["value"] == pytest.approx(-nats.mean() / np.log(2) / 144, rel=1e-6)
     json.dumps(result, allow_nan=False)
+
+
+def test_the_divergence_is_from_the_prior_that_was_learned():
+    x = registry.images(20, (4, 4, 1))
+    y = np.arange(20) % registry.NUM_CLASSES
+    data = ImageData((x, y), (x, y), (x, y), name="noise")
+    model = registry.cvae((4, 4, 1), num_classes=registry.NUM_CLASSES, prior=True)
+    condition = model.condition(20, y)
+    q = model.posterior(x, condition)
+    nats, from_standard = (
+        float(keras.ops.convert_to_numpy(q.kl(p)).mean()) for p in (model.prior(condition), None)
+    )
+    found = values(evaluation.score(model, data, ["latent"], num_images=20))
+    assert found["kl"] == pytest.approx(nats, rel=1e-4)
+    assert found["kl"] != pytest.approx(from_standard, rel=1e-2)
 
 
 def test_samples_depend_on_the_seed_and_not_on_the_chunks(monkeypatch):
@@ -297,7 +506,8 @@ def test_samples_depend_on_the_seed_and_not_on_the_chunks(monkeypatch):
 def test_provenance_states_all_that_a_number_depends_on():
     images = small_data((8, 8, 1)).train[0]
     inputs = keras.Input((16, 16, 1))
-    users = keras.Model(inputs, keras.layers.AveragePooling2D(8)(inputs), name="users")
+    pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(inputs))
+    users = keras.Model(inputs, pooled, name="users")
     result = evaluation.score(images, small_data((8, 8, 1)), ["frechet"], features=[users], seed=5)
     assert result["features"] == [
         {
@@ -311,7 +521,26 @@ def test_provenance_states_all_that_a_number_depends_on():
     assert result["data"]["content"] == content_hash(small_data((8, 8, 1)).test[0])
     assert result["data"]["num_images"] == 20 and result["samples"]["num_images"] == 20
     assert result["backend"] == keras.backend.backend()
-    assert set(result["versions"]) >= {"keras_vaegan", "keras", "numpy"}
+    backend = keras.backend.backend()
+    assert set(result["versions"]) == {"keras_vaegan", "keras", "numpy", backend}
+    assert result["versions"][backend] == importlib.metadata.version(backend)
+    assert result["samples"]["seed"] == 5
+
+
+def test_provenance_tells_what_was_scored():
+    def subject(scored, **settings):
+        return evaluation.score(scored, small_data(), ["sharpness"], **settings)["subject"]
+
+    models = [registry.vae((12, 12, 1)) for _ in range(2)]
+    weights = [features.digest(model) for model in models]
+    assert [subject(model) for model in models] == [{"weights": one} for one in weights]
+    assert weights[0] != weights[1]
+    x = registry.images(30, (12, 12, 1))
+    given = {"content": content_hash(x), "labels": None}
+    assert subject(x) == subject(x, num_images=7) == given
+    assert subject(x[::-1]) != given
+    labelled = [subject(x, labels=labels)["labels"] for labels in (np.zeros(30, int), np.ones(30, int))]
+    assert None not in labelled and labelled[0] != labelled[1]
 
 
 def test_two_networks_of_one_name_are_two_extractors():
@@ -348,6 +577,7 @@ def test_two_networks_of_one_name_are_two_extractors():
         ({"features": ["inception"]}, "features must be one of"),
         ({"labels": [1, 2]}, "labels must have one label"),
         ({"groups": ["frechet"], "features": ["mnist_plain"]}, "at least 129 images"),
+        ({"groups": []}, "metrics must be one at least of frechet, .*; received none"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
@@ -360,6 +590,17 @@ def test_bad_input_is_named(arguments, message):
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(InputError, match="subject must"):
         evaluation.score(np.zeros(shape, "float32"), small_data())
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_split_without_images_is_named(split):
+    full = small_data()
+    none = (np.zeros((0, 12, 12, 1), "float32"), None)
+    parts = [none if name == split else getattr(full, name) for name in ("train", "validation", "test")]
+    data = ImageData(*parts, name="none")
+    with pytest.raises(InputError, match=f"data must hold images in its {split} split; received none"):
+        judged = "test" if split == "train" else split
+        evaluation.score(registry.images(30, (12, 12, 1)), data, ["sharpness"], split=judged)
 
 
 def test_a_model_of_another_shape_is_refused():
@@ -380,6 +621,22 @@ def run_folder(tmp_path_factory):
     return folder
 
 
+def test_scores_go_when_the_training_goes_on(run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    (folder / "evaluate.json").write_text("{}")
+    assert run("train", "--resume", folder, "--epochs", 2) == 0
+    assert not (folder / "evaluate.json").exists()
+
+
+def test_the_table_of_results_takes_scores_without_a_number(monkeypatch):
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[1] / "benchmarks")
+    score_mnist = importlib.import_module("score_mnist")
+    known = {"name": "label_agreement", "value": 0.9, "details": {"0": 0.8, "1": None, "2": 0.7}}
+    assert score_mnist.worst(known) == " [2: 0.700]"
+    assert score_mnist.worst(known | {"details": {"0": None}}) == ""
+    assert np.isnan(score_mnist.value_of({"name": "kernel_distance", "value": None}))
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
@@ -393,6 +650,9 @@ def test_the_command_writes_json_and_prints_a_table(run_folder, cache, capsys):
     written = json.loads((run_folder / "evaluate.json").read_text())
     assert written["model"] == "vae" and written["data"]["dataset"] == "digits"
     assert written["samples"] == {"num_images": 150, "seed": 1, "floor_images": 150}
+    assert written["likelihood"] == {"num_images": 4, "num_samples": 2}
+    bound = next(line for line in printed.splitlines() if line.startswith("log likelihood"))
+    assert " nats, of 4 images" in bound and "nan" not in printed
     assert [one["extractor"] for one in written["features"]] == ["mnist_plain", "mnist_residual"]
     frechet = next(one for one in written["scores"] if one["name"] == "frechet_distance")
     line = next(line for line in printed.splitlines() if line.startswith("frechet distance"))
@@ -413,7 +673,8 @@ def test_the_command_scores_a_file_of_images_with_labels(digits, cache, tmp_path
 
 def test_the_command_takes_a_keras_model_as_features(cache, tmp_path):
     images = keras.Input((28, 28, 1))
-    keras.Model(images, keras.layers.AveragePooling2D(7)(images), name="users").save(tmp_path / "users.keras")
+    pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(7)(images))
+    keras.Model(images, pooled, name="users").save(tmp_path / "users.keras")
     np.savez(tmp_path / "samples.npz", images=load("digits").train[0][:100])
     asked = [
         "--metrics",
@@ -434,7 +695,8 @@ def test_the_command_refuses_what_it_cannot_score(run_folder, cache, tmp_path, c
     images = keras.Input((28, 28, 1))
     keras.Model(images, images).save(tmp_path / "plain.keras")
     digits = ["--dataset", "digits"]
-    assert "at least 129" in refused(capsys, "evaluate", run_folder, "--num-images", 50)
+    few = ["--num-images", 50, "--metrics", "frechet"]
+    assert "at least 129" in refused(capsys, "evaluate", run_folder, *few)
     assert "--dataset must be given" in refused(capsys, "evaluate", tmp_path / "colour.npz")
     assert "(H, W, C)" in refused(capsys, "evaluate", tmp_path / "colour.npz", *digits)
     assert "at least one image" in refused(capsys, "evaluate", tmp_path / "empty.npz", *digits)
@@ -443,5 +705,7 @@ def test_the_command_refuses_what_it_cannot_score(run_folder, cache, tmp_path, c
         capsys, "evaluate", tmp_path / "plain.keras", *digits
     )
     assert "metrics must be one of" in refused(capsys, "evaluate", run_folder, "--metrics", "fid")
+    for option in ("--metrics", "--features"):
+        assert f"{option} must be names" in refused(capsys, "evaluate", run_folder, option, ",")
     assert "there is none" in refused(capsys, "evaluate", run_folder, "--features", "none.keras")
-    assert "num_images must be at most" not in refused(capsys, "evaluate", run_folder, "--features", "none")
+    assert "features must be one of" in refused(capsys, "evaluate", run_folder, "--features", "none")

@@ -48,6 +48,22 @@ def test_pictures_without_an_inside_are_refused(shape):
         laplacian_variance(np.zeros(shape))
 
 
+def test_measures_of_pixels_take_eight_bits_as_floats(monkeypatch):
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 256, (2, 7, 12, 13, 1), dtype="uint8")
+    for measure in (mean_squared_error, peak_signal_to_noise_ratio, structural_similarity):
+        expected = measure(x / 255, y / 255)
+        np.testing.assert_allclose(measure(x, y), expected, rtol=1e-5)
+        np.testing.assert_allclose(measure(x, y / 255), expected, rtol=1e-5)  # each as it is
+    assert laplacian_variance(x) == pytest.approx(laplacian_variance(x / 255), rel=1e-5)
+    for measure in (slant, stroke_width):
+        np.testing.assert_allclose(measure(x), measure(x / 255), rtol=1e-5)
+    whole = structural_similarity(x, y), laplacian_variance(x)
+    monkeypatch.setattr("keras_vaegan.metrics.pixels.CHUNK", 3)
+    np.testing.assert_array_equal(structural_similarity(x, y), whole[0])
+    assert laplacian_variance(x) == whole[1]
+
+
 # ---- distances between sets of features ----
 
 
@@ -110,16 +126,43 @@ def test_the_kernel_distance_is_the_sum_over_pairs():
     assert np.isnan(error)
 
 
-def test_the_kernel_distance_is_unbiased_and_its_error_honest():
+@pytest.mark.parametrize("rows, size", [(1999, 399), (30, 6), (4, 2)])
+def test_small_sets_have_an_error_of_the_kernel_distance_too(rows, size):
+    a, b = np.random.default_rng(2).standard_normal((2, rows, 3))
+    distance, error = kernel_distance(a, b)
+    assert distance == kernel_distance(a, b, block=rows)[0]
+    assert error == kernel_distance(a, b, block=size)[1] > 0
+
+
+def test_two_thousand_rows_are_two_blocks():
+    a, b = np.random.default_rng(2).standard_normal((2, 2000, 3))
+    assert kernel_distance(a, b) == kernel_distance(a, b, block=1000)
+
+
+def test_three_rows_make_one_block():
+    distance, error = kernel_distance(*np.random.default_rng(0).standard_normal((2, 3, 4)))
+    assert np.isfinite(distance) and np.isnan(error)
+
+
+@pytest.mark.parametrize(
+    "block, shift, least, most",
+    [(20, 0.0, 0.75, 1.25), (20, 1.0, 0.75, 1.25), (None, 1.0, 0.7, 1.3), (None, 0.0, 1.0, 4.0)],
+)
+def test_the_kernel_distance_is_unbiased_and_its_error_honest(block, shift, least, most):
+    """In small sets that are alike the error is too large, as its docstring says."""
     generator = np.random.default_rng(1)
-    same, errors = [], []
-    for _ in range(200):
-        distance, error = kernel_distance(*generator.standard_normal((2, 100, 4)), block=20)
-        same.append(distance)
-        errors.append(error)
-    spread = np.std(same)
-    assert abs(np.mean(same)) < 4 * spread / np.sqrt(len(same))
-    assert np.mean(errors) == pytest.approx(spread, rel=0.25)
+    sets = generator.standard_normal((200, 2, 100, 4)) + [[[0.0]], [[shift]]]
+    distances, errors = np.transpose([kernel_distance(a, b, block) for a, b in sets])
+    spread = np.std(distances)
+    # The kernel's expectations, by the mean over many pairs.
+    x, y = generator.standard_normal((2, 400_000, 4))
+    kernels = [
+        np.mean((((x + u) * (y + v)).sum(axis=1) / 4 + 1) ** 3)
+        for u, v in ((0.0, 0.0), (shift, shift), (0.0, shift))
+    ]
+    expected = kernels[0] + kernels[1] - 2 * kernels[2]
+    assert np.mean(distances) == pytest.approx(expected, abs=4 * spread / np.sqrt(200) + 0.05 * shift)
+    assert least < np.mean(errors) / spread < most
 
 
 def test_precision_recall_density_and_coverage_are_those_of_all_pairs():
@@ -228,6 +271,15 @@ def test_kl_per_dimension_is_the_integral():
     q = stats.norm(mean, np.exp(log_variance / 2))
     integral = np.trapezoid(q.pdf(z) * (q.logpdf(z) - stats.norm.logpdf(z)), z, axis=0)
     np.testing.assert_allclose(kl_per_dimension(mean, log_variance), integral, rtol=1e-6)
+
+
+def test_kl_per_dimension_is_the_integral_for_another_normal_too():
+    q = stats.norm(np.array([[0.5, -1.0]]), np.exp(np.array([[0.1, -0.3]])))
+    p = stats.norm(np.array([[1.5, -0.2]]), np.exp(np.array([[-0.2, 0.4]])))
+    z = np.linspace(-12, 12, 200_001)[:, None]
+    integral = np.trapezoid(q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), z, axis=0)
+    found = kl_per_dimension(q.mean(), 2 * np.log(q.std()), p.mean(), 2 * np.log(p.std()))
+    np.testing.assert_allclose(found, integral, rtol=1e-6)
 
 
 def test_units_are_active_when_their_mean_moves():

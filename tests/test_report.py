@@ -66,8 +66,11 @@ SCORES = {
         "image_shape": list(SHAPE),
         "content": "3f2a",
     },
-    "samples": {"num_images": 6789, "seed": 31},
-    "features": [{"extractor": "mnist_plain", "digest": "0e9c490b1cce", "resized": [28, 28]}],
+    "samples": {"num_images": 6789, "seed": 31, "floor_images": 6789},
+    "subject": {"weights": "77aa00bb11cc"},
+    "features": [
+        {"extractor": "mnist_plain", "digest": "0e9c490b1cce", "resized": "from (5, 4, 3) to (28, 28, 3)"}
+    ],
     "backend": "torch",
     "versions": {"keras_vaegan": "0.9.2", "keras": "3.98.0", "numpy": "9.8.7"},
     "date": "2031-02-03",
@@ -91,6 +94,7 @@ SCORES = {
             "features": None,
             "better": "higher",
             "details": None,
+            "note": "of 321 images",
         },
         {
             "name": "class_share",
@@ -425,6 +429,7 @@ def test_scores_are_those_of_the_evaluation(page):
         "Log likelihood": ([-98.75, 0.625], [], "higher"),
         "Odd": ([12345678.0], [], ""),
     }
+    assert "-98.75 ± 0.625 of 321 images" in words(table)
     for datum in tree(page).iter("data"):
         exact = float(datum.get("value"))
         assert float(datum.text.replace(",", "")) == pytest.approx(exact, rel=6e-4)
@@ -441,7 +446,11 @@ def test_details_findings_and_provenance_stand_by_the_scores(page):
     said = words(scores)
     for part in (
         *("labels: the model takes no labels", "runs/figures", "12,345 test images of digits", "3f2a"),
-        *("6,789, seed 31", "mnist_plain digest 0e9c490b1cce, images resized to 28 × 28", "torch"),
+        *(
+            "6,789, seed 31 weights 77aa00bb11cc",
+            "mnist_plain digest 0e9c490b1cce, images resized from (5, 4, 3) to (28, 28, 3)",
+            "torch",
+        ),
         *("keras_vaegan 0.9.2, keras 3.98.0, numpy 9.8.7", "2031-02-03"),
     ):
         assert part in said

@@ -74,12 +74,13 @@ def evaluate(
     Groups of scores: frechet, kernel, neighbours (precision, recall, density, coverage), diversity,
     sharpness, reconstruction, latent, likelihood; for models that are conditioned on classes, and for
     images with those that were asked for (an .npz file with `images` and `labels`), also labels and
-    synthetic; completion (negative log-likelihood of what is hidden when 1, 2 or 3 quadrants are
-    given, of these the ones that the model was trained on if there are any) for models that complete
-    images; classification (error of the model's own classifier, and how far its confidence is to be
-    believed, before and after the temperature that was fitted to the validation images) for
-    semi-supervised models; recognition (the share of samples that are digits, to a classifier that may say
-    that they are none) for mnist; modes for stacked_mnist.
+    synthetic; for such models style (what is kept of images that are shown as another class); completion
+    (negative log-likelihood of what is hidden when 1, 2 or 3 quadrants are given, of these the ones that
+    the model was trained on if there are any) for models that complete images; classification (error of
+    the model's own classifier, and how far its confidence is to be believed, before and after the
+    temperature that was fitted to the validation images) for semi-supervised models; recognition (the
+    share of samples that are digits, to a classifier that may say that they are none) for mnist; modes
+    for stacked_mnist.
 
     The reference in the table is the floor, real training images against the real images, or the
     value of the real images.
@@ -87,7 +88,8 @@ def evaluate(
     options.load_keras()
     from keras_vaegan import evaluation
 
-    groups = None if metrics is None else _names(metrics)
+    groups = None if metrics is None else _names("--metrics", metrics)
+    asked = None if features is None else _names("--features", features)
     subject, labels, metadata = _subject(source)
     data = options.load_data_for(
         tuple(getattr(subject, "image_shape", None) or subject.shape[1:]),
@@ -107,7 +109,7 @@ def evaluate(
             split=split,
             num_images=num_images,
             seed=seed,
-            features=None if features is None else [_features(name) for name in _names(features)],
+            features=asked and [_features(name) for name in asked],
             labels=labels,
             likelihood_images=likelihood_images,
             likelihood_samples=likelihood_samples,
@@ -140,8 +142,11 @@ def _default_output(source: str) -> pathlib.Path:
     return path / "evaluate.json" if path.is_dir() else path.with_name(path.name + ".evaluate.json")
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _names(argument: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{argument} must be names, with commas between; received {text!r}.")
+    return names
 
 
 def _features(name: str) -> Any:
@@ -181,7 +186,8 @@ def _table(result: dict[str, Any]) -> Iterator[str]:
         error = "" if one["error"] is None else f" +- {one['error']:.2g}"
         unit = f" {one['unit']}" if one["unit"] else ""
         reference = "" if one["reference"] is None else f"{one['reference']:.4g}"
-        value = f"{one['value']:.4g}{error}{unit}"
+        note = f", {one['note']}" if one["note"] else ""
+        value = f"{one['value']:.4g}{error}{unit}{note}"
         rows.append((one["name"].replace("_", " "), value, reference, one["features"] or ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

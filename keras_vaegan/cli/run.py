@@ -180,6 +180,7 @@ def _fit(
     write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
     checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=metadata.get("checkpoint_every"))
     first = 0 if new else checkpoints.resume(model, batches)
+    (folder / "evaluate.json").unlink(missing_ok=True)  # scores of weights that will be no more
     history = callbacks.HistoryFile(folder / "history.csv")
     worker = training.worker()
     stop = callbacks.StopOnInterrupt()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import importlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -18,10 +19,21 @@ from keras_vaegan.evaluation.groups import GROUPS, KEEPING_FEATURES
 from keras_vaegan.evaluation.scores import Score, findings
 from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
 from keras_vaegan.files import write_json
+from keras_vaegan.metrics.features import digest
 from keras_vaegan.metrics.statistics import content_hash
 from keras_vaegan.models.latent import LatentVariableModel
 
-__all__ = ["GROUPS", "Evaluation", "NotApplicable", "Score", "findings", "save_scores", "score"]
+__all__ = [
+    "GROUPS",
+    "Evaluation",
+    "NotApplicable",
+    "Score",
+    "check_groups",
+    "compute",
+    "findings",
+    "save_scores",
+    "score",
+]
 
 FORMAT_VERSION = 1
 
@@ -38,17 +50,19 @@ def score(
     Args:
         subject: a model of the package, or images `(N, H, W, C)`.
         data: what `keras_vaegan.data.load` gives.
-        groups: which of `GROUPS`; all that apply if None.
+        groups: which of `GROUPS`; all that can be computed if None, the others with the reason.
         progress: called with the name of each group before its work.
         **settings: the other arguments of `Evaluation`.
 
     Returns:
         A dictionary that `json.dump` takes: `scores` (a list of `Score` as dictionaries),
         `findings` (what is wrong, in words), `skipped` (`{group: reason}`), and the provenance:
-        `data`, `samples`, `features`, `backend`, `versions`, `date`.
+        `data`, `samples`, `subject` (hash of the weights or images scored), `features`, `backend`,
+        `versions`, `date`.
 
     Raises:
-        InputError: images that do not fit each other, too few of them, features that cannot be had.
+        InputError: images that do not fit each other, features that were asked for and cannot be had; a
+            group that was asked for and cannot be computed, as of too few images.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -59,9 +73,24 @@ def score(
         >>> [one["name"] for one in result["scores"]]
         ['mean_squared_error', 'peak_signal_to_noise_ratio', 'structural_similarity']
     """
-    for name in groups or ():
-        choose("metrics", name, GROUPS)
     of = Evaluation(subject, data, **settings)
+    scores, skipped = compute(of, groups, progress)
+    return {
+        "format_version": FORMAT_VERSION,
+        **_provenance(of),
+        "scores": [dataclasses.asdict(one) for one in scores],
+        "findings": findings(scores),
+        "skipped": skipped,
+    }
+
+
+def compute(
+    of: Evaluation, groups: Sequence[str] | None = None, progress: Callable[[str], None] | None = None
+) -> tuple[list[Score], dict[str, str]]:
+    """The scores and the skipped groups of `score`, of an `Evaluation` that is kept."""
+    check_groups("metrics", groups)
+    if groups is None and of.asked_features is not None:
+        _ = of.extractors  # before the groups, of which one may be skipped: what was asked for must be had
     chosen = list(GROUPS) if groups is None else list(dict.fromkeys(groups))
     of.keep_features = bool(KEEPING_FEATURES & set(chosen))
     scores: list[Score] = []
@@ -75,13 +104,19 @@ def score(
             if groups is not None:
                 raise InputError(f"metrics {name} cannot be computed: {reason}.") from reason
             skipped[name] = str(reason)
-    return {
-        "format_version": FORMAT_VERSION,
-        **_provenance(of),
-        "scores": [dataclasses.asdict(one) for one in scores],
-        "findings": findings(scores),
-        "skipped": skipped,
-    }
+        except InputError as error:
+            if groups is not None:
+                raise
+            skipped[name] = str(error).rstrip(".")
+    return scores, skipped | of.left_out
+
+
+def check_groups(argument: str, groups: Sequence[str] | None) -> None:
+    """Raise `InputError` unless groups of scores are names of `GROUPS`, one at least, or None."""
+    if groups is not None and not len(groups):
+        raise InputError(f"{argument} must be one at least of {', '.join(GROUPS)}; received none.")
+    for name in groups or ():
+        choose(argument, name, GROUPS)
 
 
 def save_scores(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -100,19 +135,32 @@ def _provenance(of: Evaluation) -> dict[str, Any]:
         },
         "samples": {
             "num_images": of.num_images,
-            "seed": None if of.model is None else of.seed,
+            "seed": of.seed,
             "floor_images": len(of.training_images[0]),
         },
-        "likelihood": {"num_images": of.likelihood_images, "num_samples": of.likelihood_samples},
+        "subject": _subject(of),
+        "likelihood": {
+            "num_images": min(of.likelihood_images, len(of.real)),
+            "num_samples": of.likelihood_samples,
+        },
         "features": list(of.used.values()),
         "backend": keras.backend.backend(),
         "versions": {
+            keras.backend.backend(): importlib.import_module(keras.backend.backend()).__version__,
             "keras_vaegan": keras_vaegan.__version__,
             "keras": keras.__version__,
             "numpy": np.__version__,
         },
         "date": datetime.date.today().isoformat(),
     }
+
+
+def _subject(of: Evaluation) -> dict[str, Any]:
+    """What was scored, by the hash of its weights, or of all images that were given and their labels."""
+    if of.images_given is None:
+        return {"weights": digest(of.with_model())}
+    labels = None if of.labels_given is None else content_hash(of.labels_given)
+    return {"content": content_hash(of.images_given), "labels": labels}
 
 
 def _finite(value: Any) -> Any:

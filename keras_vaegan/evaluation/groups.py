@@ -35,7 +35,8 @@ def _kernel(of: Evaluation) -> Iterator[Score]:
         (value, error), (reference, _) = (
             metrics.kernel_distance(x.features, real.features, seed=of.seed) for x in (fake, floor)
         )
-        yield Score("kernel_distance", value, error, reference, better="lower", features=name)
+        known = error if np.isfinite(error) else None
+        yield Score("kernel_distance", value, known, reference, better="lower", features=name)
 
 
 def _neighbours(of: Evaluation) -> Iterator[Score]:
@@ -49,9 +50,8 @@ def _neighbours(of: Evaluation) -> Iterator[Score]:
 
 def _sharpness(of: Evaluation) -> Iterator[Score]:
     total = sum(metrics.laplacian_variance(chunk) * len(chunk) for chunk in of.samples())
-    yield Score(
-        "sharpness", total / of.num_images, reference=metrics.laplacian_variance(of.real), better="near"
-    )
+    reference = of.once("sharpness", lambda: metrics.laplacian_variance(of.real))
+    yield Score("sharpness", total / of.num_images, reference=reference, better="near")
 
 
 def _diversity(of: Evaluation) -> Iterator[Score]:
@@ -123,15 +123,15 @@ def _style(of: Evaluation) -> Iterator[Score]:
     asked = (labels + others) % classes
     codes = model.encode(images, labels, batch_size=of.batch_size)
     styled = model.decode(codes, asked, batch_size=of.batch_size)
-    for extractor in of.extractors:
+    try:
+        telling = of.classifiers()
+    except NotApplicable as reason:
+        telling, of.left_out["style_agreement"] = [], str(reason)
+    for extractor in telling:
         probabilities = extractor.extract(styled, of.batch_size).probabilities
-        if probabilities is not None:
-            of.use(extractor)
-            found = metrics.label_agreement(probabilities, asked)
-            details = _by_class(of, found["per_class"])
-            yield Score(
-                "style_agreement", found["agreement"], None, 1.0, None, "higher", extractor.name, details
-            )
+        found = metrics.label_agreement(probabilities, asked)
+        details = _by_class(of, found["per_class"])
+        yield Score("style_agreement", found["agreement"], None, 1.0, None, "higher", extractor.name, details)
     for measure, values in metrics.style_kept(images, styled, asked).items():
         details = {_class_name(of, k): value for k, value in values.items()}
         mean = float(np.mean(list(values.values())))
@@ -142,9 +142,10 @@ def _modes(of: Evaluation) -> Iterator[Score]:
     if of.data.name != "stacked_mnist":
         raise NotApplicable("the data are not stacked_mnist")
     classifier = of.use(metrics.extractor("mnist_plain"), channels=1)
-    found, reference = (
-        metrics.modes_covered(_stacked_digits(classifier, x))
-        for x in (of.samples(), metrics.chunked(of.training_images[0]))
+    found = metrics.modes_covered(_stacked_digits(classifier, of.samples()))
+    reference = of.once(
+        "modes",
+        lambda: metrics.modes_covered(_stacked_digits(classifier, metrics.chunked(of.training_images[0]))),
     )
     for part, better in (("modes", "higher"), ("kl", "lower")):
         name, unit = ("modes", None) if part == "modes" else ("modes_kl", "nats")
@@ -156,7 +157,10 @@ def _recognition(of: Evaluation) -> Iterator[Score]:
         raise NotApplicable("the data are not mnist")
     recognizer = of.use(metrics.recognizer())
     fake = metrics.gather(recognizer, of.samples(), keep_features=False)
-    real = metrics.reference_statistics(recognizer, of.real, keep_features=False, cache=of.cache)
+    real = of.once(
+        "recognition",
+        lambda: metrics.reference_statistics(recognizer, of.real, keep_features=False, cache=of.cache),
+    )
     value, reference = (metrics.recognized_share(x.probabilities) for x in (fake, real))
     yield Score("recognized", value, reference=reference, better="higher", features=recognizer.name)
 
@@ -175,9 +179,14 @@ def _reconstruction(of: Evaluation) -> Iterator[Score]:
 def _latent(of: Evaluation) -> Iterator[Score]:
     model = of.with_model()
     images, labels = of.real_of_model(of.num_images)
-    q = model.posterior_parameters(images, labels, batch_size=of.batch_size)
-    q = {part: q[part].reshape(len(images), -1) for part in ("mean", "log_variance")}  # all steps' dimensions
-    kl = metrics.kl_per_dimension(q["mean"], q["log_variance"])
+    q, prior = (
+        {part: values.reshape(len(images), -1) for part, values in normal.items()}  # all steps' dimensions
+        for normal in (
+            model.posterior_parameters(images, labels, batch_size=of.batch_size),
+            model.prior_parameters(model.condition(len(images), labels), len(images), of.batch_size),
+        )
+    )
+    kl = metrics.kl_per_dimension(q["mean"], q["log_variance"], prior["mean"], prior["log_variance"])
     details = {str(i): float(value) for i, value in enumerate(kl)}
     yield Score("kl", float(kl.sum()), unit="nats", details=details)
     yield Score("active_units", metrics.active_units(q["mean"]), reference=q["mean"].shape[1])
@@ -189,10 +198,9 @@ def _likelihood(of: Evaluation) -> Iterator[Score]:
         nats = model.log_likelihood(
             images, labels, num_samples=samples, seed=of.seed, batch_size=of.batch_size
         )
-        error = float(nats.std(ddof=1) / np.sqrt(len(nats))) if len(nats) > 1 else None
-        yield Score(name, float(nats.mean()), error, unit="nats", better="higher")
+        yield Score(name, float(nats.mean()), _error(nats), unit="nats", better="higher", note=_of(images))
     bits = -metrics.bits_per_dimension(float(nats.mean()), of.image_shape)
-    yield Score("bits_per_dimension", float(bits), unit="bits", better="lower")
+    yield Score("bits_per_dimension", float(bits), unit="bits", better="lower", note=_of(images))
 
 
 QUADRANTS = ("quadrants:1", "quadrants:2", "quadrants:3")  # the rows of Sohn et al. 2015
@@ -205,9 +213,8 @@ def _completion(of: Evaluation) -> Iterator[Score]:
     images, labels = of.real_of_model(of.likelihood_images)
     for mask in [mask for mask in QUADRANTS if mask in model.masks] or QUADRANTS:
         nats = -model.log_likelihood(images, labels, mask, of.likelihood_samples, of.seed, of.batch_size)
-        error = float(nats.std(ddof=1) / np.sqrt(len(nats))) if len(nats) > 1 else None
         name = f"completion_{mask.replace(':', '_')}"
-        yield Score(name, float(nats.mean()), error, unit="nats", better="lower")
+        yield Score(name, float(nats.mean()), _error(nats), unit="nats", better="lower", note=_of(images))
 
 
 def _classification(of: Evaluation) -> Iterator[Score]:
@@ -240,7 +247,8 @@ def _classification(of: Evaluation) -> Iterator[Score]:
             for name, values in bounds.items():
                 values.append(ops.convert_to_numpy(logs[name]))
     for name, values in bounds.items():
-        yield Score(f"{name}_bound", float(np.concatenate(values).mean()), unit="nats", better="lower")
+        nats = np.concatenate(values)
+        yield Score(f"{name}_bound", float(nats.mean()), unit="nats", better="lower", note=_of(images))
 
 
 @contextlib.contextmanager
@@ -272,13 +280,22 @@ GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
     "completion": _completion,
     "classification": _classification,
 }
-KEEPING_FEATURES = {"kernel", "neighbours", "labels"}  # for the others memory is constant
+KEEPING_FEATURES = {"kernel", "neighbours", "labels"}  # the others need moments and probabilities alone
 
 
 def _asked_labels(of: Evaluation) -> np.ndarray:
     if of.labels is None:
         raise NotApplicable("the samples have no labels that were asked for")
-    return of.labels[: of.num_images]
+    return of.labels
+
+
+def _error(nats: np.ndarray) -> float | None:
+    """The standard error of the mean over images; None for a single one."""
+    return float(nats.std(ddof=1) / np.sqrt(len(nats))) if len(nats) > 1 else None
+
+
+def _of(images: np.ndarray) -> str:
+    return f"of {len(images):,} images"
 
 
 def _class_name(of: Evaluation, label: int) -> str:

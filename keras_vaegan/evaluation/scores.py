@@ -19,6 +19,7 @@ class Score:
         better: `lower`, `higher` or `near` the reference; None where neither is.
         features: name of the extractor, where the number depends on one.
         details: the same by class, dimension, ..., `{name: number}`.
+        note: of what the number is, where that is not all that the other numbers are of.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Score:
     better: str | None = None
     features: str | None = None
     details: Mapping[str, float | None] | None = None
+    note: str | None = None
 
 
 def findings(scores: Sequence[Score]) -> list[str]:
@@ -38,22 +40,25 @@ def findings(scores: Sequence[Score]) -> list[str]:
         say, at_fault = RULES.get(one.name, ("", None))
         if at_fault is not None and at_fault(one):
             where = f" (in the features of {one.features})" if one.features else ""
-            found.append(say.format(one, worst=_worst(one)) + where)
+            how = "less sharp" if one.value < (one.reference or 0.0) else "sharper, or noisier,"
+            found.append(say.format(one, worst=_worst(one), how=how) + where)
     return found
 
 
 # Score name -> what to say, and when.
 RULES: dict[str, tuple[str, Callable[[Score], bool]]] = {
     "coverage": (
-        "collapse: the samples come near only {0.value:.1%} of the real images",
-        lambda one: one.value < 0.2,
+        "collapse: the samples come near {0.value:.1%} of the real images only (floor: {0.reference:.1%})",
+        # Few samples cannot come near many images: the floor is of as many.
+        lambda one: one.value < 0.25 * (one.reference or 0.0),
     ),
     "class_entropy": (
         "classes are out of balance: their entropy is {0.value:.2f} of the largest; rarest is {worst}",
         lambda one: one.value < 0.9 * (one.reference or 1.0),
     ),
     "sharpness": (
-        "the samples are not as sharp as the real images: {0.value:.4f} against {0.reference:.4f}",
+        "the samples are {how} than the real images: a Laplacian variance of {0.value:.4f} against "
+        "{0.reference:.4f}",
         lambda one: not 0.6 < one.value / max(one.reference or 0.0, 1e-12) < 1.5,
     ),
     "label_agreement": (

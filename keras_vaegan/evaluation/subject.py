@@ -12,11 +12,13 @@ from numpy.typing import ArrayLike
 from keras_vaegan import metrics
 from keras_vaegan.data import ImageData
 from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.metrics.statistics import CHUNK, Statistics
 from keras_vaegan.models.latent import LatentVariableModel
 
 MOST_IMAGES = 10_000  # samples, where no other number is asked for
+DIGITS = [str(digit) for digit in range(10)]
 DEFAULT_FEATURES = {1: ("mnist_plain", "mnist_residual"), 3: ("inception_v3",)}  # by channels
 
 
@@ -28,11 +30,12 @@ class Evaluation:
     """Everything that scores are computed from, each part made when it is first asked for.
 
     Args:
-        subject: a model, or images `(N, H, W, C)` that one made.
+        subject: a model, or images `(N, H, W, C)` that one made, float in [0, 1] or uint8.
         data: the real images; its `split` is the reference.
         split: `test` or `validation`.
-        num_images: samples that are scored; as many as the reference has, up to 10,000, if None.
-        seed: of the samples, and of what is drawn from the training images.
+        num_images: samples that are scored; as many as the reference has, up to 10,000, if None. Of more
+            given images so many are drawn.
+        seed: of the samples, and of what is drawn from given, real and training images.
         features: names or Keras models for `metrics.extractor`; the package's two classifiers
             for grey images and Inception for colour if None.
         labels: classes that the images were asked to show, `(N,)`.
@@ -42,10 +45,10 @@ class Evaluation:
         cache: folder for the statistics of real images; None for none.
 
     Raises:
-        InputError: another split; images that are out of range, or images or a model of another shape than
-            the data; labels that are not one for each image; fewer than two images to score, or more than
-            were given; a seed below 0, or another count below 1. Features that cannot be had raise it when
-            they are first needed.
+        InputError: another split, or no images in it or to train on; images that are out of range, or images
+            or a model of another shape than the data; labels that are not one for each image; fewer than two
+            images to score, or more than were given; a seed below 0, or another count below 1. Features that
+            cannot be had raise it when they are first needed.
     """
 
     def __init__(
@@ -64,34 +67,44 @@ class Evaluation:
     ) -> None:
         self.data, self.split = data, choose("split", split, ("test", "validation"))
         self.real, self.real_labels = getattr(data, split)
+        for name, images in ((split, self.real), ("train", data.train[0])):
+            if not len(images):
+                raise InputError(f"data must hold images in its {name} split; received none.")
         self.model = subject if isinstance(subject, LatentVariableModel) else None
         image_shape = tuple(data.image_shape)
+        self.images: np.ndarray | None = None
         if self.model is None:
-            self.images: np.ndarray | None = check_images(subject, image_shape, "subject")
-        else:
-            self.images = None
-            if tuple(self.model.image_shape) != image_shape:
-                raise InputError(
-                    f"data must hold images of the model's shape {self.model.image_shape}; "
-                    f"received {image_shape}."
-                )
+            self.images = check_images(subject, image_shape, "subject")
+        elif tuple(self.model.image_shape) != image_shape:
+            raise InputError(
+                f"data must hold images of the model's shape {self.model.image_shape}; "
+                f"received {image_shape}."
+            )
         self.image_shape = image_shape
         self.labels = None
         if labels is not None and self.images is not None:
             self.labels = check_labels(labels, len(self.images), argument="labels")
+        # What was given, all of it; fewer may be drawn below.
+        self.images_given, self.labels_given = self.images, self.labels
         most = len(self.images) if self.images is not None else max(MOST_IMAGES, num_images or 0)
         count = min(most, len(self.real)) if num_images is None else num_images
         self.num_images = whole_number("num_images", count, 2)
         if self.num_images > most:
             raise InputError(f"num_images must be at most {most}, the images given; received {num_images}.")
+        self.seed, self.batch_size = whole_number("seed", seed, 0), whole_number("batch_size", batch_size, 1)
         if self.model is not None:  # of a model that is conditioned on classes, all of them in turn
             self.labels = self.model.labels_in_turn(self.num_images)
-        self.seed, self.batch_size = whole_number("seed", seed, 0), whole_number("batch_size", batch_size, 1)
+        elif self.images is not None and self.num_images < len(self.images):
+            rows = self._drawn(len(self.images), self.num_images)
+            self.images = self.images[rows]
+            self.labels = None if self.labels is None else self.labels[rows]
         self.likelihood_images = whole_number("likelihood_images", likelihood_images, 1)
         self.likelihood_samples = whole_number("likelihood_samples", likelihood_samples, 1)
         self.asked_features, self.cache = features, cache
         self.keep_features = True
-        self.used: dict[tuple[str, str], dict[str, Any]] = {}
+        self.used: dict[Any, dict[str, Any]] = {}
+        self._computed: dict[str, Any] = {}
+        self.left_out: dict[str, str] = {}  # of a group whose other scores are there
 
     # ---- sets of images ----
 
@@ -118,17 +131,32 @@ class Evaluation:
         return images, self.with_model().reconstruct(images, labels, batch_size=self.batch_size)
 
     def real_of_model(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real images, drawn without repeats, and their classes where the model is conditioned on them.
+        """Real images in [0, 1], drawn, and their classes where the model is conditioned on them."""
+        model = self.with_model()
+        if model.num_classes is not None and self.real_labels is None:
+            raise NotApplicable("the data have no labels")
+        rows = self._drawn(len(self.real), count)
+        labels = None if self.real_labels is None else self.real_labels[rows]
+        return as_float32(self.real[rows]), model.labels_of(labels)
+
+    def _drawn(self, number: int, count: int) -> np.ndarray:
+        """Rows of `count` of so many images, drawn by the seed without repeats, in their order.
 
         The first ones would not do: folders are read class by class, and the first half of MNIST's test
         images is the easier one.
         """
-        model = self.with_model()
-        if model.num_classes is not None and self.real_labels is None:
-            raise NotApplicable("the data have no labels")
-        rows = np.sort(np.random.default_rng(self.seed).permutation(len(self.real))[:count])
-        labels = None if self.real_labels is None else self.real_labels[rows]
-        return self.real[rows], model.labels_of(labels)
+        return np.sort(np.random.default_rng(self.seed).permutation(number)[:count])
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What does not depend on the subject, computed when it is first asked for."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return self._computed[name]
+
+    def forget_subject(self) -> None:
+        """Compute anew what depends on the model, whose weights have changed."""
+        for name in ("fake_statistics", "reconstructed"):
+            self.__dict__.pop(name, None)
 
     def with_model(self) -> LatentVariableModel:
         """The model, or the reason why there is none."""
@@ -157,7 +185,8 @@ class Evaluation:
     def use(self, extractor: metrics.Extractor, channels: int | None = None) -> metrics.Extractor:
         """The extractor; noted is its provenance, as scores use it, of so many channels at a time."""
         shape = (*self.image_shape[:2], channels or self.image_shape[2])
-        self.used[extractor.name, extractor.digest] = extractor.provenance(shape)
+        key = extractor.name, extractor.digest, extractor.architecture
+        self.used[key] = extractor.provenance(shape)
         return extractor
 
     @functools.cached_property
@@ -188,9 +217,29 @@ class Evaluation:
         names = [extractor.name for extractor in self.need_extractors()]
         yield from zip(names, self.real_statistics, self.fake_statistics, self.floor_statistics, strict=True)
 
-    def by_classifier(self) -> list[tuple[str, Statistics, Statistics, Statistics]]:
-        """The same for the extractors that tell classes."""
-        found = [row for row in self.by_extractor() if row[2].probabilities is not None]
-        if not found:
+    def classifiers(self) -> list[metrics.Extractor]:
+        """The extractors that tell the data's classes, or the reason why there is none."""
+        telling = [extractor for extractor in self.extractors if extractor.num_classes is not None]
+        if not telling:
             raise NotApplicable("no extractor among the features tells classes")
-        return found
+        found = [extractor for extractor in telling if self._tells_classes(extractor)]
+        if not found:
+            names = " and ".join(extractor.name for extractor in telling)
+            raise NotApplicable(f"the classes that {names} can tell are not known to be those of the data")
+        return [self.use(extractor) for extractor in found]
+
+    def _tells_classes(self, extractor: metrics.Extractor) -> bool:
+        """Whether a classifier's classes are the data's: as many, and of the package's own the digits."""
+        data = self.data
+        if extractor.tells_digits:
+            if data.num_classes is None:
+                return data.name == "binarized_mnist"  # which comes without its labels
+            if data.class_names is not None and list(data.class_names) != DIGITS:
+                return False
+        return data.num_classes == extractor.num_classes
+
+    def by_classifier(self) -> list[tuple[str, Statistics, Statistics, Statistics]]:
+        """`by_extractor` for those that tell the data's classes."""
+        telling = self.classifiers()
+        rows = zip(self.extractors, self.by_extractor(), strict=True)
+        return [row for extractor, row in rows if extractor in telling]

@@ -11,6 +11,10 @@ import numpy as np
 from keras_vaegan.errors import InputError
 
 CHUNK = 1000  # rows of a distance matrix that are in memory at a time
+BLOCK, FEWEST_BLOCKS = (
+    1000,
+    5,
+)  # rows of a block of the kernel distance, and blocks of small sets, for the error
 
 
 @dataclasses.dataclass
@@ -90,26 +94,33 @@ def frechet_distance(a, b):
     return float(max(distance, 0.0))
 
 
-def kernel_distance(a, b, block=1000, seed=0):
+def kernel_distance(a, b, block=None, seed=0):
     """Squared maximum mean discrepancy with the cubic kernel (x.y / d + 1)^3, unbiased.
 
     The mean over disjoint random blocks of both sets of the U-statistic (Binkowski et al. 2018);
-    the blocks are independent, so their spread gives the standard error.
+    the blocks are independent, so their spread gives the standard error. Of sets too small for two blocks
+    it is the U-statistic of all rows, and the error that of the mean of five smaller blocks: of sets that
+    are nearly alike it is too large, up to twice and more.
 
     Args:
         a, b: features `(N, d)`, at least two rows each.
-        block: rows of a block.
+        block: rows of a block; 1,000 if None, where there are twice as many.
         seed: of the division into blocks.
 
     Returns:
-        `(distance, standard_error)`; the error is NaN where there is one block only.
+        `(distance, standard_error)`; the error is NaN where there is one block only: of fewer than four
+        rows, or by the argument `block`.
 
     Raises:
         InputError: as of `frechet_distance`.
     """
     a, b = _two_sets(a, b, minimum=2)
-    block = min(block, len(a), len(b))
-    number = min(len(a), len(b)) // block
+    rows = min(len(a), len(b))
+    if block is None and rows < 2 * BLOCK:
+        error = kernel_distance(a, b, max(2, rows // FEWEST_BLOCKS), seed)[1]
+        return kernel_distance(a, b, rows, seed)[0], error
+    block = min(block or BLOCK, rows)
+    number = rows // block
     generator = np.random.default_rng(seed)
     rows_a, rows_b = (generator.permutation(len(x))[: number * block].reshape(number, block) for x in (a, b))
     estimates = [_unbiased_mmd(a[i], b[j]) for i, j in zip(rows_a, rows_b, strict=True)]

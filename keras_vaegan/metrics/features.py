@@ -1,8 +1,10 @@
 """Feature extractors: frozen networks in whose features images are compared."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.resources
+import json
 from typing import Any, NamedTuple
 
 import keras
@@ -46,6 +48,10 @@ class Extractor:
         model: images `(B, H, W, C)` -> `(B, d)`, or a dictionary with `features` and `logits`.
         scale: what images in [0, 1] are multiplied with, and
         offset: what is then added, before the model.
+        named: whether it is what `extractor` makes of its name alone.
+
+    Raises:
+        InputError: a model that is not built, or that takes or gives something else.
     """
 
     name: str
@@ -53,11 +59,63 @@ class Extractor:
     model: Any
     scale: float = 1.0
     offset: float = 0.0
+    named: bool = False
+
+    def __post_init__(self):
+        inputs = getattr(self.model, "inputs", None)
+        if not inputs:
+            raise InputError(
+                f"features must be a network that is built from a keras.Input; {self.name} has none yet."
+            )
+        taken, given = [x.shape for x in inputs], {k: x.shape for k, x in _outputs_of(self.model).items()}
+        if [len(shape) for shape in taken] != [4]:
+            raise InputError(
+                f"features must be a network that takes images (B, H, W, C); {self.name} takes "
+                f"{', '.join(map(str, taken))}."
+            )
+        used = [shape for output, shape in given.items() if output in ("features", "logits")]
+        if "features" not in given or any(len(shape) != 2 or shape[1] is None for shape in used):
+            raise InputError(
+                "features must be a network that gives (B, d), or `features` and `logits` of such a shape, "
+                f"as GlobalAveragePooling2D or Flatten makes; {self.name} gives {given}."
+            )
 
     @property
     def image_shape(self):
         """`(H, W, C)` that the network takes."""
-        return tuple(self.model.input_shape[1:])
+        return tuple(self.model.inputs[0].shape[1:])
+
+    @property
+    def dimension(self):
+        """d, the number of features."""
+        return int(_outputs_of(self.model)["features"].shape[1])
+
+    @property
+    def num_classes(self):
+        """K, or None where the network is no classifier."""
+        logits = _outputs_of(self.model).get("logits")
+        return None if logits is None else int(logits.shape[1])
+
+    @property
+    def tells_digits(self):
+        """Whether it is one of the package's own, whose classes are the digits."""
+        return self.named and self.name in ARCHITECTURES
+
+    @functools.cached_property
+    def architecture(self):
+        """First 12 hexadecimal digits of the SHA-256 of the layers, but for their names, scale and offset.
+
+        With the digest of the weights it says which numbers come out. None where a layer cannot be told.
+        """
+        try:
+            config = keras.saving.serialize_keras_object(self.model)
+        except (NotImplementedError, TypeError, ValueError):
+            return None
+        names: dict[str, str] = {}
+        numbered = json.dumps(
+            [_numbered(config, names), self.scale, self.offset], sort_keys=True, default=str
+        )
+        return hashlib.sha256(numbered.encode()).hexdigest()[:12]
 
     def extract(self, images, batch_size=256):
         """Features of images, and class probabilities where the network is a classifier.
@@ -76,9 +134,7 @@ class Extractor:
         images = as_float32(check_images(images, argument="images"))
         chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
         outputs = [self._outputs(keras.ops.convert_to_numpy(self._fit(chunk))) for chunk in chunks]
-        features = np.concatenate(
-            [output["features"].reshape(len(output["features"]), -1) for output in outputs]
-        )
+        features = np.concatenate([output["features"] for output in outputs])
         if "logits" not in outputs[0]:
             return Features(features, None)
         logits = np.concatenate([output["logits"] for output in outputs])
@@ -88,8 +144,7 @@ class Extractor:
     def features_of(self, images):
         """Features `(B, d)` as a tensor, of a tensor of images `(B, H, W, C)`, float in [0, 1]."""
         outputs = self.model(self._fit(images), training=False)
-        features = outputs["features"] if isinstance(outputs, dict) else outputs
-        return keras.ops.reshape(features, (keras.ops.shape(features)[0], -1))
+        return outputs["features"] if isinstance(outputs, dict) else outputs
 
     def provenance(self, image_shape):
         """What a result made with these features states, for images `(H, W, C)`."""
@@ -130,19 +185,20 @@ def extractor(source="mnist_plain"):
     Args:
         source: `mnist_plain` or `mnist_residual`, the package's own MNIST classifiers;
             `inception_v3`, Keras' network with ImageNet weights, which it downloads (it is not
-            the network of the original Frechet Inception distance); or any Keras model, whose
-            output `(B, d)`, or whose outputs named `features` and `logits`, are used.
+            the network of the original Frechet Inception distance); or any Keras model from images,
+            whose output `(B, d)`, or whose outputs named `features` and `logits`, are used.
 
     Returns:
         An `Extractor`.
 
     Raises:
-        InputError: another name; `inception_v3` where it cannot be downloaded.
+        InputError: another name; `inception_v3` where it cannot be downloaded; a model that is not built,
+            takes no images `(B, H, W, C)`, or gives something else.
     """
     if isinstance(source, keras.Model):
         return Extractor(source.name, digest(source), source)
     choose("features", source, NAMES)
-    return _inception() if source == INCEPTION else shipped(source)
+    return dataclasses.replace(_inception() if source == INCEPTION else shipped(source), named=True)
 
 
 def shipped(name):
@@ -179,3 +235,22 @@ def digest(model):
     for weights in model.get_weights():
         summed.update(np.ascontiguousarray(weights, "float32").tobytes())
     return summed.hexdigest()[:12]
+
+
+def _outputs_of(model):
+    """The symbolic outputs by name: `features`, or what the model calls them."""
+    given = model.outputs if isinstance(model, keras.Sequential) else model.output
+    if isinstance(given, (list, tuple)):
+        given = given[0] if len(given) == 1 else dict(enumerate(given))
+    return given if isinstance(given, dict) else {"features": given}
+
+
+def _numbered(config, names):
+    """A configuration with numbers for the names of layers, which Keras counts anew in each program."""
+    if isinstance(config, dict):
+        if "trainable" in config or "batch_shape" in config:  # a layer's, or an input's
+            names.setdefault(config.get("name"), f"layer {len(names)}")
+        return {key: _numbered(value, names) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [_numbered(value, names) for value in config]
+    return names.get(config, config) if isinstance(config, str) else config

@@ -5,10 +5,19 @@ import numpy as np
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
 
-def kl_per_dimension(mean, log_variance):
-    """Mean over images of KL(q(z_j|x) || N(0, 1)) of each dimension, `(N, Z)` -> `(Z,)` in nats."""
-    mean, log_variance = np.asarray(mean, "float64"), np.asarray(log_variance, "float64")
-    return 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance).mean(axis=0)
+def kl_per_dimension(mean, log_variance, prior_mean=0.0, prior_log_variance=0.0):
+    """Mean over images of the divergence KL(q(z_j|x) || p(z_j)) of each dimension from a normal prior.
+
+    Args:
+        mean, log_variance: of q(z|x), `(N, Z)`.
+        prior_mean, prior_log_variance: of p(z), or p(z|c) of each image, `(N, Z)`; N(0, I) if left out.
+
+    Returns:
+        `(Z,)` in nats.
+    """
+    m, v = np.asarray(mean, "float64"), np.asarray(log_variance, "float64")
+    p, w = np.asarray(prior_mean, "float64"), np.asarray(prior_log_variance, "float64")
+    return 0.5 * (np.exp(v - w) + (m - p) ** 2 * np.exp(-w) - 1.0 - (v - w)).mean(axis=0)
 
 
 def active_units(mean):

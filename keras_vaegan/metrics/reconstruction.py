@@ -1,27 +1,28 @@
-"""How near reconstructions are to their images, both `(N, H, W, C)` in [0, 1]."""
+"""How near reconstructions are to their images, both `(N, H, W, C)`, float in [0, 1] or uint8."""
 
 import numpy as np
 from scipy import ndimage
 
 from keras_vaegan.errors import InputError
+from keras_vaegan.metrics.pixels import by_chunks
 
 WINDOW_SIGMA, WINDOW_RADIUS = 1.5, 5  # the 11x11 window of Wang et al. 2004
 STABILISERS = 0.01**2, 0.03**2
 
 
 def mean_squared_error(images, reconstructions):
-    """Mean squared difference of images and reconstructions, both `(N, H, W, C)` in [0, 1]: `(N,)`.
+    """Mean squared difference of images and reconstructions, both `(N, H, W, C)`: `(N,)`.
 
     Raises `InputError` where they are not of the same shape, and where there are none; as the other two.
     """
-    x, y = _pairs(images, reconstructions)
-    return np.square(x - y).mean(axis=(1, 2, 3))
+    pairs = _pairs(images, reconstructions)
+    return by_chunks(lambda x, y: np.square(x - y).mean(axis=(1, 2, 3)), *pairs)
 
 
 def peak_signal_to_noise_ratio(images, reconstructions):
     """10 log10(1 / mean squared error) in decibels; infinite for equal ones.
 
-    Both sets of images `(N, H, W, C)` in [0, 1]; returns `(N,)`.
+    Both sets of images `(N, H, W, C)`; returns `(N,)`.
     """
     with np.errstate(divide="ignore"):
         return -10.0 * np.log10(mean_squared_error(images, reconstructions))
@@ -31,7 +32,7 @@ def structural_similarity(images, reconstructions):
     """Structural similarity of each pair, `(N,)`, at most 1 (Wang et al. 2004, eq. 13).
 
     Gaussian window of standard deviation 1.5 and 11 pixels, mean over the positions where the
-    window lies inside the image, and over channels; images are `(N, H, W, C)` in [0, 1].
+    window lies inside the image, and over channels; images are `(N, H, W, C)`.
 
     Raises `InputError` where a side has fewer than 11 pixels, where images and reconstructions are not of
     the same shape, and where there are none.
@@ -39,6 +40,10 @@ def structural_similarity(images, reconstructions):
     x, y = _pairs(images, reconstructions)
     if min(x.shape[1:3]) <= 2 * WINDOW_RADIUS:
         raise InputError(f"images must have 11 pixels a side for their similarity; received {x.shape}.")
+    return by_chunks(_similarities, x, y)
+
+
+def _similarities(x, y):
     mean_x, mean_y = _windowed(x), _windowed(y)
     variance_x, variance_y = _windowed(x * x) - mean_x**2, _windowed(y * y) - mean_y**2
     covariance = _windowed(x * y) - mean_x * mean_y
@@ -57,7 +62,7 @@ def _windowed(x):
 
 
 def _pairs(images, reconstructions):
-    x, y = np.asarray(images, "float64"), np.asarray(reconstructions, "float64")
+    x, y = np.asarray(images), np.asarray(reconstructions)
     if x.ndim != 4 or not len(x) or x.shape != y.shape:
         raise InputError(
             f"images and reconstructions must be (N, H, W, C) of the same shape; "

@@ -44,7 +44,8 @@ def gather(extractor: Extractor, chunks: Iterable[np.ndarray], keep_features: bo
     Args:
         extractor: whose features.
         chunks: images, float in [0, 1] or uint8.
-        keep_features: whether the features are kept; without them memory is constant.
+        keep_features: whether the features are kept. Without them memory grows by the K probabilities of
+            each image alone, and not at all where the extractor is no classifier.
     """
     moments, kept, probabilities = Moments(), [], []
     for chunk in chunks:
@@ -69,8 +70,8 @@ def reference_statistics(
 ) -> Statistics:
     """Statistics of real images, computed once and then read from a file.
 
-    The file is named by the extractor's digest and the images' content, so it is never stale;
-    a damaged one is made anew.
+    The file is named by the extractor's weights, layers and scaling and by the images' content, so it is
+    never stale; a damaged one is made anew. A network whose layers cannot be told has no file.
 
     Args:
         extractor: whose features.
@@ -83,10 +84,11 @@ def reference_statistics(
             extractor does not take.
     """
     images = check_images(images, argument="images")
-    if cache is None:
+    if cache is None or extractor.architecture is None:
         return gather(extractor, chunked(images), keep_features)
     kind = "features" if keep_features else "moments"
-    path = pathlib.Path(cache) / f"{extractor.name}-{extractor.digest}-{content_hash(images)}-{kind}.npz"
+    known = (extractor.name, extractor.digest, extractor.architecture, content_hash(images), kind)
+    path = pathlib.Path(cache) / f"{'-'.join(known)}.npz"
     found = _read(path)
     if found is None:
         found = gather(extractor, chunked(images), keep_features)

@@ -1,20 +1,21 @@
 """The distances as Keras metrics: batch by batch, in constant memory, on the backend's device."""
 
+import dataclasses
 from typing import Any, Self
 
 import keras
 from keras import ops
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.features import DIGESTS, NAMES, Extractor, extractor
+from keras_vaegan.metrics.features import Extractor, extractor
 from keras_vaegan.typing import Tensor
 
 
 class FeatureMetric(keras.metrics.Metric):
     """A distance of two sets of images in an extractor's features.
 
-    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1]; `result()`
-    is the distance of all that came since `reset_state()`.
+    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1] or uint8;
+    `result()` is the distance of all that came since `reset_state()`.
 
     Args:
         features: as for `metrics.extractor`, or an `Extractor`.
@@ -30,10 +31,11 @@ class FeatureMetric(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """The name of the features, or the network they come from, without its weights."""
-        name, digest = self.extractor.name, self.extractor.digest
-        named = name in NAMES and DIGESTS.get(name, digest) == digest  # and no network that is called so
-        features = name if named else keras.saving.serialize_keras_object(self.extractor.model)
-        return super().get_config() | {"features": features}
+        used = self.extractor
+        if used.named:
+            return super().get_config() | {"features": used.name}
+        network = keras.saving.serialize_keras_object(used.model)
+        return super().get_config() | {"features": network, "scale": used.scale, "offset": used.offset}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -41,14 +43,17 @@ class FeatureMetric(keras.metrics.Metric):
 
         Raises `InputError` where its features are those of a network with weights, which are not in it.
         """
-        features = config.get("features", "mnist_plain")
+        config = dict(config)
+        features = config.pop("features", "mnist_plain")
+        scaling = {part: config.pop(part) for part in ("scale", "offset") if part in config}
         if isinstance(features, dict):
             features = keras.saving.deserialize_keras_object(features)
             if features.weights:
                 raise InputError(
                     f"features must be given anew: a configuration has no weights of {features.name}."
                 )
-        return cls(**config | {"features": features})
+            features = dataclasses.replace(extractor(features), **scaling)
+        return cls(features=features, **config)
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> None:
         """Add a batch of real images and one of generated images; `InputError` for weights."""
@@ -61,27 +66,23 @@ class FeatureMetric(keras.metrics.Metric):
         raise NotImplementedError
 
     def _features(self, images: Tensor) -> Tensor:
-        features = self.extractor.features_of(ops.cast(images, "float32"))
+        images = ops.convert_to_tensor(images)
+        whole = "int" in keras.backend.standardize_dtype(images.dtype)
+        features = self.extractor.features_of(ops.cast(images, "float32") / (255.0 if whole else 1.0))
         return ops.cast(features, "float32")
-
-    @property
-    def _dimension(self) -> int:
-        outputs = self.extractor.model.output
-        shape = outputs["features"].shape if isinstance(outputs, dict) else outputs.shape
-        return int(shape[-1])
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
 class FrechetDistance(FeatureMetric):
     """Fréchet distance, as `metrics.frechet_distance`, in float32 and constant memory.
 
-    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1]; `features` is what
-    `metrics.extractor` takes.
+    `update_state(real, fake)` takes batches of images `(B, H, W, C)`, float in [0, 1] or uint8; `features` is
+    what `metrics.extractor` takes.
     """
 
     def __init__(self, features: Any = "mnist_plain", name: str = "frechet_distance", **kwargs: Any) -> None:
         super().__init__(features, name, **kwargs)
-        d = self._dimension
+        d = self.extractor.dimension
         for which in ("real", "fake"):
             for part, shape in (("count", ()), ("mean", (d,)), ("scatter", (d, d))):
                 variable = self.add_variable(shape, initializer="zeros", name=f"{which}_{part}")
@@ -129,7 +130,7 @@ class KernelDistance(FeatureMetric):
 
     def update_features(self, real: Tensor, fake: Tensor) -> None:
         """Add the unbiased estimate of one batch."""
-        d = float(self._dimension)
+        d = float(self.extractor.dimension)
 
         def kernel(u: Tensor, v: Tensor) -> Tensor:
             return ops.power(ops.matmul(u, ops.transpose(v)) / d + 1.0, 3)

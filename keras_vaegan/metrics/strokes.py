@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_vaegan.errors import InputError
+from keras_vaegan.metrics.pixels import as_float64
 
 
 def slant(images):
@@ -12,7 +13,7 @@ def slant(images):
     y points down, hence the sign.
 
     Args:
-        images: `(N, H, W, 1)` in [0, 1], bright strokes on black.
+        images: `(N, H, W, 1)`, float in [0, 1] or uint8, bright strokes on black.
 
     Returns:
         `(N,)` float64; NaN for an image that is black or of one bright row alone.
@@ -35,7 +36,7 @@ def stroke_width(images):
     Strokes narrower than two pixels come out too wide.
 
     Args:
-        images: `(N, H, W, 1)` in [0, 1], bright strokes on black.
+        images: `(N, H, W, 1)`, float in [0, 1] or uint8, bright strokes on black.
 
     Returns:
         `(N,)` float64; NaN for an image that is black.
@@ -51,7 +52,7 @@ def style_kept(sources, results, labels):
     """Whether slant and stroke width of images are those of what was made of them in other classes.
 
     Args:
-        sources, results: `(N, H, W, 1)` in [0, 1], in pairs.
+        sources, results: `(N, H, W, 1)`, float in [0, 1] or uint8, in pairs.
         labels: classes that the results were asked to show, `(N,)`; the correlation is taken over those of
             one class, so that what the class itself brings along does not count.
 
@@ -85,7 +86,7 @@ def _correlation(a, b):
 
 
 def _strokes(images):
-    x = np.asarray(images, "float64")
+    x = as_float64(images)
     if x.ndim != 4 or not len(x) or x.shape[-1] != 1:
         raise InputError(f"images must be (N, H, W, 1), grey, with N > 0; received {x.shape}.")
     return x[..., 0]

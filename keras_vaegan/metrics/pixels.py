@@ -1,0 +1,22 @@
+"""Images as the measures of pixels take them, a few at a time."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_vaegan.data.images import as_float32
+
+CHUNK = 200  # images whose intermediate results, in float64, are in memory at a time
+
+
+def as_float64(images: ArrayLike) -> np.ndarray:
+    """Images as float64: floats in [0, 1] as they are, integers of 0 to 255 scaled there."""
+    x = np.asarray(images)
+    return (as_float32(x) if x.dtype.kind in "iu" else x).astype("float64", copy=False)
+
+
+def by_chunks(measure: Callable[..., np.ndarray], *images: np.ndarray) -> np.ndarray:
+    """A measure of each image `(N,)`, or of each pair of two sets, a few at a time in float64."""
+    rows = (slice(start, start + CHUNK) for start in range(0, len(images[0]), CHUNK))
+    return np.concatenate([measure(*(as_float64(x[some]) for x in images)) for some in rows])
