@@ -155,6 +155,33 @@ def test_what_samples_teach_stands_beside_what_real_images_teach(digits, brief_l
     assert score(x, digits, ["synthetic"], labels=shuffled)["scores"][0]["value"] < 0.4
 
 
+def test_real_images_without_a_label_are_left_out_where_labels_count(digits, brief_lessons):
+    """As if they were not there; by the data's own order, which the draw of a model's images keeps."""
+    (x, y), validation, (real, labels) = digits
+    hidden = np.where(np.arange(len(labels)) % 2, labels, -1)
+    fewer = real[hidden >= 0], hidden[hidden >= 0]
+    some, none = (
+        ImageData((x, y), validation, test, name="digits", class_names=digits.class_names)
+        for test in ((real, hidden), fewer)
+    )
+    model = registry.ssl_vae((28, 28, 1), 10, seed=0)
+    groups = ["classification", "reconstruction", "latent", "likelihood", "style", "labels"]
+    settings = {"features": ["mnist_plain"], "likelihood_images": 100, "likelihood_samples": 2}
+    found, expected = (
+        evaluation.score(model, data, groups, num_images=300, **settings)["scores"] for data in (some, none)
+    )
+    assert len(found) == len(expected) > 15
+    for one, other in zip(found, expected, strict=True):
+        assert one["value"] == pytest.approx(other["value"], rel=1e-5, nan_ok=True), one["name"]
+        if other["reference"] is not None:
+            assert one["reference"] == pytest.approx(other["reference"], rel=1e-5), one["name"]
+    taught = [score(x, data, ["synthetic"], labels=y)["scores"][0] for data in (some, none)]
+    assert taught[0]["value"] == taught[1]["value"]
+    unknown = ImageData((x, y), validation, (real, np.full(len(real), -1)), name="digits")
+    with pytest.raises(InputError, match="the data have no labels"):
+        evaluation.score(model, unknown, ["likelihood"])
+
+
 def test_unlabelled_images_do_not_teach(digits):
     with pytest.raises(InputError, match="labels of images"):
         metrics.accuracy_of_classifier_trained_on(digits.test[0][:5], [-1] * 5, *digits.test)

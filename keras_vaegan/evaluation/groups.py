@@ -68,22 +68,22 @@ def _diversity(of: Evaluation) -> Iterator[Score]:
 
 
 def _labels(of: Evaluation) -> Iterator[Score]:
-    labels, real_labels = _asked_labels(of), of.real_labels
-    if real_labels is None:
-        raise NotApplicable("the data have no labels")
+    labels = _asked_labels(of)
     for name, real, fake, floor in of.by_classifier():
         found = metrics.label_agreement(fake.probabilities, labels)
+        seen, real_labels = of.labelled(of.real_labels, real.probabilities)
+        real_features, _ = of.labelled(of.real_labels, real.features)
         yield Score(
             "label_agreement",
             found["agreement"],
-            reference=metrics.label_agreement(real.probabilities, real_labels)["agreement"],
+            reference=metrics.label_agreement(seen, real_labels)["agreement"],
             better="higher",
             features=name,
             details=_by_class(of, found["per_class"]),
         )
-        within = metrics.diversity_within_classes(real.features, real_labels, fake.features, labels)
+        within = metrics.diversity_within_classes(real_features, real_labels, fake.features, labels)
         among_real = metrics.diversity_within_classes(
-            real.features, real_labels, floor.features, of.training_images[1]
+            real_features, real_labels, *of.labelled(of.training_images[1], floor.features)
         )
         for part, better in (("spread", "near"), ("coverage", "higher")):
             values, reference = (list(x[part].values()) for x in (within, among_real))
@@ -99,11 +99,13 @@ def _labels(of: Evaluation) -> Iterator[Score]:
 
 def _synthetic(of: Evaluation) -> Iterator[Score]:
     labels, (training, training_labels) = _asked_labels(of), of.training_images
-    if of.real_labels is None or training_labels is None:
-        raise NotApplicable("the data have no labels")
+    real = of.labelled(of.real_labels, of.real)
     accuracies = [
-        metrics.accuracy_of_classifier_trained_on(x, y, of.real, of.real_labels, seed=of.seed)
-        for x, y in ((np.concatenate(list(of.samples())), labels), (training, training_labels))
+        metrics.accuracy_of_classifier_trained_on(x, y, *real, seed=of.seed)
+        for x, y in (
+            (np.concatenate(list(of.samples())), labels),
+            of.labelled(training_labels, training),
+        )
     ]
     yield Score("accuracy_on_real", accuracies[0], reference=accuracies[1], better="higher")
 
@@ -116,8 +118,7 @@ def _style(of: Evaluation) -> Iterator[Score]:
     if of.image_shape[-1] != 1:
         raise NotApplicable("slant and stroke width are measured in grey images")
     images, labels = of.real_of_model(of.num_images)
-    if labels is None:
-        raise NotApplicable("the data have no labels")
+    assert labels is not None  # the model has classes
     # Each image as one other class, drawn.
     others = np.random.default_rng(of.seed).integers(1, classes, len(images))
     asked = (labels + others) % classes
@@ -221,11 +222,7 @@ def _classification(of: Evaluation) -> Iterator[Score]:
     model, labels = of.with_model(), of.real_labels
     if not isinstance(model, SemiSupervisedVAE):
         raise NotApplicable("the model has no classifier of its own")
-    if labels is None:
-        raise NotApplicable("the data have no labels")
-    of_split = of.real[labels >= 0], labels[labels >= 0]
-    if not len(of_split[0]):
-        raise NotApplicable("the data have no labels")
+    of_split = of.labelled(labels, of.real)
     calibrated = model.classify(of_split[0], of.batch_size)
     found = metrics.label_agreement(calibrated, of_split[1])
     wrong = _by_class(of, [1.0 - share for share in found["per_class"]])

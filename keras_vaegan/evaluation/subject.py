@@ -131,13 +131,23 @@ class Evaluation:
         return images, self.with_model().reconstruct(images, labels, batch_size=self.batch_size)
 
     def real_of_model(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real images in [0, 1], drawn, and their classes where the model is conditioned on them."""
+        """Real images in [0, 1], drawn, and their classes where the model is conditioned on them.
+
+        Where it is, of the images with a label.
+        """
         model = self.with_model()
-        if model.num_classes is not None and self.real_labels is None:
+        if model.num_classes is None:
+            return as_float32(self.real[self._drawn(len(self.real), count)]), None
+        real, labels = self.labelled(self.real_labels, self.real)
+        rows = self._drawn(len(real), count)
+        return as_float32(real[rows]), labels[rows]
+
+    def labelled(self, labels: np.ndarray | None, images: Any) -> tuple[Any, np.ndarray]:
+        """The images `(N, ...)`, or their features, that have a label, and the labels."""
+        known = None if labels is None else labels >= 0
+        if labels is None or not np.any(known):
             raise NotApplicable("the data have no labels")
-        rows = self._drawn(len(self.real), count)
-        labels = None if self.real_labels is None else self.real_labels[rows]
-        return as_float32(self.real[rows]), model.labels_of(labels)
+        return (images, labels) if np.all(known) else (images[known], labels[known])
 
     def _drawn(self, number: int, count: int) -> np.ndarray:
         """Rows of `count` of so many images, drawn by the seed without repeats, in their order.
