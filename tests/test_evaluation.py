@@ -175,7 +175,7 @@ def test_real_images_without_a_label_are_left_out_where_labels_count(digits, bri
         assert one["value"] == pytest.approx(other["value"], rel=1e-5, nan_ok=True), one["name"]
         if other["reference"] is not None:
             assert one["reference"] == pytest.approx(other["reference"], rel=1e-5), one["name"]
-    taught = [score(x, data, ["synthetic"], labels=y)["scores"][0] for data in (some, none)]
+    taught = [score(x, data, ["synthetic"], labels=y, num_images=300)["scores"][0] for data in (some, none)]
     assert taught[0]["value"] == taught[1]["value"]
     unknown = ImageData((x, y), validation, (real, np.full(len(real), -1)), name="digits")
     with pytest.raises(InputError, match="the data have no labels"):
