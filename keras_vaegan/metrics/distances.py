@@ -11,10 +11,8 @@ import numpy as np
 from keras_vaegan.errors import InputError
 
 CHUNK = 1000  # rows of a distance matrix that are in memory at a time
-BLOCK, FEWEST_BLOCKS = (
-    1000,
-    5,
-)  # rows of a block of the kernel distance, and blocks of small sets, for the error
+# Rows of a block of the kernel distance; blocks that small sets are divided into, for the error.
+BLOCK, FEWEST_BLOCKS = 1000, 5
 
 
 @dataclasses.dataclass
