@@ -173,8 +173,10 @@ def load_pictures(
     images, classes, names = read_pictures(path, image_shape)
     if classes is None or class_names is None:
         return as_float32(images), None, names
-    known = {name: k for k, name in enumerate(class_names)} | dict.fromkeys(UNLABELLED, -1)
-    labels = [known[choose("images: class folder", name, known)] for name in classes]
+    known = {name: k for k, name in enumerate(class_names)}
+    labels = [
+        -1 if name in UNLABELLED else known[choose("images: class folder", name, known)] for name in classes
+    ]
     return as_float32(images), np.array(labels), names
 
 
