@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 
 import keras_vaegan as kvg
@@ -226,6 +227,20 @@ TRANSCRIBED = {
         "ssl_vae_gan_sampled",
     )
 }
+
+
+class Chunks(keras.utils.PyDataset):
+    """Batches of arrays, the last of what is left."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return -(-len(self.arrays[0]) // BATCH)
+
+    def __getitem__(self, index):
+        return tuple(array[BATCH * index :][:BATCH] for array in self.arrays)
 
 
 def images(count=BATCH, image_shape=IMAGE_SHAPE, seed=0):

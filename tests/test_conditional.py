@@ -8,7 +8,7 @@ import pytest
 import reference
 import registry
 from keras import ops
-from registry import IMAGE_SHAPE, LATENT_DIM, NUM_CLASSES
+from registry import IMAGE_SHAPE, LATENT_DIM, NUM_CLASSES, Chunks
 
 import keras_vaegan as kvg
 from keras_vaegan.data import Batches, named_mask
@@ -384,20 +384,6 @@ def test_a_saved_model_keeps_its_masks_and_its_prior(tmp_path):
 
 
 # ---- what fit takes ----
-
-
-class Chunks(keras.utils.PyDataset):
-    """Batches of two arrays."""
-
-    def __init__(self, *arrays):
-        super().__init__()
-        self.arrays = arrays
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        return tuple(array[registry.BATCH * index :][: registry.BATCH] for array in self.arrays)
 
 
 def test_all_forms_of_the_same_labels_train_alike(inject_noise):

@@ -8,7 +8,7 @@ import pytest
 import reference
 import registry
 from keras import ops
-from registry import NUM_CLASSES
+from registry import NUM_CLASSES, Chunks
 from scipy import special, stats
 
 import keras_vaegan as kvg
@@ -539,29 +539,15 @@ def test_labels_that_cannot_be_learned_from_are_refused():
     refused(lambda: model.fit(X, HIDDEN, validation_data=none), "validation_data: y must have labels")
 
 
-class Source(keras.utils.PyDataset):
-    """Two batches of a source of the user's own."""
-
-    def __init__(self, *arrays):
-        super().__init__()
-        self.arrays = arrays
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        return tuple(array[3 * index : 3 * index + 3] for array in self.arrays)
-
-
 def test_the_first_batch_of_another_source_is_looked_at():
     model = build()
-    refused(lambda: model.fit(Source(X, HIDDEN + 3)), "y of the first batch must lie in 0..2", "to 5")
-    refused(lambda: model.fit(Source(X, HIDDEN - 7)), "y of the first batch", "-1 (unlabelled)")
-    refused(lambda: model.fit(Source(X)), "y of the first batch must be given")
-    refused(lambda: model.fit(Source(X[:, 1:], HIDDEN)), "x of the first batch must hold images")
-    found = model.fit(Source(X, HIDDEN), epochs=1, verbose=0).history
+    refused(lambda: model.fit(Chunks(X, HIDDEN + 3)), "y of the first batch must lie in 0..2", "to 5")
+    refused(lambda: model.fit(Chunks(X, HIDDEN - 7)), "y of the first batch", "-1 (unlabelled)")
+    refused(lambda: model.fit(Chunks(X)), "y of the first batch must be given")
+    refused(lambda: model.fit(Chunks(X[:, 1:], HIDDEN)), "x of the first batch must hold images")
+    found = model.fit(Chunks(X, HIDDEN), epochs=1, verbose=0).history
     assert np.isfinite(found["loss"][0])
-    refused(lambda: registry.cvae(num_classes=3).evaluate(Source(X, HIDDEN - 1)), "y of the first batch")
+    refused(lambda: registry.cvae(num_classes=3).evaluate(Chunks(X, HIDDEN - 1)), "y of the first batch")
 
 
 def test_images_without_a_label_are_of_the_class_that_is_told(inject_noise):

@@ -8,7 +8,7 @@ import pytest
 import reference
 import registry
 from keras import ops
-from registry import ADVERSARIAL, MODELS, TRANSCRIBED
+from registry import ADVERSARIAL, MODELS, TRANSCRIBED, Chunks
 
 import keras_vaegan as kvg
 
@@ -671,21 +671,6 @@ def test_every_step_has_its_own_noise():
 
 
 # ---- what fit, evaluate and predict take ----
-
-
-class Chunks(keras.utils.PyDataset):
-    """Batches of images, with labels or without."""
-
-    def __init__(self, *arrays):
-        super().__init__()
-        self.arrays = arrays
-
-    def __len__(self):
-        return len(self.arrays[0]) // registry.BATCH
-
-    def __getitem__(self, index):
-        rows = slice(index * registry.BATCH, (index + 1) * registry.BATCH)
-        return tuple(array[rows] for array in self.arrays)
 
 
 def test_all_forms_of_the_same_images_train_alike(inject_noise):
