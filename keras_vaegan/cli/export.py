@@ -83,8 +83,8 @@ def export(
     data = None
     if precision == "int8" and format == "tflite":
         found = options.load_data_for(model.image_shape, metadata, dataset, image_size, **where)
-        images, labels = found.train
-        data = images[:num_images], model.labels_of(None if labels is None else labels[:num_images])
+        images, labels = (None if part is None else part[:num_images] for part in found.train)
+        data = images, model.labels_of(labels, images)
     path = pathlib.Path(source)
     title = name if name is not None else path.stem if path.suffix == ".keras" else path.name
     try:

@@ -185,10 +185,9 @@ def train(
     with devices, run_folder(lambda: claim_folder(output, name, overwrite)) as folder:
         image_size = image_size or training.get("image_size")
         data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
-        labels, named = data.train[1], {name.split(".")[-1] for name, _ in changes}
-        if training.get("num_labels") and labels is not None and (labels < 0).any():
-            if "num_labels" not in named:  # the recipe's number is for data that have all labels
-                training["num_labels"] = None
+        labels, chosen = data.train[1], any(name.endswith("num_labels") for name, _ in changes)
+        if "num_labels" in training and not chosen and labels is not None and (labels < 0).any():
+            training["num_labels"] = None  # the recipe's number is for data that have all labels
         metadata = {
             "model": recipe["model"]["key"],
             "dataset": training["dataset"],

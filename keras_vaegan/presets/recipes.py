@@ -64,7 +64,8 @@ def cosine(rate: float) -> dict[str, Any]:
 
 def num_steps(training: dict[str, Any], num_images: int) -> int:
     """Steps of a whole training, from its section of the recipe and the images trained on."""
-    batch_size, parts = training["batch_size"], [(num_images, training["batch_size"])]
+    batch_size = training["batch_size"]
+    parts = [(num_images, batch_size)]
     if (labels := training.get("num_labels")) is not None:  # an epoch passes over the part of more batches
         labelled = round(training["labelled_share"] * batch_size)
         parts = [(num_images - labels, batch_size - labelled), (labels, labelled)]
