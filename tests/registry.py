@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import pytest
 
 import keras_vaegan as kvg
 from keras_vaegan.networks import dcgan, draw, heads, mlp
@@ -193,6 +194,27 @@ ARGUMENTS = {
 # Name -> function that builds the model, for an image shape.
 MODELS = {name: functools.partial(build, **kwargs) for name, (build, kwargs) in ARGUMENTS.items()}
 
+# The variants with most to go wrong, of every class: the core suite's, where a test is costly.
+REPRESENTATIVES = (
+    "vae",
+    "vae_gan_three_players",
+    "vae_gan_convolutional",
+    "cvae_both",
+    "cvae_gan_three_players",
+    "ssl_vae_consistent",
+    "stacked_ssl_vae",
+    "ssl_vae_gan_sampled",
+    "draw_conditional",
+    "draw_gan",
+)
+
+
+def core(representatives, names):
+    """Parameters of a test: these names, of which all but the representatives are of the full matrix."""
+    return [pytest.param(name, marks=() if name in representatives else pytest.mark.slow) for name in names]
+
+
+EVERY_MODEL = core(REPRESENTATIVES, MODELS)
 ADVERSARIAL = [name for name in MODELS if "gan" in name]
 CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 

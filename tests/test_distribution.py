@@ -24,7 +24,7 @@ BACKEND = keras.backend.backend()
 ADVERSARIAL = "vae_gan_r1_spectral"
 MODELS = [
     pytest.param(
-        name, devices, marks=() if name == ADVERSARIAL and devices in (2, "processes") else pytest.mark.slow
+        name, devices, marks=() if (name, devices) == (ADVERSARIAL, "processes") else pytest.mark.slow
     )
     for name in ("vae", ADVERSARIAL, "vae_gan_three_players", "cvae_gan", "ssl_vae_gan", "draw_gan")
     for devices in (2, 4, "processes")

@@ -28,11 +28,8 @@ BACKEND = keras.backend.backend()
 CORE = "ssl_vae_gan"
 # What costs several processes, and is the same on every backend: of the core suite on one.
 on_tensorflow_first = pytest.mark.slow if BACKEND != "tensorflow" else lambda test: test
-NAMES = [
-    pytest.param(name, marks=() if name == CORE else pytest.mark.slow)
-    for name in registry.MODELS
-    if not name.endswith(("_three_players", "_sampled", "_consistent", "_spectral"))
-]
+TRAINED_ALONE = ("_three_players", "_sampled", "_consistent", "_spectral")  # options of the training alone
+NAMES = registry.core([CORE], [name for name in registry.MODELS if not name.endswith(TRAINED_ALONE)])
 
 
 def built(name, image_shape=SHAPE):

@@ -26,35 +26,30 @@ def test_importing_the_package_is_enough_to_load_layers_of_its_own():
     assert done.stdout.strip() == "VAEGAN", done.stderr
 
 
-# Of each model, the core suite reads the files of its own backend and of the next one, which also goes on.
+# The core suite reads the representatives from its own backend and from the next one, which also go on.
 BACKENDS = ("tensorflow", "jax", "torch")
 OWN = keras.backend.backend()
 OTHER = BACKENDS[(BACKENDS.index(OWN) + 1) % len(BACKENDS)]
 
 
 def files(*backends):
-    """All files; those of other backends than these take long."""
-    return [
-        pytest.param(
-            path,
-            marks=() if any(f".{name}." in path.name for name in backends) else pytest.mark.slow,
-            id=path.name,
-        )
-        for path in FILES
-    ]
+    """The names of all files; of the core suite are those of the representatives from these backends."""
+    some = {f"{model}.{backend}.keras" for model in registry.REPRESENTATIVES for backend in backends}
+    return registry.core(some, [path.name for path in FILES])
 
 
-@pytest.mark.parametrize("path", files(OWN, OTHER))
-def test_a_golden_file_gives_its_outputs(path):
+@pytest.mark.parametrize("name", files(OWN, OTHER))
+def test_a_golden_file_gives_its_outputs(name):
+    path = FOLDER / name
     model = keras.saving.load_model(path)
     with np.load(path.with_suffix(".npz")) as expected:
         for name, value in outputs(model).items():
             np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("path", files(OTHER))
-def test_a_golden_file_goes_on(path):
-    model = keras.saving.load_model(path)
+@pytest.mark.parametrize("name", files(OTHER))
+def test_a_golden_file_goes_on(name):
+    model = keras.saving.load_model(FOLDER / name)
     steps = {player: int(model.player_optimizer(player).iterations) for player in model.players}
     assert set(steps.values()) == {2}
     for player in model.players:

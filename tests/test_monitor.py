@@ -337,7 +337,10 @@ def test_devices_that_share_a_batch_agree_on_the_tensor_and_the_step():
 # ---- a healthy training ----
 
 
-@pytest.mark.parametrize("name", ["vae", "vae_gan_r1_spectral", "vae_gan_convolutional"])
+HEALTHY = ("vae", "vae_gan_r1_spectral", "vae_gan_convolutional")
+
+
+@pytest.mark.parametrize("name", registry.core(HEALTHY[-1:], HEALTHY))
 def test_a_healthy_training_is_the_same_with_and_without(name):
     validation = {"validation_data": (registry.images(6, seed=5),)}
     plain, watched = build(name), build(name)

@@ -8,6 +8,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import registry
 
 import keras_vaegan as kvg
 from keras_vaegan import InputError, presets
@@ -26,10 +27,10 @@ def small(name):
     return recipe
 
 
-EVERY_RECIPE = [
-    pytest.param(name, marks=() if name.endswith("_digits") or name == "vae_gan_mnist" else pytest.mark.slow)
-    for name in presets.RECIPES
-]
+EVERY_RECIPE = registry.core(
+    ("vae_gan_mnist", "cvae_gan_digits", "stacked_ssl_vae_digits", "ssl_vae_gan_digits", "draw_gan_digits"),
+    presets.RECIPES,
+)
 
 
 @pytest.mark.parametrize("name", EVERY_RECIPE)

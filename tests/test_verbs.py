@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import reference
 import registry
-from registry import LATENT_DIM, MODELS
+from registry import EVERY_MODEL, LATENT_DIM, MODELS
 
 import keras_vaegan as kvg
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=EVERY_MODEL)
 def model(request):
     """Each registered model, untrained."""
     return registry.set_weights(MODELS[request.param]())
