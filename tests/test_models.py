@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import registry
-from registry import MODELS
+from registry import MODELS, REPRESENTATIVES
 
 import keras_vaegan as kvg
 from keras_vaegan.networks import mlp
@@ -180,6 +180,10 @@ def test_a_player_that_is_frozen_is_refused_at_compile():
     model.discriminator.trainable = False
     with pytest.raises(kvg.InputError, match="discriminator are frozen"):
         model.compile()
+
+
+def test_every_class_has_a_representative_in_the_core_suite():
+    assert {type(MODELS[name]()) for name in REPRESENTATIVES} == set(kvg.models.MODELS.values())
 
 
 @pytest.mark.parametrize("name", MODELS)
