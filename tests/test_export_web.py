@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import registry
 from browser import Browser
 from test_export import built
 
@@ -17,10 +18,7 @@ from keras_vaegan.export import web
 
 PATIENCE = 20  # seconds until a picture must have come
 TOLERANCE = 1e-4
-NAMES = [
-    pytest.param(name, marks=() if name == "cvae_both" else pytest.mark.slow)
-    for name in ("cvae_both", "vae_gan", "draw_conditional")
-]
+NAMES = registry.core(["cvae_both"], ["cvae_both", "vae_gan", "draw_conditional"])
 
 
 @pytest.fixture(scope="session")

@@ -38,18 +38,18 @@ def files(*backends):
     return registry.core(some, [path.name for path in FILES])
 
 
-@pytest.mark.parametrize("name", files(OWN, OTHER))
-def test_a_golden_file_gives_its_outputs(name):
-    path = FOLDER / name
+@pytest.mark.parametrize("file", files(OWN, OTHER))
+def test_a_golden_file_gives_its_outputs(file):
+    path = FOLDER / file
     model = keras.saving.load_model(path)
     with np.load(path.with_suffix(".npz")) as expected:
         for name, value in outputs(model).items():
             np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("name", files(OTHER))
-def test_a_golden_file_goes_on(name):
-    model = keras.saving.load_model(FOLDER / name)
+@pytest.mark.parametrize("file", files(OTHER))
+def test_a_golden_file_goes_on(file):
+    model = keras.saving.load_model(FOLDER / file)
     steps = {player: int(model.player_optimizer(player).iterations) for player in model.players}
     assert set(steps.values()) == {2}
     for player in model.players:

@@ -337,10 +337,9 @@ def test_devices_that_share_a_batch_agree_on_the_tensor_and_the_step():
 # ---- a healthy training ----
 
 
-HEALTHY = ("vae", "vae_gan_r1_spectral", "vae_gan_convolutional")
-
-
-@pytest.mark.parametrize("name", registry.core(HEALTHY[-1:], HEALTHY))
+@pytest.mark.parametrize(
+    "name", registry.core(["vae_gan_convolutional"], ["vae", "vae_gan_r1_spectral", "vae_gan_convolutional"])
+)
 def test_a_healthy_training_is_the_same_with_and_without(name):
     validation = {"validation_data": (registry.images(6, seed=5),)}
     plain, watched = build(name), build(name)
