@@ -159,7 +159,7 @@ def losses(weights, x, noise, labels=None, **arguments):
 
     Args:
         x: images `(B, H, W, C)`.
-        noise: `(2, B, Z)`: for the posterior's draw and the prior's.
+        noise: `(2, B, Z)`: for the posterior's draw and the prior's (with a mixture, the posterior's again).
         labels: `(B,)`, which are looked at where `num_classes` is among the arguments.
         arguments: those of the model, with a single mask, and `spectral` for the discriminator,
             `num_classes` and `given` for the condition.
@@ -176,6 +176,8 @@ def losses(weights, x, noise, labels=None, **arguments):
     logs, kl, pixels = bound(x, x_tilde, kl, hidden, **arguments)
     if not any(path.startswith("discriminator") for path in weights):
         return logs | {"generator": arguments.get("beta", 1.0) * kl + pixels}
+    if arguments.get("prior_components"):  # samples will be of the codes
+        center, log_spread = mean, log_variance
     x_prior = decode(weights, center + np.exp(log_spread / 2) * noise[1], parts)
     return logs | game(weights, x, x_tilde, x_prior, kl, pixels, labels, **arguments)
 

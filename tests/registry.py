@@ -146,6 +146,7 @@ ARGUMENTS = {
     "vae_gan": (vae_gan, {"gamma": 0.7, "pixel_weight": 0.2}),
     "vae_gan_three_players": (vae_gan, {"three_players": True, "beta": 0.5, "label_smoothing": 0.1}),
     "vae_gan_r1_spectral": (vae_gan, {"r1": 2.0, "spectral": True}),
+    "vae_gan_mixture": (vae_gan, {"gamma": 0.7, "prior_components": 3}),
     "vae_gan_convolutional": (convolutional_vae_gan, {}),
     "cvae": (cvae, {"num_classes": NUM_CLASSES}),
     "cvae_completion": (cvae, {"given": True, "prior": True, "masks": ("quadrants:3",)}),
@@ -207,6 +208,11 @@ REPRESENTATIVES = (
     "draw_conditional",
     "draw_gan",
 )
+
+
+# What costs several processes, or a training by the command line, and hangs little on the backend: of the
+# core suite on one.
+on_tensorflow_first = pytest.mark.slow if keras.backend.backend() != "tensorflow" else lambda test: test
 
 
 def core(representatives, names):

@@ -26,8 +26,6 @@ SHAPE, COUNT = (6, 5, 1), 5  # no batch that anything was traced with
 BACKEND = keras.backend.backend()
 # The representative: labels, a learned prior, two networks that tell classes, a discriminator.
 CORE = "ssl_vae_gan"
-# What costs several processes, and is the same on every backend: of the core suite on one.
-on_tensorflow_first = pytest.mark.slow if BACKEND != "tensorflow" else lambda test: test
 TRAINED_ALONE = ("_three_players", "_sampled", "_consistent", "_spectral")  # options of the training alone
 NAMES = registry.core([CORE], [name for name in registry.MODELS if not name.endswith(TRAINED_ALONE)])
 
@@ -300,7 +298,7 @@ def test_layers_of_ones_own_are_found_where_they_can_be_imported(own_layers, tmp
     assert_same(made, outputs, "vae")
 
 
-@on_tensorflow_first
+@registry.on_tensorflow_first
 def test_the_command_imports_what_it_is_told_to(own_layers, tmp_path):
     own_layers.save(tmp_path / "mine.keras")
     command = [sys.executable, "-m", "keras_vaegan", "generate", "mine.keras", "--output", "a.npz"]
@@ -395,6 +393,7 @@ def test_a_missing_package_is_named_with_the_extra(format, package, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
+@registry.on_tensorflow_first
 def test_the_command_names_options_not_arguments(tmp_path):
     source = ["export", "cvae_gan_mnist", "--output", str(tmp_path / "x.tflite"), "--format", "tflite"]
     (tmp_path / "x.tflite").write_text("there")

@@ -21,6 +21,7 @@ GAMES = {
     },
     "r1": {"gamma": 0.5, "beta": 0.5, "r1": 3.0},
     "r1_spectral": {"gamma": 2.0, "r1": 2.0, "spectral": True, "three_players": True},
+    "mixture": {"gamma": 0.7, "beta": 0.4, "pixel_weight": 0.3, "prior_components": 3},
     "gaussian_free_bits": {
         "pixel_weight": 1.5,
         "likelihood": "gaussian",
@@ -181,7 +182,10 @@ SEMI_SUPERVISED_GAMES = {
 }
 
 
-@pytest.mark.parametrize("name", SEMI_SUPERVISED_GAMES)
+REPRESENTATIVES = ("prior", "feature matching", "no label known, three players", "sampled")
+
+
+@pytest.mark.parametrize("name", registry.core(REPRESENTATIVES, SEMI_SUPERVISED_GAMES))
 def test_each_player_of_a_semi_supervised_game_descends_its_own_loss(name, inject_noise):
     arguments, noise = SEMI_SUPERVISED_GAMES[name], registry.noise()
     inject_noise(*noise)

@@ -443,7 +443,12 @@ def test_every_layer_of_a_convolutional_discriminator_may_give_the_features(fami
 
 @pytest.mark.parametrize(
     "family, image_shape",
-    [("mlp", SHAPES[2]), ("dcgan", SHAPES[0]), ("dcgan", SHAPES[1]), ("dcgan", SHAPES[3])],
+    [
+        ("mlp", SHAPES[2]),
+        pytest.param("dcgan", SHAPES[0], marks=pytest.mark.slow),
+        ("dcgan", SHAPES[1]),
+        pytest.param("dcgan", SHAPES[3], marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_conditional_models_of_any_image_shape_train_a_step(family, image_shape):

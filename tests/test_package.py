@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 
 import pytest
+import registry
 
 import keras_vaegan
 
@@ -23,6 +24,7 @@ def distributions(tmp_path_factory):
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
 
+@registry.on_tensorflow_first
 def test_both_distributions_pass_the_index_check(distributions):
     check = [sys.executable, "-m", "twine", "check", "--strict", *distributions]
     done = subprocess.run(check, capture_output=True, text=True)

@@ -59,6 +59,10 @@ class Adversarial(VAE):
     beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`,
     gamma |f(x) - f(x~)|^2 / 2 + real(x~) + real(x_p), each with the pixels' term.
 
+    With `prior_components`, where samples will be of a mixture that is fitted to the codes, x_p is decoded
+    from such codes in training, too: from another draw of q(z|x) of the batch's images. (Samples of
+    N(0, I), which will not be drawn, would teach the decoder what lies between the codes.)
+
     Args:
         encoder, decoder: as for the VAE.
         discriminator: functional model, images `(B, H, W, C)` -> `{"logits", "features"}`, with one logit,
@@ -174,9 +178,14 @@ class Adversarial(VAE):
         return Losses(players, logs, self._active(real_cost, drawn.cost) if training else {})
 
     def paint(self, x: Tensor, condition: Condition, training: bool) -> Painted:
-        """Reconstruct images `(B, H, W, C)`, and draw as many samples from the prior."""
-        kl, weighted_kl, p = self.infer(x, condition, training)
-        drawn = self.imagine(ops.shape(x)[0], condition, training)
+        """Reconstruct images `(B, H, W, C)`, and draw as many samples, as `generate` will draw them."""
+        q, prior = self.posterior(x, condition, training), self.prior(condition, training)
+        kl, weighted_kl, p = self.compare(q, prior, condition, training)
+        if self.mixture is None:
+            z = self.prior_sample(ops.shape(x)[0], prior)
+        else:  # which will stand for the codes of images
+            z = q.sample(self.seed_generator)
+        drawn = self.likelihood(z, condition, training)
         return Painted(kl, weighted_kl, p, [p.mean], [drawn.mean])
 
     @property

@@ -193,14 +193,16 @@ class VAE(LatentVariableModel):
         self, x: Tensor, condition: Condition, training: bool
     ) -> tuple[Tensor, Tensor, Bernoulli | DiagonalNormal]:
         """The KL of q(z|x, c) `(B,)`, the same as it is descended, and p(x|z, c) at a draw of z."""
-        q, prior = self.posterior(x, condition, training), self.prior(condition, training)
+        return self.compare(
+            self.posterior(x, condition, training), self.prior(condition, training), condition, training
+        )
+
+    def compare(
+        self, q: DiagonalNormal, prior: DiagonalNormal, condition: Condition, training: bool
+    ) -> tuple[Tensor, Tensor, Bernoulli | DiagonalNormal]:
+        """What `infer` gives, of a posterior and a prior."""
         p = self.likelihood(q.sample(self.seed_generator), condition, training)
         return q.kl(prior), self.weighted_kl(q.kl_per_dimension(prior), training), p
-
-    def imagine(self, batch_size: int, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
-        """p(x|z, c) at a draw of z from the prior."""
-        z = self.prior_sample(batch_size, self.prior(condition, training))
-        return self.likelihood(z, condition, training)
 
     def bound(
         self, x: Tensor, kl: Tensor, p: Bernoulli | DiagonalNormal, condition: Condition
