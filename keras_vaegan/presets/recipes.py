@@ -313,8 +313,8 @@ RECIPES: dict[str, dict[str, Any]] = {
             "pixel_weight": 0.025,
             "gamma": 0.05,
             "beta": 0.0625,
-            "r1": 0.3,
-            "prior_components": 40,
+            "r1": 0.03,
+            "prior_components": 100,
         },
         "networks": {
             "family": "dcgan",
