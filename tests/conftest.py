@@ -28,6 +28,15 @@ import pytest
 from keras import ops
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items):
+    """What is of the core suite on one backend alone is slow on the others."""
+    for item in items:
+        mark = item.get_closest_marker("core_on")
+        if mark and mark.args != (keras.backend.backend(),):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     """Every test starts from the same seed."""

@@ -210,11 +210,6 @@ REPRESENTATIVES = (
 )
 
 
-# What costs several processes, or a training by the command line, and hangs little on the backend: of the
-# core suite on one.
-on_tensorflow_first = pytest.mark.slow if keras.backend.backend() != "tensorflow" else lambda test: test
-
-
 def core(representatives, names):
     """Parameters of a test: these names, of which all but the representatives are of the full matrix."""
     return [pytest.param(name, marks=() if name in representatives else pytest.mark.slow) for name in names]

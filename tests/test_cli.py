@@ -14,7 +14,6 @@ import time
 import keras
 import numpy as np
 import pytest
-import registry
 from PIL import Image
 
 from keras_vaegan import cli, presets
@@ -60,7 +59,7 @@ def vae_run(tmp_path_factory):
     return folder / "vae"
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_a_training_of_few_steps_says_so(tmp_path, capsys):
     np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).random((50, 8, 8, 1), dtype="float32"))
     train = ["train", "--model", "vae", "--dataset", tmp_path / "few.npz", "--latent-dim", 2, *TINY_NETWORKS]
@@ -288,7 +287,7 @@ def test_a_folder_with_metadata_of_another_kind_is_no_run(capsys, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_replacing_a_run_keeps_what_else_lies_beside_it(tmp_path):
     train = ["train", "--model", "vae", *TINY, *TINY_NETWORKS, "--output", tmp_path / "run"]
     assert run(*train, "--epochs", 2) == 0
@@ -298,7 +297,7 @@ def test_replacing_a_run_keeps_what_else_lies_beside_it(tmp_path):
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_options_may_come_in_any_order(tmp_path):
     settings = ["encoder.units=[5]", "encoder.learning_rate=0.01", "three_players=true", "family=mlp"]
     arguments = [word for setting in settings for word in ("--set", setting)]
@@ -310,7 +309,7 @@ def test_options_may_come_in_any_order(tmp_path):
     assert rates == pytest.approx([0.01, 0.0005, 0.0005])
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_four_channels_are_reconstructed_too(tmp_path):
     np.savez(tmp_path / "rgba.npz", x=np.random.default_rng(0).random((80, 8, 8, 4), dtype="float32"))
     train = ["train", "--model", "vae", "--dataset", tmp_path / "rgba.npz", *TINY_NETWORKS, "--epochs", 1]
@@ -419,7 +418,7 @@ def test_ctrl_c_ends_with_the_model_saved(tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.mixture.means), 0.0)
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_help_loads_no_backend_and_a_wrong_word_is_one_line():
     code = "from keras_vaegan import cli\n"
     code += "try: cli.main(['train', '--help'])\nexcept SystemExit: print('keras' in sys.modules)"
@@ -433,7 +432,7 @@ def test_help_loads_no_backend_and_a_wrong_word_is_one_line():
     assert re.fullmatch(r"keras-vaegan: error: .*nothing.*\n", error), error
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_the_backend_option_loads_that_backend_alone(tmp_path):
     process = command(
         "train", "--model", "vae", *TINY, *TINY_NETWORKS, "--epochs", 1, "--backend", BACKEND, cwd=tmp_path
@@ -463,7 +462,7 @@ def test_presets_are_listed_and_shown(vae_gan_run, capsys):
     assert "Did you mean 'vae_digits'" in refused(capsys, "presets", "vae_digit")
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys):
     begun = tmp_path / "begun"
     settings = [*TINY_GAN, "--learning-rate", "1e-12", "--epochs", "1"]
@@ -480,7 +479,7 @@ def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys)
     assert not (tmp_path / "no").exists()
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_a_learning_rate_is_where_a_schedule_begins(tmp_path):
     settings = [*TINY_GAN, "--learning-rate", 1e-5, "--epochs", 1, "--output", tmp_path / "run"]
     assert run("train", "--preset", "vae_gan_mnist", "--dataset", "digits", *settings) == 0

@@ -11,14 +11,13 @@ import subprocess
 import sys
 import threading
 
-import keras
 import pytest
 from browser import Browser
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # The site is the same whatever the backend: the core suite builds it where no backend slows it down.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = pytest.mark.core_on("torch")
 
 
 @pytest.fixture(scope="session")

@@ -155,7 +155,7 @@ def test_what_samples_teach_stands_beside_what_real_images_teach(digits, brief_l
     assert score(x, digits, ["synthetic"], labels=shuffled)["scores"][0]["value"] < 0.4
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_real_images_without_a_label_are_left_out_where_labels_count(digits, brief_lessons):
     """As if they were not there; by the data's own order, which the draw of a model's images keeps."""
     (x, y), validation, (real, labels) = digits
@@ -649,7 +649,7 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_scores_go_when_the_training_goes_on(run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     (folder / "evaluate.json").write_text("{}")

@@ -7,7 +7,6 @@ import pathlib
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,7 +15,7 @@ from keras_vaegan.data import load
 from keras_vaegan.plots import HIDDEN, PADDING
 
 # Several models are compiled and trained: the core suite does it where compilation takes no time.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = pytest.mark.core_on("torch")
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 

@@ -298,7 +298,7 @@ def test_layers_of_ones_own_are_found_where_they_can_be_imported(own_layers, tmp
     assert_same(made, outputs, "vae")
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_the_command_imports_what_it_is_told_to(own_layers, tmp_path):
     own_layers.save(tmp_path / "mine.keras")
     command = [sys.executable, "-m", "keras_vaegan", "generate", "mine.keras", "--output", "a.npz"]
@@ -393,7 +393,7 @@ def test_a_missing_package_is_named_with_the_extra(format, package, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_the_command_names_options_not_arguments(tmp_path):
     source = ["export", "cvae_gan_mnist", "--output", str(tmp_path / "x.tflite"), "--format", "tflite"]
     (tmp_path / "x.tflite").write_text("there")

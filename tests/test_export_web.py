@@ -100,7 +100,7 @@ def press(page, key, code=None):
         )
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_sliders_classes_and_ends_show_what_the_model_makes(page, exported):
     model, _ = exported
     noise = np.random.default_rng(0).standard_normal((2, *model.code_shape)).round(2)

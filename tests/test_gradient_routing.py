@@ -182,10 +182,12 @@ SEMI_SUPERVISED_GAMES = {
 }
 
 
-REPRESENTATIVES = ("prior", "feature matching", "no label known, three players", "sampled")
-
-
-@pytest.mark.parametrize("name", registry.core(REPRESENTATIVES, SEMI_SUPERVISED_GAMES))
+@pytest.mark.parametrize(
+    "name",
+    registry.core(
+        ["prior", "feature matching", "no label known, three players", "sampled"], SEMI_SUPERVISED_GAMES
+    ),
+)
 def test_each_player_of_a_semi_supervised_game_descends_its_own_loss(name, inject_noise):
     arguments, noise = SEMI_SUPERVISED_GAMES[name], registry.noise()
     inject_noise(*noise)

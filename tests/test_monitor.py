@@ -491,7 +491,7 @@ def test_the_progress_bar_is_not_written_into(capsys):
 # ---- the command line ----
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_a_training_that_explodes_ends_in_order(tmp_path, capsys):
     folder = tmp_path / "run"
     explode = ["--set", "generator.learning_rate=1e30", "--epochs", 3, "--output", folder]

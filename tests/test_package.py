@@ -7,7 +7,6 @@ import tarfile
 import zipfile
 
 import pytest
-import registry
 
 import keras_vaegan
 
@@ -24,7 +23,7 @@ def distributions(tmp_path_factory):
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_both_distributions_pass_the_index_check(distributions):
     check = [sys.executable, "-m", "twine", "check", "--strict", *distributions]
     done = subprocess.run(check, capture_output=True, text=True)

@@ -322,7 +322,7 @@ def test_runs_killed_twenty_times_end_bit_for_bit_as_one_that_was_not(tmp_path):
     assert sum("half written" in what for what in left) >= 3
 
 
-@registry.on_tensorflow_first
+@pytest.mark.core_on("tensorflow")
 def test_a_run_killed_after_its_last_epoch_is_finished_when_resumed(tmp_path):
     folder = tmp_path / "run"
     assert run("train", "--model", "vae", *TINY, "--epochs", 2, "--output", folder) == 0
