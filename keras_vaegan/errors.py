@@ -1,4 +1,4 @@
-"""The error for bad input, and the suggestion of a nearest name."""
+"""The error for bad input, text made safe for one line, and the suggestion of a nearest name."""
 
 import difflib
 import math
@@ -15,6 +15,20 @@ class InputError(ValueError):
     The message is one line that names the argument, what is allowed and what
     was received. The command line prints it and exits with code 2.
     """
+
+
+def one_line(text: object, limit: int | None = None) -> str:
+    """`text` in one printable line: blanks joined, control characters and bad bytes escaped.
+
+    A terminal acts on control characters of a file's name, and cannot print a name that is no UTF-8.
+
+    Args:
+        text: anything; its `str` is taken.
+        limit: the number of characters after which it is cut; None for no limit.
+    """
+    words = " ".join(str(text).split())[:limit]
+    printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
+    return printable.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def unknown_name(argument: str, received: object, allowed: Iterable[Any]) -> InputError:

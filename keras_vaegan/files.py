@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 
+REASON_LENGTH = 300  # characters of a foreign error's text
 PARTIAL = ".partial-"  # how the names of files begin that are being written
 
 
@@ -63,13 +64,30 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """The value in a JSON file; raises `InputError`, in one line, where it is damaged."""
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], argument: str = "") -> Iterator[None]:
+    """Turn every failure to read a file into an `InputError` of one line that names it.
+
+    Damaged files make libraries raise errors of many kinds, running out of memory or stack among them.
+
+    Args:
+        path: of the file, for the message.
+        argument: whose value the file is, for the message.
+    """
     try:
+        yield
+    except InputError:  # which says all there is to say
+        raise
+    except Exception as error:
+        reason = one_line(error, REASON_LENGTH) or type(error).__name__
+        name = one_line(f"{argument} {os.fsdecode(path)}")
+        raise InputError(f"{name} cannot be read: {reason}") from error
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Value of a JSON file; raises `InputError`, in one line, if the file is missing or damaged."""
+    with reading(path):
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        message = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} cannot be read: {message}") from error
 
 
 def cache_folder() -> pathlib.Path:

@@ -1,6 +1,8 @@
 """Checks of images and labels that come from outside."""
 
 from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -8,9 +10,30 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.errors import InputError
 
+ValueRange: TypeAlias = tuple[int, int] | None  # the integers that stand for 0 and 1; None for BYTES
+BYTES = (0, 255)
+TOLERANCE = 1e-5  # by which floats may leave [0, 1]: resizing and half precision round
+
+
+def check_value_range(value_range: Any, argument: str = "value_range") -> ValueRange:
+    """Return `value_range` as a pair of ints `(low, high)`, low < high, or None; else raise."""
+    if value_range is None:
+        return None
+    pair = value_range if isinstance(value_range, (tuple, list)) else ()
+    whole = all(isinstance(end, Integral) and not isinstance(end, bool) for end in pair)
+    if len(pair) != 2 or not whole or not pair[0] < pair[1]:
+        raise InputError(
+            f"{argument} must be two integers (low, high) with low < high, as (0, 4095) for 12 bits; "
+            f"received {value_range!r}."
+        )
+    return int(pair[0]), int(pair[1])
+
 
 def check_images(
-    images: ArrayLike, image_shape: Sequence[int] | None = None, argument: str = "x"
+    images: ArrayLike,
+    image_shape: Sequence[int] | None = None,
+    argument: str = "x",
+    value_range: ValueRange = None,
 ) -> np.ndarray:
     """Return `images` as an array that the models take, or raise.
 
@@ -18,6 +41,8 @@ def check_images(
         images: array `(B, H, W, C)`: integers in 0..255, floats in [0, 1] or booleans.
         image_shape: `(H, W, C)` that the images must have; None allows any.
         argument: the argument's name in the error.
+        value_range: `(low, high)`, the range of integers; None for `(0, 255)`, and integers of 0 and 1
+            alone are an error then, since they would be almost black.
 
     Returns:
         NumPy array `(B, H, W, C)`. Integers and float32 come back as they are, without a
@@ -36,7 +61,7 @@ def check_images(
             f"{argument} must hold images of the shape (H, W, C) = {tuple(image_shape)}; "
             f"received {images.shape[1:]}."
         )
-    _check_range(images, argument)
+    _check_range(images, argument, value_range)
     if images.dtype.kind in "iu" or images.dtype == np.float32:
         return images
     return images.astype(np.float32)
@@ -97,17 +122,47 @@ def numbers(values: ArrayLike, argument: str, kinds: str, wanted: str) -> np.nda
     return array
 
 
-def _check_range(images: np.ndarray, argument: str) -> None:
-    if images.dtype in (np.uint8, np.bool_):
+def _check_range(images: np.ndarray, argument: str, value_range: ValueRange) -> None:
+    if images.dtype == np.bool_:
         return
-    low, high = images.min(), images.max()  # a NaN anywhere makes both NaN
+    # A NaN anywhere makes both NaN.
+    check_extremes(images.min(), images.max(), images.dtype.kind in "iu", argument, value_range)
+
+
+def check_extremes(low: Any, high: Any, whole: bool, argument: str, value_range: ValueRange = None) -> None:
+    """Raise unless images whose smallest and largest value are these will do.
+
+    Args:
+        low, high: numbers, of images that are not empty.
+        whole: whether the images are of an integer type.
+        argument: the argument's name in the error.
+        value_range: of integers; see `check_images`.
+    """
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{argument} must be finite numbers in [0, 1]; received NaN or infinite values.")
-    if images.dtype.kind in "iu":
-        if low < 0 or high > 255:
-            raise InputError(f"{argument} must lie in 0..255 when integer; received {low} to {high}.")
-    elif low < 0 or high > 1:
+    if not whole:
+        if low < -TOLERANCE or high > 1 + TOLERANCE:
+            raise InputError(
+                f"{argument} must lie in [0, 1]; received values from {low:g} to {high:g}. {_advice(low)}"
+            )
+        return
+    least, largest = value_range or BYTES
+    if low < least or high > largest:
+        if value_range is not None:
+            raise InputError(f"{argument} must lie in value_range, {value_range}; received {low} to {high}.")
         raise InputError(
-            f"{argument} must lie in [0, 1]; received values from {low:g} to {high:g}. "
-            "Images with values in 0..255 go in as uint8."
+            f"{argument} must lie in 0..255 when integer; received {low} to {high}. For integers of another "
+            f"range pass value_range=(low, high), as (0, 4095) for 12 bits and (0, 65535) for 16."
         )
+    if value_range is None and high == 1:
+        raise InputError(
+            f"{argument} must lie in 0..255 when integer; received 0 and 1 alone, which are almost black. "
+            "Pass value_range=(0, 1), or x.astype('float32')."
+        )
+
+
+def _advice(low: float) -> str:
+    """How floats of this range come to lie in [0, 1]."""
+    if low >= 0:
+        return "Divide by 255 where values lie in 0..255, or pass uint8."
+    return "Use (x + 1) / 2 where values lie in [-1, 1]."

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from keras_vaegan.data.checks import BYTES, ValueRange
 from keras_vaegan.errors import InputError, choose
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG and PIL
@@ -31,11 +32,19 @@ def parse_channels(channels: Literal[1, 3] | None) -> Literal[1, 3] | None:
     return choose("channels", channels, (None, 1, 3))
 
 
-def as_float32(images: np.ndarray) -> np.ndarray:
-    """Return images as float32 in [0, 1]; integers are divided by 255."""
-    if images.dtype.kind in "iu":
-        return np.divide(images, np.float32(255), dtype=np.float32)
-    return images.astype(np.float32, copy=False)
+def as_float32(images: np.ndarray, value_range: ValueRange = None) -> np.ndarray:
+    """Return images as float32 in [0, 1].
+
+    Args:
+        images: integers, which are scaled, or floats in [0, 1].
+        value_range: `(low, high)`, the integers that become 0 and 1; None for `(0, 255)`.
+    """
+    if images.dtype.kind not in "iu":
+        return images.astype(np.float32, copy=False)
+    low, high = value_range or BYTES
+    if low:
+        images = np.subtract(images, np.float32(low), dtype=np.float32)
+    return np.divide(images, np.float32(high - low), dtype=np.float32)
 
 
 def as_uint8(images: np.ndarray) -> np.ndarray:

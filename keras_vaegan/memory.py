@@ -1,0 +1,47 @@
+"""Memory that a task will need, compared with what there is before the task begins."""
+
+import pathlib
+
+from keras_vaegan.errors import InputError
+
+SHARE = 0.9  # of the memory that is free, which one array may take
+# Where Linux keeps the memory limit of a container, in the second and the first version of control groups.
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def available() -> int:
+    """Bytes of memory that this process may still take, of the machine and of its container."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    for path in LIMITS:
+        try:
+            limit = int(pathlib.Path(path).read_text())
+        except (OSError, ValueError):  # no such group, or the limit "max"
+            continue
+        free = min(free, limit - psutil.Process().memory_info().rss)
+    return max(free, 0)
+
+
+def require(argument: str, needed: int, advice: str) -> None:
+    """Raise `InputError` if a task needs more memory than there is.
+
+    Args:
+        argument: what asks for it, with its value, as `num_images=10000000`.
+        needed: bytes.
+        advice: a sentence on what to do instead.
+    """
+    free = available()
+    if needed > SHARE * free:
+        raise InputError(
+            f"{argument} must fit into memory: it needs {_readable(needed)}; {_readable(free)} are free. "
+            f"{advice}"
+        )
+
+
+def _readable(number: float) -> str:
+    """A number of bytes for people."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:,.1f} {unit}"
+    return f"{number:,.0f} bytes"
