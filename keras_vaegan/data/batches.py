@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.checks import check_images, check_labels, check_value_range
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, whole_number
 
@@ -25,7 +25,7 @@ class Batches(keras.utils.PyDataset):
                 ...
 
     Args:
-        x: images `(B, H, W, C)`, integers in 0..255 or floats in [0, 1].
+        x: images `(B, H, W, C)`, integers of `value_range` or floats in [0, 1].
         y: labels `(B,)`, or None.
         batch_size: images in a batch.
         shuffle: whether each epoch has its own order, or all have the order of x.
@@ -39,6 +39,7 @@ class Batches(keras.utils.PyDataset):
             None leaves it to chance.
         part: `(i, n)` for part i of n equal ones of every batch, where a process among
             several gives but its own (`keras_vaegan.training.part`).
+        value_range: `(low, high)`, the integers that become 0 and 1; None for `(0, 255)`.
         multiple: what the size of every batch is a multiple of, as devices want it that share one; the last
             batch leaves out what is over.
 
@@ -60,9 +61,11 @@ class Batches(keras.utils.PyDataset):
         labelled_share: float | None = None,
         multiple: int = 1,
         part: tuple[int, int] = (0, 1),
+        value_range: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.x = check_images(x)
+        self.value_range = check_value_range(value_range)
+        self.x = check_images(x, value_range=self.value_range)
         self.y = None if y is None else check_labels(y, len(self.x))
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.multiple = whole_number("multiple", multiple, 1)
@@ -122,7 +125,7 @@ class Batches(keras.utils.PyDataset):
         if self.num_labelled:
             chosen = np.concatenate([self._in_turn(self._labelled, index, self.num_labelled, 1), chosen])
         chosen = chosen[: len(chosen) - len(chosen) % self.multiple]
-        x = as_float32(self.x[chosen])
+        x = as_float32(self.x[chosen], self.value_range)
         if self.augment:
             from keras_vaegan.data.augmentation import augment_images
 

@@ -90,10 +90,7 @@ def check_labels(
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise InputError(
-            f"{argument} must hold one whole number per image, shape (B,); received the shape "
-            f"{labels.shape}. One-hot labels go in as labels.argmax(-1)."
-        )
+        raise InputError(not_one_label_each(argument, labels.shape))
     if len(labels) != num_images:
         raise InputError(
             f"{argument} must have one label for each of the {num_images} images; received {len(labels)}."
@@ -110,12 +107,45 @@ def check_labels(
     return labels.astype(np.int64)
 
 
+def not_one_label_each(argument: str, shape: Sequence[int | None]) -> str:
+    """The error for labels of a shape other than `(B,)`."""
+    hint = " One-hot labels go in as labels.argmax(-1)." if len(shape) == 2 else ""
+    return f"{argument} must hold one whole number per image, shape (B,); received {tuple(shape)}.{hint}"
+
+
+def check_weights(weights: ArrayLike, num_images: int, argument: str = "sample_weight") -> np.ndarray:
+    """Return sample weights as float32 `(B,)`, or raise.
+
+    Args:
+        weights: numbers of at least 0, `(B,)` or `(B, 1)`.
+        num_images: B.
+        argument: the argument's name in the error.
+
+    Raises:
+        InputError: wrong shape or length; a weight that is negative, NaN or infinite.
+    """
+    weights = numbers(weights, argument, "biuf", "numbers (B,)").astype(np.float32)
+    if weights.shape not in ((num_images,), (num_images, 1)):
+        raise InputError(
+            f"{argument} must have one number for each of the {num_images} images; "
+            f"received the shape {weights.shape}."
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError(f"{argument} must hold finite numbers of at least 0; received others.")
+    return weights.reshape(-1)
+
+
 def numbers(values: ArrayLike, argument: str, kinds: str, wanted: str) -> np.ndarray:
     """Return `values` as a NumPy array whose dtype is one of `kinds`, or raise."""
     try:
         # Tensors may live on an accelerator, where np.asarray cannot reach them.
-        array = keras.ops.convert_to_numpy(values) if keras.ops.is_tensor(values) else np.asarray(values)
-    except ValueError:
+        if keras.ops.is_tensor(values):
+            array = keras.ops.convert_to_numpy(values)
+        elif isinstance(values, (list, tuple)) and any(map(keras.ops.is_tensor, values)):
+            array = np.stack([keras.ops.convert_to_numpy(value) for value in values])
+        else:
+            array = np.asarray(values)
+    except (ValueError, TypeError):
         raise InputError(f"{argument} must be {wanted}; received rows of unequal length.") from None
     if array.dtype.kind not in kinds:
         raise InputError(f"{argument} must be {wanted}, as numbers; received dtype {array.dtype}.")

@@ -13,6 +13,7 @@ from keras import ops
 from keras_vaegan import losses
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal
 from keras_vaegan.errors import InputError, at_least
+from keras_vaegan.models.latent import as_functional
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
@@ -108,7 +109,7 @@ class Adversarial(VAE):
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder=encoder, decoder=decoder, **kwargs)
-        self.discriminator = discriminator
+        self.discriminator = as_functional("discriminator", discriminator)
         self.gamma = at_least("gamma", gamma, 0.0)
         self.pixel_weight = at_least("pixel_weight", pixel_weight, 0.0)
         self.three_players = bool(three_players)

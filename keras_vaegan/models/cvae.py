@@ -17,7 +17,7 @@ from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.masks import NAMED, check_mask, named_mask
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose, whole_number
-from keras_vaegan.models.latent import as_seed, placed, prior_noise, some_classes
+from keras_vaegan.models.latent import as_functional, as_seed, placed, prior_noise, some_classes
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
@@ -71,6 +71,7 @@ class CVAE(VAE):
         masks: Sequence[str] = TRAINING_MASKS,
         **kwargs: Any,
     ) -> None:
+        prior = None if prior is None else as_functional("prior", prior)
         super().__init__(encoder, decoder, **kwargs)
         self.prior_network = prior
         masks = [masks] if isinstance(masks, str) else masks
@@ -152,7 +153,8 @@ class CVAE(VAE):
         if self.num_classes is not None:
             if y is None:
                 raise InputError("y must be the labels of the images: the model is conditioned on them.")
-            labels = ops.reshape(ops.cast(y, "int32"), (-1,))
+            # Labels out of range are refused when the batch is done (`check_seen`): a step cannot.
+            labels = ops.clip(ops.reshape(ops.cast(y, "int32"), (-1,)), 0, self.num_classes - 1)
             condition["labels"] = ops.one_hot(labels, self.num_classes, dtype="float32")
         if self.completes:
             mask = self._draw_masks(ops.shape(x)[0])
@@ -234,10 +236,14 @@ class CVAE(VAE):
             labels[unknown] = self.classify(np.asarray(x)[unknown]).argmax(axis=1)
         return labels
 
-    def check_targets(self, y: Any, count: int, argument: str) -> None:
+    @property
+    def label_range(self) -> tuple[int, int] | None:
+        return None if self.num_classes is None else (0, self.num_classes - 1)
+
+    def check_targets(self, y: Any, count: int, argument: str, images: np.ndarray | None = None) -> None:
         """Raise unless there is a label for each image, where the model is conditioned on them."""
         if self.num_classes is None:
-            super().check_targets(y, count, argument)
+            super().check_targets(y, count, argument, images)
         elif y is None:
             raise InputError(f"{argument} must be given: classes of 0 to {self.num_classes - 1}.")
         else:
@@ -274,6 +280,7 @@ class CVAE(VAE):
         self._must_complete()
         images = self._array(images, "images")
         num_samples = whole_number("num_samples", num_samples, 1)
+        self._require_memory("num_samples", num_samples, "Ask for fewer.", images=len(images))
         condition = self.condition(len(images), labels, images, mask)
         prior = self.prior_parameters(condition, len(images), batch_size)
         noise = prior_noise(len(images) * num_samples, self.code_shape, as_seed(seed))

@@ -1,8 +1,10 @@
 """What every model with a latent code offers: the verbs, the prior, the condition, the seed."""
 
+import inspect
+import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
@@ -10,16 +12,28 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from keras_vaegan import memory
 from keras_vaegan.data.batches import Batches
-from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.checks import (
+    BYTES,
+    check_extremes,
+    check_images,
+    check_value_range,
+    check_weights,
+    not_one_label_each,
+    numbers,
+)
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.training import Seeds, predict
+from keras_vaegan.training.inputs import Guard
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 NOISE_BLOCK = 256
+NO_TARGETS = "must be labels, x itself or None: the model reconstructs x; received other images."
+LARGEST_SEED = 2**31 - 1  # that every backend takes for a model's own randomness
 NUM_WEIGHED = 10_000  # images that are in memory at a time for the importance-weighted bound
 
 
@@ -56,6 +70,31 @@ def some_classes(labels: ArrayLike) -> np.ndarray:
     if not len(labels):
         raise InputError("labels must hold at least one class; received none.")
     return labels
+
+
+def as_functional(argument: str, network: Any) -> Any:
+    """A network whose inputs and outputs Keras knows: the functional model itself, or that of a Sequential.
+
+    The layers of a Sequential model are shared. Raises `InputError` for other objects; `argument` names it.
+    """
+    if not isinstance(network, keras.Model):
+        raise InputError(f"{argument} must be a Keras model; received a {type(network).__name__}.")
+    if isinstance(network, keras.Sequential):
+        try:
+            return keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+        except (AttributeError, ValueError, TypeError):
+            raise InputError(
+                f"{argument} must know its input: begin the Sequential model with keras.Input(shape)."
+            ) from None
+    try:
+        if network.input is not None and network.output is not None:
+            return network
+    except (AttributeError, ValueError):
+        pass
+    raise InputError(
+        f"{argument} must be a functional or Sequential model; received a {type(network).__name__}. "
+        "Wrap it: keras.Model(inputs, network(inputs))."
+    )
 
 
 def is_seed(variable: keras.Variable, own: keras.Variable) -> bool:
@@ -120,11 +159,16 @@ class LatentVariableModel(MultiPlayerModel):
     weights come with the package."""
     binarize = False
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, seed: int | None = None, value_range: Sequence[int] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.seed = seed
+        self.seed = None if seed is None else whole_number("seed", seed, 0)
+        if seed is not None and seed > LARGEST_SEED:
+            raise InputError(f"seed must be an integer of 0 to {LARGEST_SEED}; received {seed}.")
+        self.value_range = check_value_range(value_range)
         self.preset_metadata: dict[str, Any] = {}
-        self.seed_generator = Seeds(seed)
+        self.seed_generator = Seeds(self.seed)
 
     # ---- presets ----
 
@@ -250,10 +294,11 @@ class LatentVariableModel(MultiPlayerModel):
     # ---- on tensors ----
 
     def as_images(self, x: Tensor) -> Tensor:
-        """Images as float in [0, 1]: integers are taken as 0 to 255 and scaled."""
+        """Images as float in [0, 1]: integers are scaled from `value_range`, 0 to 255 if that is None."""
         x = ops.convert_to_tensor(x)
         if "int" in keras.backend.standardize_dtype(x.dtype):
-            return ops.cast(x, "float32") / 255.0
+            low, high = self.value_range or BYTES
+            return (ops.cast(x, "float32") - low) / (high - low)
         return ops.cast(x, "float32")
 
     def as_observed(self, x: Tensor) -> Tensor:
@@ -307,25 +352,59 @@ class LatentVariableModel(MultiPlayerModel):
     # ---- training, on Keras' verbs ----
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Train, as `keras.Model.fit`; arrays that will not do raise `InputError` first.
+        """Train, as `keras.Model.fit`.
 
         Averages of the weights (`use_ema` of an optimizer) take their place at the end unless they are young:
         before 3 / (1 - momentum) steps they are still made of the weights that training began with.
+
+        Args:
+            x: images `(B, H, W, C)`, floats in [0, 1] or integers of `value_range`: an array, a tensor or a
+                list of images; or a dataset, loader or generator of batches `(x,)`, `(x, y)` or
+                `(x, y, sample_weight)`.
+            y: class labels `(B,)`. A model without labels does not look at them; y may also be x itself.
+            *args, **kwargs: as Keras has them. `sample_weight` `(B,)` weighs losses and logs.
+
+        Raises:
+            InputError: images or labels of another shape or range; `trainable` has changed since `compile`.
+                Arrays are checked first. A dataset, loader or generator is checked after its first batch,
+                the model then is as before; and every hundred batches.
         """
-        self._check_data(x, y)
-        if isinstance(x, (np.ndarray, Batches)):
-            self.check_training_labels(x.y if isinstance(x, Batches) else y)
-        validation = kwargs.get("validation_data")
-        if validation is not None:
-            self._check_data(*_first_two(validation), prefix="validation_data: ")
-        if isinstance(x, Batches):
-            kwargs.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
-        return super().fit(x, y, *args, **kwargs)
+        self.check_compiled()
+        given = by_name("fit", x, y, *args, **kwargs)
+        given |= self._checked(given["x"], given["y"], given.get("sample_weight"))
+        if isinstance(given["x"], Batches):
+            given.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
+        if isinstance(given["x"], (np.ndarray, Batches)):
+            labels = given["x"].y if isinstance(given["x"], Batches) else given["y"]
+            self.check_training_labels(labels)
+        validation = given.get("validation_data")
+        if isinstance(validation, (tuple, list)):
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(validation))
+            known = self._checked(x, y, weights, "validation_data: ")
+            given["validation_data"] = (known["x"], known["y"], known["sample_weight"])
+        elif validation is not None and not isinstance(validation, keras.utils.PyDataset):
+            if is_array(validation):
+                raise InputError("validation_data must be (x,) or (x, y); received an array.")
+        elif validation is not None:
+            self._checked(validation, None, None, "validation_data: ")
+        if not isinstance(given["x"], (np.ndarray, Batches)):
+            given["callbacks"] = [Guard(), *keras.tree.flatten(given.get("callbacks") or [])]
+        return super().fit(**given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """The epoch means of `log_names`, as `keras.Model.evaluate`; arrays are checked as in `fit`."""
-        self._check_data(x, y)
-        return super().evaluate(x, y, *args, **kwargs)
+        """The means of the logs, as `keras.Model.evaluate`, weighted if there is a `sample_weight` `(B,)`.
+
+        Args:
+            x, y, *args, **kwargs: as for `fit`.
+
+        Raises:
+            InputError: as of `fit`.
+        """
+        given = by_name("evaluate", x, y, *args, **kwargs)
+        given |= self._checked(given["x"], given["y"], given.get("sample_weight"))
+        result = super().evaluate(**given)
+        self.check_seen(training=False)
+        return result
 
     def predict(
         self,
@@ -338,34 +417,178 @@ class LatentVariableModel(MultiPlayerModel):
         """Reconstruct, as `keras.Model.predict`: `(B, H, W, C)` in [0, 1].
 
         Args:
-            x: images, or any data that Keras takes.
-            labels, mask: as for `encode`.
+            x: images, or a dataset, loader or generator of `(x,)` or `(x, y)`; a model that is conditioned on
+                classes takes y as its labels.
+            labels, mask: as for `encode`, beside images.
             *args, **kwargs: Keras'.
 
         Raises:
-            InputError: as of `encode`, where labels or a mask are given or x is an array.
+            InputError: as of `encode`.
         """
-        if labels is not None or mask is not None or isinstance(x, np.ndarray):
-            x = check_images(x, self.image_shape, "x")
-            condition = self.condition(len(x), labels, x, mask)
-            x = {"images": x, **condition} if condition else x
-        return super().predict(x, *args, **kwargs)
+        if isinstance(x, Mapping):
+            return super().predict(x, *args, **kwargs)
+        if is_array(x):
+            return super().predict(self._inputs(x, labels, mask), *args, **kwargs)
+        if labels is not None or mask is not None:
+            raise InputError(
+                "labels and mask must be None unless x holds images: a dataset has its own labels."
+            )
+        return super().predict(self._inputs_of_batches(x), *args, **kwargs)
 
-    def _check_data(self, x: Any, y: Any, prefix: str = "") -> None:
-        if isinstance(x, np.ndarray):
-            check_images(x, self.image_shape, f"{prefix}x")
-            self.check_targets(y, len(x), f"{prefix}y")
-        elif isinstance(x, Batches):
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """One step, as `keras.Model.train_on_batch`; a batch that will not do raises `InputError` first."""
+        self.check_compiled()
+        return super().train_on_batch(**self._checked_batch("train_on_batch", x, y, *args, **kwargs))
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """The logs of a batch, as `keras.Model.test_on_batch`; checked as in `train_on_batch`."""
+        return super().test_on_batch(**self._checked_batch("test_on_batch", x, y, *args, **kwargs))
+
+    def predict_on_batch(
+        self, x: Any, labels: ArrayLike | None = None, mask: str | ArrayLike | None = None
+    ) -> Any:
+        """Reconstruct a batch, as `keras.Model.predict_on_batch`; labels and mask as for `encode`."""
+        return super().predict_on_batch(x if isinstance(x, Mapping) else self._inputs(x, labels, mask))
+
+    def _checked_batch(self, verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        given = by_name(verb, *args, **kwargs)
+        if not is_array(given["x"]):
+            raise InputError(f"x must be a batch of images; received {_kind(given['x'])}.")
+        return given | self._checked(given["x"], given["y"], given.get("sample_weight"))
+
+    def _inputs(self, x: Any, labels: ArrayLike | None, mask: str | ArrayLike | None) -> Any:
+        """What `call` takes, from images and the verbs' arguments."""
+        x = check_images(x, self.image_shape, "x", self.value_range)
+        condition = self.condition(len(x), labels, x, mask)
+        return {"images": x, **condition} if condition else x
+
+    def _inputs_of_batches(self, source: Any) -> Iterator[Any]:
+        """What `call` takes, batch by batch, from a dataset, loader or generator."""
+        if isinstance(source, keras.utils.PyDataset):
+            batches = (source[i] for i in range(source.num_batches or 0))
+        else:
+            batches = iter(source)
+        for batch in batches:
+            x, y = _first_two(batch)
+            self.check_batch(x, y)
+            yield (self._inputs(x, None if self.label_range is None else y, None),)
+
+    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "") -> dict[str, Any]:
+        """x, y and sample weights as Keras is to have them, arrays of them checked.
+
+        Lists become arrays.
+        """
+        if isinstance(x, Batches):
             self.check_targets(x.y, len(x.x), f"{prefix}y")
+            images_shape = x.x.shape[1:]
+            if tuple(images_shape) != tuple(self.image_shape):
+                check_images(x.x[:1], self.image_shape, f"{prefix}x")
         elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
             images, labels = _first_two(x[0])
-            images = check_images(images, self.image_shape, f"{prefix}x of the first batch")
-            self.check_targets(labels, len(images), f"{prefix}y of the first batch")
+            images = check_images(images, self.image_shape, f"{prefix}x of the first batch", self.value_range)
+            self.check_targets(labels, len(images), f"{prefix}y of the first batch", images)
+        elif isinstance(x, Mapping):
+            raise InputError(f"{prefix}x must be images; received {_kind(x)}.")
+        elif is_array(x):
+            images = check_images(x, self.image_shape, f"{prefix}x", self.value_range)
+            x = x if ops.is_tensor(x) else images
+            if y is not None:
+                self.check_targets(y, len(images), f"{prefix}y", images)
+                y = _plain(y)
+            else:
+                self.check_targets(None, len(images), f"{prefix}y")
+            if weights is not None:
+                weights = check_weights(weights, len(images), f"{prefix}sample_weight")
+                if y is None:  # Keras drops weights that stand beside no y
+                    y = np.zeros(len(images), "int32")
+        return {"x": x, "y": y, "sample_weight": weights}
 
-    def check_targets(self, y: Any, count: int, argument: str) -> None:
-        """Raise unless the labels of a training will do; a model that takes none does not look at them."""
-        if y is not None:
-            check_labels(y, count, argument=argument)
+    def check_targets(self, y: Any, count: int, argument: str, images: np.ndarray | None = None) -> None:
+        """Raise unless the labels of a training will do; a model that takes none does not look at them.
+
+        Args:
+            y: labels `(B,)`, or None. For a model without labels also the images themselves, as is usual for
+                autoencoders in Keras.
+            count: B.
+            argument: the argument's name in the error.
+            images: `(B, H, W, C)`.
+        """
+        if y is None:
+            return
+        y = numbers(y, argument, "biuf", "labels (B,)")
+        if y.ndim and len(y) != count:
+            raise InputError(
+                f"{argument} must have one row for each of the {count} images; received {len(y)}."
+            )
+        if y.ndim > 2 and images is not None and not (y.shape == images.shape and np.array_equal(y, images)):
+            raise InputError(f"{argument} {NO_TARGETS}")
+
+    # ---- what comes from datasets, loaders and generators ----
+
+    @property
+    def label_range(self) -> tuple[int, int] | None:
+        """The smallest and the largest label of a training; None for a model that takes no labels."""
+        return None
+
+    def check_batch(self, x: Any, y: Any) -> None:
+        """Raise unless a batch of a dataset, loader or generator has the form that the model takes."""
+        if isinstance(x, (Mapping, tuple, list)):
+            raise InputError(f"x must be images; received {_kind(x)}.")
+        shape = _shape_of(x)
+        fits = len(shape) == 4 and all(
+            size in (None, wanted) for size, wanted in zip(shape[1:], self.image_shape, strict=True)
+        )
+        if not fits:
+            hint = " Batch the dataset first." if len(shape) == 3 else ""
+            raise InputError(
+                f"x must be batches of images (B, H, W, C) = (B, {', '.join(map(str, self.image_shape))}); "
+                f"received {shape}.{hint}"
+            )
+        if y is None:
+            return
+        labels = _shape_of(y)
+        if self.label_range is None:
+            if len(labels) > 2 and labels[1:] != shape[1:]:
+                raise InputError(f"y {NO_TARGETS}")
+        elif len(labels) != 1 and labels[1:] != (1,):
+            raise InputError(not_one_label_each("y", labels))
+
+    def note(self, x: Tensor, y: Tensor | None, training: bool) -> None:
+        looked_at = y is not None and (self.label_range is not None or len(_shape_of(y)) > 2)
+        super().note(x, y if looked_at else None, training)
+
+    def check_seen(self, training: bool) -> None:
+        seen = self._seen_in_training if training else self._seen_in_test
+        if seen is None:
+            return
+        found = seen.read()
+        if not found:
+            return
+        try:
+            low, high = found["low"], found["high"]
+            watched = self._watch is not None and not np.isfinite(high)  # which `Monitor` sees to
+            if not watched:
+                low, high = (round(low), round(high)) if seen.whole else (low, high)
+                check_extremes(low, high, seen.whole, "x", self.value_range)
+            if found.get("difference", 0.0) > 0.0:
+                raise InputError(f"y {NO_TARGETS}")
+            if "label_high" in found:
+                self._check_seen_labels(found)
+        except InputError:
+            seen.forget()
+            raise
+
+    def _check_seen_labels(self, found: Mapping[str, float]) -> None:
+        assert self.label_range is not None
+        if not found["fraction"] == 0.0:
+            raise InputError("y must hold whole numbers; received others.")
+        low, high = self.label_range
+        if found["label_low"] < low or found["label_high"] > high:
+            hint = " Labels of 1 to K go in as y - 1." if found["label_high"] == high + 1 else ""
+            raise InputError(
+                f"y must lie in {max(low, 0)}..{high}{' or be -1 (unlabelled)' if low < 0 else ''}; "
+                f"received labels from {found['label_low']:g} to {found['label_high']:g}.{hint}"
+            )
 
     @property
     def code_shape(self) -> tuple[int, ...]:
@@ -495,7 +718,9 @@ class LatentVariableModel(MultiPlayerModel):
         Raises:
             InputError: codes of another shape, and as of `encode`.
         """
-        z = np.asarray(z, "float32")
+        z = numbers(z, "z", "biuf", "codes").astype("float32")
+        if not np.isfinite(z).all():
+            raise InputError("z must be finite codes; received NaN or infinite values.")
         if z.shape[1:] != self.code_shape or z.ndim == len(self.code_shape):
             shape = ", ".join(map(str, ("B", *self.code_shape)))
             raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
@@ -548,6 +773,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: no image asked for, a negative seed or start, labels that are no classes of the model.
         """
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
+        self._require_memory("num_images", num_images, "Make them in parts, by `start`.")
         condition = self.condition(num_images, self.labels_in_turn(num_images, labels, start))
         noise = prior_noise(num_images, self.code_shape, as_seed(seed), start)
         return self._decoded(self.placed_in_prior(noise, condition, batch_size), condition, batch_size)
@@ -566,7 +792,7 @@ class LatentVariableModel(MultiPlayerModel):
                 return None
             labels = np.arange(self.num_classes)
         labels = some_classes(labels)
-        return labels[(start + np.arange(num_images)) % len(labels)]
+        return labels[(start % len(labels) + np.arange(num_images)) % len(labels)]
 
     def interpolate(
         self,
@@ -594,8 +820,10 @@ class LatentVariableModel(MultiPlayerModel):
         """
         choose("path", path, ("linear", "spherical"))
         whole_number("steps", steps, 2)
-        single = np.ndim(a) == 3
-        ends = [np.asarray(x)[None] if single else np.asarray(x) for x in (a, b)]
+        ends = [numbers(x, name, "biuf", "images") for name, x in (("a", a), ("b", b))]
+        single = ends[0].ndim == 3
+        ends = [end[None] if single else end for end in ends]
+        self._require_memory("steps", steps, "Ask for fewer.", images=len(ends[0]))
         if len(ends[0]) != len(ends[1]):
             raise InputError(f"a and b must be as many images; received {len(ends[0])} and {len(ends[1])}.")
         if labels is not None and (not isinstance(labels, (tuple, list)) or len(labels) != 2):
@@ -645,6 +873,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: no sample asked for, a negative seed, and as of `encode`.
         """
         x, k, seed = self._array(x), whole_number("num_samples", num_samples, 1), as_seed(seed)
+        self._require_memory("num_samples", k, "Ask for fewer.")  # of one image at least
         if self.binarize:
             draws = (np.random.default_rng([seed, i, 1]).random(self.image_shape) for i in range(len(x)))
             x = np.stack([u < image for u, image in zip(draws, x, strict=True)]).astype("float32")
@@ -722,15 +951,58 @@ class LatentVariableModel(MultiPlayerModel):
     def _in_batches(self, network: keras.Model, inputs: Any, batch_size: int) -> Any:
         """The outputs of a network as arrays."""
         self.synchronize()
-        batch_size = whole_number("batch_size", batch_size, 1)
+        count = len(keras.tree.flatten(inputs)[0])
+        batch_size = min(whole_number("batch_size", batch_size, 1), max(count, 1))
         return predict(network, inputs, batch_size)
 
     def _array(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
-        return as_float32(check_images(x, self.image_shape, argument))
+        return as_float32(check_images(x, self.image_shape, argument, self.value_range), self.value_range)
+
+    def _require_memory(self, argument: str, count: int, advice: str, images: int = 1) -> None:
+        """Raise unless `count` times as many images as `images`, and their codes, fit into memory."""
+        numbers = 2 * math.prod(self.image_shape) + 2 * math.prod(self.code_shape)  # logits and pixels, noise
+        memory.require(f"{argument}={count}", 4 * count * images * numbers, advice)
+
+
+def by_name(verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Arguments of a method of `keras.Model` by their names; x and y are there in any case."""
+    given = inspect.signature(getattr(keras.Model, verb)).bind_partial(None, *args, **kwargs).arguments
+    del given["self"]
+    extra = given.pop("kwargs", {})
+    return {"x": None, "y": None, **given, **extra}
+
+
+def is_array(x: Any) -> bool:
+    """Whether x holds images itself: an array, a tensor, or a list of images."""
+    return isinstance(x, (list, tuple)) or ops.is_tensor(x) or hasattr(x, "__array__")
+
+
+def _plain(y: Any) -> Any:
+    """Labels as an array, a tensor as it is."""
+    return y if ops.is_tensor(y) else np.asarray(y)
+
+
+def _shape_of(x: Any) -> tuple[int | None, ...]:
+    """Shape of a tensor; `()` where even the number of axes is unknown, as TensorFlow has it at times."""
+    try:
+        return tuple(x.shape)
+    except ValueError:
+        return ()
+
+
+def _kind(x: Any) -> str:
+    """What x is, and what to do with it, in words."""
+    if isinstance(x, Mapping):
+        pair = ", ".join(f"row[{name!r}]" for name in ("image", "label") if name in x)
+        hint = f" Use dataset.map(lambda row: ({pair}))." if "image" in x else ""
+        return f"a dictionary of {', '.join(map(repr, x))}.{hint}".removesuffix(".")
+    if isinstance(x, (tuple, list)):
+        return f"a {type(x).__name__} of {len(x)}; a dataset gives (x,) or (x, y)"
+    return f"a {type(x).__name__}"
 
 
 def _first_two(data: Any) -> tuple[Any, Any]:
-    """x and y of validation data, where they are arrays."""
+    """x and y of a batch."""
     if isinstance(data, (tuple, list)):
         return (*data, None)[:2]
     return data, None

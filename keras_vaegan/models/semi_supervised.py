@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan import losses
 from keras_vaegan.data.batches import Batches
-from keras_vaegan.data.checks import check_labels
+from keras_vaegan.data.checks import check_labels, numbers
 from keras_vaegan.data.splits import check_every_class
 from keras_vaegan.distributions import Bernoulli, Categorical, DiagonalNormal
 from keras_vaegan.errors import InputError, at_least, choose
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.cvae import CVAE
+from keras_vaegan.models.latent import as_functional, is_array
 from keras_vaegan.networks.heads import each_label, for_each_class
 from keras_vaegan.training import input_gradient, part, shares
 from keras_vaegan.training.multi_player import Losses
@@ -111,6 +112,8 @@ class SemiSupervisedVAE(CVAE):
         temperature: float = 1.0,
         **kwargs: Any,
     ) -> None:
+        trunk, encoder = as_functional("trunk", trunk), as_functional("encoder", encoder)
+        class_head = as_functional("class_head", class_head)
         _check_parts(trunk, encoder, class_head)
         super().__init__(_recognition(trunk, encoder), decoder, **kwargs)
         self.trunk, self.encoder_head, self.class_head = trunk, encoder, class_head
@@ -220,7 +223,7 @@ class SemiSupervisedVAE(CVAE):
             return ops.zeros((count, classes)), ops.zeros((count,))
         y = ops.reshape(ops.cast(y, "int32"), (-1,))
         known = ops.cast(y >= 0, "float32")
-        return ops.one_hot(ops.maximum(y, 0), classes, dtype="float32") * known[:, None], known
+        return ops.one_hot(ops.clip(y, 0, classes - 1), classes, dtype="float32") * known[:, None], known
 
     def virtual_adversarial(
         self, x: Tensor, logits: Tensor, classify: Callable[..., Tensor], training: bool
@@ -267,12 +270,12 @@ class SemiSupervisedVAE(CVAE):
                 arrays, or that all have labels.
         """
         if labelled_share is not None:
-            if not isinstance(x, np.ndarray):
+            if not is_array(x):
                 raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
-            self._check_data(x, y)  # before it is in batches, of which the labels alone are looked at
+            known = self._checked(x, y, None)
             x = Batches(
-                x,
-                y,
+                self._array(known["x"]),
+                known["y"],
                 batch_size or 32,
                 shuffle=kwargs.get("shuffle", True),
                 seed=self.seed or 0,
@@ -284,12 +287,15 @@ class SemiSupervisedVAE(CVAE):
             y = batch_size = None
         return super().fit(x, y, batch_size, *args, **kwargs)
 
-    def _check_data(self, x: Any, y: Any, prefix: str = "") -> None:
-        super()._check_data(x, y, prefix)
-        if isinstance(x, (np.ndarray, Batches)):
-            y = x.y if isinstance(x, Batches) else y
-            if not np.any(np.asarray(y) >= 0):  # of none the error would be 0
+    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "") -> dict[str, Any]:
+        known = super()._checked(x, y, weights, prefix)
+        if isinstance(x, Batches) or is_array(x):
+            y = x.y if isinstance(x, Batches) else known["y"]
+            if not np.any(
+                numbers(y, f"{prefix}y", "iuf", "labels (B,)") >= 0
+            ):  # of none the error would be 0
                 raise InputError(f"{prefix}y must have labels for some of the images; all are -1.")
+        return known
 
     def condition(
         self,
@@ -302,7 +308,11 @@ class SemiSupervisedVAE(CVAE):
             labels = self.labels_of(labels, images)
         return super().condition(count, labels, images, mask)
 
-    def check_targets(self, y: Any, count: int, argument: str) -> None:
+    @property
+    def label_range(self) -> tuple[int, int] | None:
+        return -1, (self.num_classes or 1) - 1
+
+    def check_targets(self, y: Any, count: int, argument: str, images: np.ndarray | None = None) -> None:
         """Raise unless there is a label, or -1, for each image."""
         if y is None:
             raise InputError(

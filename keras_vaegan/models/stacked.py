@@ -14,7 +14,7 @@ from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.typing import Condition, Tensor
 
-OF_BASE = ("likelihood", "noise_scale", "binarize")  # what p(x|z1) is, in which there is no choice
+OF_BASE = ("likelihood", "noise_scale", "binarize", "value_range")  # what x and p(x|z1) are: no choice
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")

@@ -1,6 +1,7 @@
 """The variational auto-encoder (Kingma and Welling 2014)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import keras
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 from keras_vaegan import losses
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, at_least, choose, whole_number
-from keras_vaegan.models.latent import LatentVariableModel, as_seed, feed, input_of
+from keras_vaegan.models.latent import LatentVariableModel, as_functional, as_seed, feed, input_of
 from keras_vaegan.networks.mixture import MixturePrior
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
@@ -38,6 +39,8 @@ class VAE(LatentVariableModel):
         prior_components: normal distributions in the mixture that `fit_prior` puts in the place of N(0, I)
             after the training (Ghosh et al. 2020); 0 for none. For a model that is conditioned on nothing.
         seed: of the model's own randomness; None for another one each time.
+        value_range: `(low, high)`, the range of integer pixels, as (0, 4095) for 12 bits; None for
+            (0, 255). Floats are in [0, 1] always.
 
     Logs: `kl` and `reconstruction` (-log p(x|z)) in nats and `loss`, their sum: always the
     negative bound, whatever beta.
@@ -70,9 +73,11 @@ class VAE(LatentVariableModel):
         annealing_steps: int = 0,
         prior_components: int = 0,
         seed: int | None = None,
+        value_range: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(seed=seed, **kwargs)
+        encoder, decoder = as_functional("encoder", encoder), as_functional("decoder", decoder)
+        super().__init__(seed=seed, value_range=value_range, **kwargs)
         self.encoder, self.decoder = encoder, decoder
         self.observation = choose("likelihood", likelihood, LIKELIHOODS)
         self.binarize = bool(binarize)
@@ -241,6 +246,7 @@ class VAE(LatentVariableModel):
             "annealing_steps": self.annealing_steps,
             "prior_components": 0 if self.mixture is None else self.mixture.components,
             "seed": self.seed,
+            "value_range": self.value_range,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }

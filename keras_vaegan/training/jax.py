@@ -7,7 +7,7 @@ players are the same computation, which XLA makes once.
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -29,7 +29,16 @@ class Steps:
         # refuses to hand to a step twice.
         for variable in self.trainable_variables:
             variable.assign(variable.value.copy())
-        return super().fit(*args, **kwargs)  # type: ignore[misc]
+        with _keeping_values(self):
+            return super().fit(*args, **kwargs)  # type: ignore[misc]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        with _keeping_values(self):
+            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        with _keeping_values(self):
+            return super().predict(*args, **kwargs)  # type: ignore[misc]
 
     @staticmethod
     def quicken(optimizer: keras.optimizers.Optimizer) -> None:
@@ -44,14 +53,15 @@ class Steps:
             self.metrics_variables,
         )
         mapping = _mapping(variables, state)
+        self.check_batch(x, y)
 
         def objective(
             values: list[Tensor], player: str, players_variables: list[keras.Variable]
         ) -> tuple[Tensor, Any]:
             own = zip(players_variables, values, strict=True)
-            with keras.StatelessScope(state_mapping=[*mapping, *own]) as scope:
-                losses = self.compute_losses(x, y, training=True)
-                scalar = self.optimizer.scale_loss(self.objective(losses.players[player], sample_weight))
+            with keras.StatelessScope(state_mapping=[*mapping, *own], collect_losses=True) as scope:
+                losses = self.step_losses(x, y, training=True)
+                scalar = self.optimizer.scale_loss(self.objective(losses, player, sample_weight))
             return scalar, (losses, _values(scope, self.non_trainable_variables))
 
         gradients, current = {}, dict((id(variable), value) for variable, value in mapping)
@@ -62,18 +72,30 @@ class Steps:
         mapping += zip(self.non_trainable_variables, moved, strict=True)
         with keras.StatelessScope(state_mapping=mapping) as scope:
             self.apply_gradients(gradients, losses.active)
-            self.track(losses)
+            self.track(losses, sample_weight)
+            self.note(x, y, training=True)
             self.observe(x, sample_weight, losses, gradients)
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
 
     def test_step(self: Any, state: Any, data: Any) -> tuple[dict[str, Tensor], Any]:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self.check_batch(x, y)
         variables = self.trainable_variables, self.non_trainable_variables, self.metrics_variables
-        with keras.StatelessScope(state_mapping=_mapping(variables, state)) as scope:
-            self.track(self.compute_losses(x, y, training=False))
+        mapping = _mapping(variables, state)
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            self.track(self.step_losses(x, y, training=False), sample_weight)
+            self.note(x, y, training=False)
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
+
+    @staticmethod
+    def losses_of(network: keras.Model) -> list[Tensor]:
+        """See `StatefulSteps.losses_of`; within a stateless scope that collects losses."""
+        scope = get_stateless_scope()
+        known = {number for layer in network._flatten_layers() for number in layer._loss_ids}
+        added = [loss for loss in scope.losses if id(_added_as(scope).get(id(loss), loss)) in known]
+        return [*added, *network._get_regularization_losses()]
 
     def update(self: Any, gradients: list[Tensor], variables: list[keras.Variable]) -> None:
         """Let the optimizer change the variables, within a stateless scope."""
@@ -229,17 +251,55 @@ def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) 
     def total(x: Tensor) -> tuple[Tensor, Any]:
         # Assignments inside (moving averages, seeds) are tracers of this gradient: they go
         # out as its auxiliary result. A scope inside a scope does not see the outer values.
-        with keras.StatelessScope() as inner:
+        with keras.StatelessScope(collect_losses=outer is not None and outer.collect_losses) as inner:
             before = {} if outer is None else outer.state_mapping
             inner.state_mapping.update(before)
             value, auxiliary = function(x)
         moved = {k: v for k, v in inner.state_mapping.items() if v is not before.get(k)}
-        return value.sum(), (auxiliary, moved)
+        added[:] = inner.losses
+        return value.sum(), (auxiliary, moved, inner.losses)
 
-    gradient, (auxiliary, moved) = jax.grad(total, has_aux=True)(x)
+    added: list[Tensor] = []
+    gradient, (auxiliary, moved, losses) = jax.grad(total, has_aux=True)(x)
     if outer is not None:
         outer.state_mapping.update(moved)
+        outer.losses.extend(losses)
+        # A layer knows its losses by their identity: that of the tracer which left the gradient.
+        _added_as(outer).update({id(new): old for new, old in zip(losses, added, strict=True)})
     return gradient, auxiliary
+
+
+def _added_as(scope: keras.StatelessScope) -> dict[int, Tensor]:
+    """By the identity of a loss in the scope, the one that a layer gave to `add_loss`, if another."""
+    if not hasattr(scope, "added_as"):
+        scope.added_as = {}
+    return scope.added_as
+
+
+@contextlib.contextmanager
+def _keeping_values(model: Any) -> Iterator[None]:
+    """Leave the variables with their last values if a step raises: Keras takes them out while steps run."""
+    held = [(variable, variable.value) for variable in _all_variables(model)]
+    try:
+        yield
+    except BaseException:
+        model.jax_state_sync()
+        for variable, value in held:
+            if variable._value is None and not value.is_deleted():
+                variable._value = value
+        model._jax_state = None
+        raise
+
+
+def _all_variables(model: Any) -> list[keras.Variable]:
+    """All that a step of training, evaluation or prediction may change."""
+    of_optimizer = model.optimizer.variables if model.compiled else []
+    return [
+        *model.trainable_variables,
+        *model.non_trainable_variables,
+        *of_optimizer,
+        *model.metrics_variables,
+    ]
 
 
 def _mapping(

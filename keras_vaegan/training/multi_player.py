@@ -9,8 +9,11 @@ from keras import ops
 
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.training import Steps
+from keras_vaegan.training.inputs import Seen
 from keras_vaegan.training.watch import Watch, step_tensors
 from keras_vaegan.typing import Tensor
+
+REGULARIZATION = "regularization"  # log of what regularizers and `add_loss` add to the players' losses
 
 
 class Losses(NamedTuple):
@@ -22,12 +25,14 @@ class Losses(NamedTuple):
         active: `{player: scalar}`, true where that player moves in this step; a player that is
             not named always moves.
         weights: `{log name: (B,)}`, how much each example counts in that mean, where not all do alike.
+        penalties: `{player: scalar}`, what the networks' regularizers and `add_loss` add to a player's loss.
     """
 
     players: dict[str, Tensor]
     logs: dict[str, Tensor]
     active: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
+    penalties: dict[str, Tensor] = {}
 
 
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
@@ -54,6 +59,9 @@ class MultiPlayerModel(Steps, keras.Model):
         super().__init__(**kwargs)
         self._trackers: list[keras.metrics.Mean] = []
         self._watch: Watch | None = None
+        self._seen_in_training: Seen | None = None
+        self._seen_in_test: Seen | None = None
+        self._compiled_for: list[int] = []
         self._left_out = 0
         self.built = True
 
@@ -111,8 +119,12 @@ class MultiPlayerModel(Steps, keras.Model):
         """
         self._check_owners()
         self._left_out = 0
-        if not self._trackers:
-            self._trackers = [keras.metrics.Mean(name=name) for name in self.log_names]
+        names = [*self.log_names, *([REGULARIZATION] if self._may_be_penalized() else [])]
+        if [tracker.name for tracker in self._trackers] != names:
+            self._trackers = [keras.metrics.Mean(name=name) for name in names]
+        if self._seen_in_training is None:
+            self._seen_in_training, self._seen_in_test = Seen(), Seen()
+        self._compiled_for = self._trained_now()
         optimizers = self._optimizers_by_player(optimizer)
         for given in optimizers.values():
             self.quicken(given)
@@ -200,13 +212,63 @@ class MultiPlayerModel(Steps, keras.Model):
         if orphans:
             raise InputError(f"every trainable variable must have a player; {orphans[0]!r} has none.")
 
+    def _trained_now(self) -> list[int]:
+        return [id(variable) for variables in self.player_variables().values() for variable in variables]
+
+    def check_compiled(self) -> None:
+        """Raise unless the same variables are to be trained as when the model was compiled."""
+        if self.compiled and self._trained_now() != self._compiled_for:
+            raise InputError(
+                "compile() must be called again: `trainable` or a network has changed since the last call."
+            )
+
+    def _may_be_penalized(self) -> bool:
+        """Whether a network has a regularizer, or a layer that calls `add_loss`."""
+        networks = [network for networks in self.player_networks().values() for network in networks]
+        return any(
+            variable.regularizer is not None for network in networks for variable in network.trainable_weights
+        ) or any(_adds_losses(type(layer)) for network in networks for layer in network._flatten_layers())
+
     # ---- one step, called by the backend's leaf ----
 
-    def objective(self, loss: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """Mean over the batch of a loss `(B,)`, weighted if weights `(B,)` are given."""
+    def step_losses(self, x: Tensor, y: Tensor | None, training: bool) -> Losses:
+        """What `compute_losses` gives, with what the players' networks add to their losses."""
+        # One call of the model to Keras: layers keep what `add_loss` was given, of all calls of a network.
+        self._get_call_context()
+        try:
+            losses = self.compute_losses(x, y, training=training)
+            penalties = self.penalties()
+        finally:
+            self._maybe_reset_call_context()
+        logs = dict(losses.logs)
+        for player, penalty in penalties.items():
+            if player in logs:
+                logs[player] = logs[player] + penalty
+        logs[REGULARIZATION] = sum(penalties.values(), start=ops.zeros(()))
+        return losses._replace(logs=logs, penalties=penalties)
+
+    def penalties(self) -> dict[str, Tensor]:
+        """`{player: scalar}`: the regularizers of its variables and what `add_loss` was given, in float32."""
+        found = {}
+        for player, networks in self.player_networks().items():
+            own = {id(loss): loss for network in networks for loss in self.losses_of(network)}
+            if own:
+                found[player] = sum(ops.sum(ops.cast(loss, "float32")) for loss in own.values())
+        return found
+
+    def objective(self, losses: Losses, player: str, sample_weight: Tensor | None = None) -> Tensor:
+        """What a player minimizes: the mean over the batch of its loss `(B,)`, and its penalties.
+
+        Args:
+            losses: what `step_losses` gives.
+            player: its name.
+            sample_weight: weights `(B,)`; the mean is of the weighted losses, as in Keras.
+        """
+        loss = losses.players[player]
         if sample_weight is not None:
             loss = loss * ops.reshape(ops.cast(sample_weight, loss.dtype), ops.shape(loss))
-        return ops.mean(loss)
+        mean = ops.mean(loss)
+        return mean + losses.penalties[player] if player in losses.penalties else mean
 
     def apply_gradients(self, gradients: Mapping[str, list[Tensor]], active: Mapping[str, Tensor]) -> None:
         """Let every player move; one that is not active keeps its weights and optimizer slots.
@@ -232,10 +294,28 @@ class MultiPlayerModel(Steps, keras.Model):
         for flag, variable, value in held:
             variable.assign(ops.where(flag, ops.convert_to_tensor(variable), value))
 
-    def track(self, losses: Losses) -> None:
-        """Add a batch's logs to the running means of the epoch."""
+    def track(self, losses: Losses, sample_weight: Tensor | None = None) -> None:
+        """Add a batch's logs to the running means of the epoch, weighted if weights `(B,)` are given."""
         for tracker in self._trackers:
-            tracker.update_state(losses.logs[tracker.name], losses.weights.get(tracker.name))
+            values, weights = losses.logs[tracker.name], losses.weights.get(tracker.name)
+            if sample_weight is not None and len(values.shape):
+                given = ops.reshape(ops.cast(sample_weight, values.dtype), ops.shape(values))
+                weights = given if weights is None else given * weights
+            tracker.update_state(values, weights)
+
+    # ---- what comes from datasets, loaders and generators ----
+
+    def check_batch(self, x: Any, y: Any) -> None:
+        """Raise unless a batch has the form that the model takes; called once for each form."""
+
+    def note(self, x: Tensor, y: Tensor | None, training: bool) -> None:
+        """Note the extremes of a batch, which `check_seen` looks at."""
+        seen = self._seen_in_training if training else self._seen_in_test
+        if seen is not None:
+            seen.observe(x, y)
+
+    def check_seen(self, training: bool) -> None:
+        """Raise if a batch held values that will not do, and forget them."""
 
     # ---- going on within an epoch ----
 
@@ -284,12 +364,22 @@ class MultiPlayerModel(Steps, keras.Model):
     @property
     def metrics_variables(self) -> list[keras.Variable]:
         """The state of the running means and of the watch, which JAX hands from step to step."""
-        return [*super().metrics_variables, *(self._watch.variables if self._watch else [])]
+        seen = [seen.maxima for seen in (self._seen_in_training, self._seen_in_test) if seen is not None]
+        return [*super().metrics_variables, *seen, *(self._watch.variables if self._watch else [])]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means that `fit` and `evaluate` report, `loss` first."""
         return list(self._trackers)
+
+
+def _adds_losses(layer: type[Any]) -> bool:
+    """Whether a class of the user's calls `add_loss`, or one of Keras' is there for it."""
+    if issubclass(layer, keras.layers.ActivityRegularization):
+        return True
+    own = (base for base in layer.__mro__ if not base.__module__.startswith(("keras.", "builtins")))
+    functions = (getattr(value, "__code__", None) for base in own for value in vars(base).values())
+    return any(code is not None and "add_loss" in code.co_names for code in functions)
 
 
 def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:

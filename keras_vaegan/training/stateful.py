@@ -31,9 +31,16 @@ class StatefulSteps:
         raise NotImplementedError
 
     def test_step(self: Any, data: Any) -> dict[str, Tensor]:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self.track(self.compute_losses(x, y, training=False))
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self.check_batch(x, y)
+        self.track(self.step_losses(x, y, training=False), sample_weight)
+        self.note(x, y, training=False)
         return self.get_metrics_result()
+
+    @staticmethod
+    def losses_of(network: keras.Model) -> list[Tensor]:
+        """What the regularizers of a network give, and what its layers gave to `add_loss` in this step."""
+        return network.losses
 
     def update(self: Any, gradients: list[Tensor], variables: list[keras.Variable]) -> None:
         """Let the optimizer change the variables."""

@@ -45,11 +45,12 @@ class Steps(StatefulSteps):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         # tf.distribute sums gradients over its replicas.
         share = 1.0 / tf.distribute.get_strategy().num_replicas_in_sync
+        self.check_batch(x, y)
         with tf.GradientTape(persistent=True) as tape:
-            losses = self.compute_losses(x, y, training=True)
+            losses = self.step_losses(x, y, training=True)
             objectives = {
-                player: self.optimizer.scale_loss(self.objective(loss, sample_weight) * share)
-                for player, loss in losses.players.items()
+                player: self.optimizer.scale_loss(self.objective(losses, player, sample_weight) * share)
+                for player in losses.players
             }
         gradients = {
             player: tape.gradient(
@@ -59,7 +60,8 @@ class Steps(StatefulSteps):
         }
         del tape
         self.apply_gradients(gradients, losses.active)
-        self.track(losses)
+        self.track(losses, sample_weight)
+        self.note(x, y, training=True)
         self.observe(x, sample_weight, losses, gradients)
         return _reducible(self.get_metrics_result())
 

@@ -46,10 +46,11 @@ class Steps(StatefulSteps):
 
     def train_step(self: Any, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        losses = self.compute_losses(x, y, training=True)
+        self.check_batch(x, y)
+        losses = self.step_losses(x, y, training=True)
         gradients = {}
         for player, variables in self.player_variables().items():
-            objective = self.optimizer.scale_loss(self.objective(losses.players[player], sample_weight))
+            objective = self.optimizer.scale_loss(self.objective(losses, player, sample_weight))
             # Only the path to these variables is walked; another player's gradients are never made.
             gradients[player] = torch.autograd.grad(
                 objective,
@@ -60,7 +61,8 @@ class Steps(StatefulSteps):
             )
         with torch.no_grad():
             self.apply_gradients(gradients, losses.active)
-            self.track(losses)
+            self.track(losses, sample_weight)
+            self.note(x, y, training=True)
             self.observe(x, sample_weight, losses, gradients)
         return self.get_metrics_result()
 
