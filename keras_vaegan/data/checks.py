@@ -1,5 +1,6 @@
 """Checks of images and labels that come from outside."""
 
+import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, TypeAlias
@@ -12,6 +13,7 @@ from keras_vaegan.errors import InputError
 
 ValueRange: TypeAlias = tuple[int, int] | None  # the integers that stand for 0 and 1; None for BYTES
 BYTES = (0, 255)
+DARK = 32  # integers that stay below it, of 0 to 255, are of another range
 TOLERANCE = 1e-5  # by which floats may leave [0, 1]: resizing and half precision round
 
 
@@ -97,14 +99,23 @@ def check_labels(
         )
     if not np.all(labels == np.floor(labels)):  # NaN fails here too
         raise InputError(f"{argument} must hold whole numbers; received others among {labels.dtype} values.")
-    top = np.inf if num_classes is None else num_classes - 1
-    low, high = labels.min(initial=0), labels.max(initial=0)
-    if low < -int(unlabelled) or high > top:
-        raise InputError(
-            f"{argument} must lie in 0..{'' if num_classes is None else top}"
-            f"{' or be -1 (unlabelled)' if unlabelled else ''}; received labels from {low:g} to {high:g}."
-        )
+    if labels.size:
+        check_label_extremes(labels.min(), labels.max(), num_classes, argument, unlabelled)
     return labels.astype(np.int64)
+
+
+def check_label_extremes(
+    low: Any, high: Any, num_classes: int | None, argument: str = "y", unlabelled: bool = True
+) -> None:
+    """Raise unless labels whose smallest and largest are these will do; see `check_labels`."""
+    top = np.inf if num_classes is None else num_classes - 1
+    if -int(unlabelled) <= low and high <= top:
+        return
+    hint = " Labels of 1 to K go in as y - 1." if high == num_classes else ""
+    raise InputError(
+        f"{argument} must lie in 0..{'' if num_classes is None else top}"
+        f"{' or be -1 (unlabelled)' if unlabelled else ''}; received labels from {low:g} to {high:g}.{hint}"
+    )
 
 
 def not_one_label_each(argument: str, shape: Sequence[int | None]) -> str:
@@ -188,6 +199,29 @@ def check_extremes(low: Any, high: Any, whole: bool, argument: str, value_range:
         raise InputError(
             f"{argument} must lie in 0..255 when integer; received 0 and 1 alone, which are almost black. "
             "Pass value_range=(0, 1), or x.astype('float32')."
+        )
+
+
+def warn_of_darkness(high: Any, whole: bool, argument: str, value_range: ValueRange = None) -> None:
+    """Warn if the images of a whole training are almost black, as those of another range are.
+
+    Args:
+        high: their largest value.
+        whole: whether they are of an integer type.
+        argument: the argument's name in the warning.
+        value_range: of integers; see `check_images`.
+    """
+    if whole and value_range is None and 0 < high < DARK:
+        warnings.warn(
+            f"{argument} holds integers up to {high}, which are almost black in 0..255. "
+            f"If they are of another range, pass value_range=(0, {high}).",
+            stacklevel=4,
+        )
+    elif not whole and 0 < high <= 1 / 255 + TOLERANCE:
+        warnings.warn(
+            f"{argument} holds values up to {high:g}, which are almost black in [0, 1]. "
+            "Was it divided by 255 twice?",
+            stacklevel=4,
         )
 
 

@@ -1,5 +1,6 @@
 """What every model with a latent code offers: the verbs, the prior, the condition, the seed."""
 
+import contextlib
 import inspect
 import math
 import os
@@ -18,10 +19,12 @@ from keras_vaegan.data.checks import (
     BYTES,
     check_extremes,
     check_images,
+    check_label_extremes,
     check_value_range,
     check_weights,
     not_one_label_each,
     numbers,
+    warn_of_darkness,
 )
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
@@ -433,7 +436,11 @@ class LatentVariableModel(MultiPlayerModel):
             raise InputError(
                 "labels and mask must be None unless x holds images: a dataset has its own labels."
             )
-        return super().predict(self._inputs_of_batches(x), *args, **kwargs)
+        given = by_name("predict", None, *args, **kwargs)
+        with contextlib.suppress(TypeError):  # of an unknown or no length: until it ends
+            given.setdefault("steps", len(x))
+        del given["y"]
+        return super().predict(**given | {"x": self._inputs_of_batches(x)})
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """One step, as `keras.Model.train_on_batch`; a batch that will not do raises `InputError` first."""
@@ -492,6 +499,7 @@ class LatentVariableModel(MultiPlayerModel):
         elif is_array(x):
             images = check_images(x, self.image_shape, f"{prefix}x", self.value_range)
             x = x if ops.is_tensor(x) else images
+            warn_of_darkness(images.max(), images.dtype.kind in "iu", f"{prefix}x", self.value_range)
             if y is not None:
                 self.check_targets(y, len(images), f"{prefix}y", images)
                 y = _plain(y)
@@ -562,14 +570,14 @@ class LatentVariableModel(MultiPlayerModel):
         if seen is None:
             return
         found = seen.read()
-        if not found:
-            return
         try:
-            low, high = found["low"], found["high"]
-            watched = self._watch is not None and not np.isfinite(high)  # which `Monitor` sees to
-            if not watched:
-                low, high = (round(low), round(high)) if seen.whole else (low, high)
-                check_extremes(low, high, seen.whole, "x", self.value_range)
+            if "high" in found:
+                watched = self._watch is not None and not np.isfinite(found["high"])  # `Monitor` sees to it
+                if not watched:
+                    check_extremes(found["low"], found["high"], False, "x")
+            if "whole_high" in found:
+                low, high = round(found["whole_low"]), round(found["whole_high"])
+                check_extremes(low, high, True, "x", self.value_range)
             if found.get("difference", 0.0) > 0.0:
                 raise InputError(f"y {NO_TARGETS}")
             if "label_high" in found:
@@ -578,17 +586,20 @@ class LatentVariableModel(MultiPlayerModel):
             seen.forget()
             raise
 
+    def warn_of_seen(self) -> None:
+        """Warn of what a training has seen that is allowed, and hardly meant."""
+        found = {} if self._seen_in_training is None else self._seen_in_training.read()
+        if "high" in found:
+            warn_of_darkness(found["high"], False, "x")
+        if "whole_high" in found:
+            warn_of_darkness(round(found["whole_high"]), True, "x", self.value_range)
+
     def _check_seen_labels(self, found: Mapping[str, float]) -> None:
         assert self.label_range is not None
-        if not found["fraction"] == 0.0:
+        if not found["label_fraction"] == 0.0:
             raise InputError("y must hold whole numbers; received others.")
         low, high = self.label_range
-        if found["label_low"] < low or found["label_high"] > high:
-            hint = " Labels of 1 to K go in as y - 1." if found["label_high"] == high + 1 else ""
-            raise InputError(
-                f"y must lie in {max(low, 0)}..{high}{' or be -1 (unlabelled)' if low < 0 else ''}; "
-                f"received labels from {found['label_low']:g} to {found['label_high']:g}.{hint}"
-            )
+        check_label_extremes(found["label_low"], found["label_high"], high + 1, unlabelled=low < 0)
 
     @property
     def code_shape(self) -> tuple[int, ...]:

@@ -21,21 +21,33 @@ class Seen:
 
     It is no Keras metric, so that no saved file and no log knows of it: its variable is part of the state of
     a step alone (`MultiPlayerModel.metrics_variables`).
-
-    Attributes:
-        whole: whether the images were of an integer type.
     """
 
+    # Largest values of: float images and their negatives, integer images and theirs, labels and theirs, the
+    # distance of labels to whole numbers, |y - x| where y is images. A step that is compiled for floats knows
+    # nothing of one for integers, so that they stand apart.
+    NAMES = (
+        "high",
+        "low",
+        "whole_high",
+        "whole_low",
+        "label_high",
+        "label_low",
+        "label_fraction",
+        "difference",
+    )
+
     def __init__(self) -> None:
-        # The maxima of: -x, x, -y, y, the distance of y to whole numbers, |y - x| where y is images.
         self.maxima = keras.Variable(
-            np.full(6, -np.inf, "float32"),
+            self._nothing(),
             dtype="float32",
             trainable=False,
             aggregation="only_first_replica",
             name="seen",
         )
-        self.whole = False
+
+    def _nothing(self) -> np.ndarray:
+        return np.full(len(self.NAMES), -np.inf, "float32")
 
     def observe(self, x: Tensor, y: Tensor | None) -> None:
         """Note a batch.
@@ -44,39 +56,35 @@ class Seen:
             x: images `(B, H, W, C)` as they came.
             y: labels `(B,)`, images like x, or None where it is not looked at.
         """
-        dtype = keras.backend.standardize_dtype(x.dtype)
-        self.whole = "int" in dtype
+        kind = "whole_" if "int" in keras.backend.standardize_dtype(x.dtype) else ""
         x = ops.cast(x, "float32")
         finite = ops.where(ops.isfinite(x), x, float("inf"))
-        nothing = ops.full((), -float("inf"), dtype="float32")
-        extremes = [ops.max(-finite), ops.max(finite)]
-        if y is None:
-            extremes += [nothing] * 4
-        elif len(y.shape) == len(x.shape):
-            difference = ops.abs(ops.cast(y, "float32") - x)
-            extremes += [nothing] * 3 + [ops.max(difference)]
-        else:
+        seen = {f"{kind}high": ops.max(finite), f"{kind}low": ops.max(-finite)}
+        if y is not None:
             y = ops.cast(y, "float32")
-            extremes += [ops.max(-y), ops.max(y), ops.max(ops.abs(y - ops.round(y))), nothing]
-        self.maxima.assign(ops.maximum(self.maxima, ops.stack(extremes)))
+            if len(y.shape) == len(x.shape):
+                seen["difference"] = ops.max(ops.abs(y - x))
+            else:
+                seen |= {"label_high": ops.max(y), "label_low": ops.max(-y)}
+                seen["label_fraction"] = ops.max(ops.abs(y - ops.round(y)))
+        nothing = ops.full((), -float("inf"), dtype="float32")
+        self.maxima.assign(ops.maximum(self.maxima, ops.stack([seen.get(n, nothing) for n in self.NAMES])))
 
     def read(self) -> dict[str, float]:
-        """What was noted: `low`, `high`, `label_low`, `label_high`, `fraction`, `difference`.
+        """What was noted, by `NAMES`, without those of which nothing was seen.
 
-        Values of which nothing was seen are left out. On JAX the running `fit` must be synchronized first.
+        On JAX the running `fit` must be synchronized first.
         """
-        names = ("low", "high", "label_low", "label_high", "fraction", "difference")
-        signs = (-1.0, 1.0, -1.0, 1.0, 1.0, 1.0)
-        values = ops.convert_to_numpy(self.maxima)
+        values = zip(self.NAMES, ops.convert_to_numpy(self.maxima), strict=True)
         return {
-            name: float(sign * value)
-            for name, sign, value in zip(names, signs, values, strict=True)
+            name: float(-value if name.endswith("low") else value)
+            for name, value in values
             if value != -np.inf
         }
 
     def forget(self) -> None:
         """Begin anew."""
-        self.maxima.assign(np.full(6, -np.inf, "float32"))
+        self.maxima.assign(self._nothing())
 
 
 class Guard(keras.callbacks.Callback):
@@ -88,6 +96,7 @@ class Guard(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self._before: Snapshot | None = None
+        self._warned = False
         self._looked = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -104,6 +113,9 @@ class Guard(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._look()
+        if not self._warned:
+            self._warned = True
+            self.model.warn_of_seen()
 
     def _look(self) -> None:
         self.model.synchronize()

@@ -317,6 +317,9 @@ class MultiPlayerModel(Steps, keras.Model):
     def check_seen(self, training: bool) -> None:
         """Raise if a batch held values that will not do, and forget them."""
 
+    def warn_of_seen(self) -> None:
+        """Warn of what a training has seen that is allowed, and hardly meant."""
+
     # ---- going on within an epoch ----
 
     def leave_out(self, batches: int) -> None:
