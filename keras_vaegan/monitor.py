@@ -84,8 +84,7 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._begin()
-        self._watch = Watch()
-        self.model.set_watch(self._watch)
+        self._watch = self.model.watched(True)
         self._look()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -114,7 +113,7 @@ class Monitor(keras.callbacks.Callback):
         self._diagnose()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.model.set_watch(None)
+        self.model.watched(False)
         self._watch = self._good = None
 
     # ---- NaN and infinity ----

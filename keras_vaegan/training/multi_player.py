@@ -59,10 +59,13 @@ class MultiPlayerModel(Steps, keras.Model):
         super().__init__(**kwargs)
         self._trackers: list[keras.metrics.Mean] = []
         self._watch: Watch | None = None
+        self._spare_watch: Watch | None = None
+        self._steps_made: dict[bool, Any] = {}  # with a watch, and without
         self._seen_in_training: Seen | None = None
         self._seen_in_test: Seen | None = None
         self._compiled_for: list[int] = []
         self._left_out = 0
+        self._step_to_come: Any = None  # behind the function that leaves batches out
         self.built = True
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
@@ -118,13 +121,14 @@ class MultiPlayerModel(Steps, keras.Model):
                 trainable variable that none or two of the players own.
         """
         self._check_owners()
-        self._left_out = 0
+        self._left_out, self._step_to_come = 0, None
         names = [*self.log_names, *([REGULARIZATION] if self._may_be_penalized() else [])]
         if [tracker.name for tracker in self._trackers] != names:
             self._trackers = [keras.metrics.Mean(name=name) for name in names]
         if self._seen_in_training is None:
             self._seen_in_training, self._seen_in_test = Seen(), Seen()
         self._compiled_for = self._trained_now()
+        self._steps_made = {}
         optimizers = self._optimizers_by_player(optimizer)
         for given in optimizers.values():
             self.quicken(given)
@@ -329,13 +333,15 @@ class MultiPlayerModel(Steps, keras.Model):
             batches: a multiple of `steps_per_execution`; 0 where no more are to be left out.
         """
         self._left_out = batches
+        if self._step_to_come is not None:
+            self.train_function, self._step_to_come = self._step_to_come, None
         if not batches:
             return
-        step = self.train_function
+        step = self._step_to_come = self.train_function
 
         def draw(*arguments: Any) -> Any:
             if self._left_out <= 0:
-                self.train_function = step
+                self.leave_out(0)
                 return step(*arguments)
             self._left_out -= self.steps_per_execution
             *state, data = arguments  # the state is JAX's
@@ -348,13 +354,28 @@ class MultiPlayerModel(Steps, keras.Model):
 
     # ---- a watch on the steps ----
 
-    def set_watch(self, watch: Watch | None) -> None:
-        """Let `watch` see the tensors of each training step from now on; None for none."""
-        self._watch = watch
-        if self.train_function is not None:
-            self.make_train_function(force=True)
-            if self._left_out > 0:  # what was asked of the function before
-                self.leave_out(self._left_out)
+    def watched(self, on: bool) -> Watch | None:
+        """Let the model's watch see the tensors of each training step from now on, or not.
+
+        The watch and the compiled steps, with it and without, are made once: a thousand fits hold no more.
+
+        Returns:
+            The watch, which knows nothing yet; None where it is off.
+        """
+        if on != (self._watch is not None):
+            left_out = self._left_out
+            self.leave_out(0)
+            made, self._steps_made[not on] = self.train_function is not None, self.train_function
+            if on and self._spare_watch is None:
+                self._spare_watch = Watch()
+            self._watch = self._spare_watch if on else None
+            self.train_function = self._steps_made.get(on)
+            if made:
+                self.make_train_function()
+            self.leave_out(left_out)
+        if self._watch is not None:
+            self._watch.forget()
+        return self._watch
 
     def observe(
         self, x: Tensor, sample_weight: Tensor | None, losses: Losses, gradients: Mapping[str, list[Tensor]]

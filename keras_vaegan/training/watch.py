@@ -41,6 +41,11 @@ class Watch:
         self.first, self.steps = counter(NONE, "first_bad"), counter(0, "clean_steps")
         self.places: tuple[Place, ...] = ()
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.first.assign(NONE)
+        self.steps.assign(0)
+
     @property
     def variables(self) -> list[keras.Variable]:
         """`first`, the index of the tensor or -1, and `steps`, the clean steps before it."""
