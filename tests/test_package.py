@@ -1,12 +1,16 @@
 """What is shipped: the wheel and the sdist, and what they say of themselves."""
 
+import importlib.metadata
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import keras_vaegan
 
@@ -51,7 +55,24 @@ def test_the_wheel_has_every_module_the_type_marker_and_one_version(distribution
 def test_the_sdist_can_be_tested(distributions):
     with tarfile.open(distributions[1]) as sdist:
         names = {name.split("/", 1)[1] for name in sdist.getnames() if "/" in name}
-    assert {"pyproject.toml", "README.md", "LICENSE", "tests/test_package.py"} <= names
+    assert {"pyproject.toml", "README.md", "SECURITY.md", "LICENSE", "tests/test_package.py"} <= names
+    assert not any(name.endswith(".keras") for name in names)
+    assert distributions[1].stat().st_size < 70e6  # the weights that are shipped, most of it
+
+
+def test_keras_is_capped_at_the_newest_version_that_was_tested():
+    requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (keras_versions,) = (line.removeprefix("keras") for line in requirements if re.match(r"keras[<>=]", line))
+    installed = importlib.metadata.version("keras")
+    assert SpecifierSet(keras_versions).contains(installed)
+    major, minor = installed.split(".")[:2]
+    assert not SpecifierSet(keras_versions).contains(f"{major}.{int(minor) + 1}.0")
+
+
+def test_actions_are_pinned_to_commits():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        used = re.findall(r"uses: (\S+)", path.read_text())
+        assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in used), path
 
 
 @pytest.mark.slow
