@@ -146,6 +146,7 @@ OTHER_THAN_DEFAULT = {
     "label_smoothing": 0.1,
     "r1": 2.0,
     "margin": (0.7, 0.2),
+    "value_range": (0, 4095),
 }
 
 

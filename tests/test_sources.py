@@ -107,11 +107,17 @@ def test_values_out_of_range_after_the_first_batch_are_refused(vae):
         vae.fit(Sequence(images() * 255, clean=images()), verbose=0)
 
 
+def test_a_verb_warns_of_integers_of_zero_and_one(vae):
+    bits = (images() > 0.5).astype("uint8")
+    with pytest.warns(UserWarning, match="integers of 0 and 1 alone"):
+        vae.encode(bits)
+
+
 @pytest.mark.parametrize("verb", ["train_on_batch", "test_on_batch", "predict_on_batch"])
 def test_single_batches_are_checked_before_they_are_used(vae, verb):
     before = weights(vae)
-    for x, error in RANGES.values():
-        for given in (x, ops.convert_to_tensor(x)):
+    for name, (x, error) in RANGES.items():
+        for given in (x, ops.convert_to_tensor(x)) if name != "bits" else ():
             with pytest.raises(InputError, match=error):
                 getattr(vae, verb)(given)
     with pytest.raises(InputError, match="one number for each of the 8 images"):
@@ -220,10 +226,11 @@ def test_the_images_themselves_may_stand_for_targets(inject_noise):
     for given in ((x, 1 - x), (dataset(x, 1 - x),)):
         with pytest.raises(InputError, match="the model reconstructs x; received other images"):
             twice.fit(*given, verbose=0)
-    # Labels of any kind are not looked at by a model that takes none.
-    for labels in (LABELS, np.eye(NUM_CLASSES)[LABELS]):
-        twice.fit(x, labels, **QUIET)
-        compiled(registry.vae()).fit(dataset(x, labels), verbose=0)
+    twice.fit(x, LABELS, **QUIET)  # a model that takes no labels does not look at them
+    one_hot = np.eye(NUM_CLASSES)[LABELS]
+    for given in ((x, one_hot), (dataset(x, one_hot),)):
+        with pytest.raises(InputError, match="y must be left out, or be .*: VAE takes no labels; received"):
+            twice.fit(*given, verbose=0)
 
 
 def test_predict_of_a_dataset_takes_its_labels():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_vaegan.data.checks import check_images, check_labels, check_value_range, warn_of_darkness
+from keras_vaegan.data.checks import check_brightness, check_images, check_labels, check_value_range
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, whole_number
 
@@ -66,7 +66,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.value_range = check_value_range(value_range)
         self.x = check_images(x, value_range=self.value_range)
-        warn_of_darkness(self.x.max(), self.x.dtype.kind in "iu", "x", self.value_range)
+        check_brightness(self.x.max(), self.x.dtype.kind in "iu", "x", self.value_range)
         self.y = None if y is None else check_labels(y, len(self.x))
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.multiple = whole_number("multiple", multiple, 1)

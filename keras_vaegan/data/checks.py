@@ -43,8 +43,7 @@ def check_images(
         images: array `(B, H, W, C)`: integers in 0..255, floats in [0, 1] or booleans.
         image_shape: `(H, W, C)` that the images must have; None allows any.
         argument: the argument's name in the error.
-        value_range: `(low, high)`, the range of integers; None for `(0, 255)`, and integers of 0 and 1
-            alone are an error then, since they would be almost black.
+        value_range: `(low, high)`, the range of integers; None for `(0, 255)`.
 
     Returns:
         NumPy array `(B, H, W, C)`. Integers and float32 come back as they are, without a
@@ -195,22 +194,25 @@ def check_extremes(low: Any, high: Any, whole: bool, argument: str, value_range:
             f"{argument} must lie in 0..255 when integer; received {low} to {high}. For integers of another "
             f"range pass value_range=(low, high), as (0, 4095) for 12 bits and (0, 65535) for 16."
         )
-    if value_range is None and high == 1:
-        raise InputError(
-            f"{argument} must lie in 0..255 when integer; received 0 and 1 alone, which are almost black. "
-            "Pass value_range=(0, 1), or x.astype('float32')."
-        )
 
 
-def warn_of_darkness(high: Any, whole: bool, argument: str, value_range: ValueRange = None) -> None:
-    """Warn if the images of a whole training are almost black, as those of another range are.
+def check_brightness(high: Any, whole: bool, argument: str, value_range: ValueRange = None) -> None:
+    """Raise or warn if all images of a training are almost black, as those of another range are.
 
     Args:
         high: their largest value.
         whole: whether they are of an integer type.
-        argument: the argument's name in the warning.
+        argument: the argument's name in the error or warning.
         value_range: of integers; see `check_images`.
+
+    Raises:
+        InputError: integers of 0 and 1 alone, without a `value_range`.
     """
+    if whole and value_range is None and high == 1:
+        raise InputError(
+            f"{argument} must lie in 0..255 when integer; received 0 and 1 alone, which are almost black. "
+            "Pass value_range=(0, 1), or x.astype('float32')."
+        )
     if whole and value_range is None and 0 < high < DARK:
         warnings.warn(
             f"{argument} holds integers up to {high}, which are almost black in 0..255. "

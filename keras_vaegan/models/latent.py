@@ -5,6 +5,7 @@ import inspect
 import math
 import os
 import pathlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,14 +18,15 @@ from keras_vaegan import memory
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import (
     BYTES,
+    check_brightness,
     check_extremes,
     check_images,
     check_label_extremes,
+    check_labels,
     check_value_range,
     check_weights,
     not_one_label_each,
     numbers,
-    warn_of_darkness,
 )
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
@@ -461,7 +463,7 @@ class LatentVariableModel(MultiPlayerModel):
         given = by_name(verb, *args, **kwargs)
         if not is_array(given["x"]):
             raise InputError(f"x must be a batch of images; received {_kind(given['x'])}.")
-        return given | self._checked(given["x"], given["y"], given.get("sample_weight"))
+        return given | self._checked(given["x"], given["y"], given.get("sample_weight"), whole=False)
 
     def _inputs(self, x: Any, labels: ArrayLike | None, mask: str | ArrayLike | None) -> Any:
         """What `call` takes, from images and the verbs' arguments."""
@@ -480,10 +482,10 @@ class LatentVariableModel(MultiPlayerModel):
             self.check_batch(x, y)
             yield (self._inputs(x, None if self.label_range is None else y, None),)
 
-    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "") -> dict[str, Any]:
+    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "", whole: bool = True) -> dict[str, Any]:
         """x, y and sample weights as Keras is to have them, arrays of them checked.
 
-        Lists become arrays.
+        Lists become arrays. `whole` says that these are all images of a training or evaluation, not a batch.
         """
         if isinstance(x, Batches):
             self.check_targets(x.y, len(x.x), f"{prefix}y")
@@ -499,7 +501,8 @@ class LatentVariableModel(MultiPlayerModel):
         elif is_array(x):
             images = check_images(x, self.image_shape, f"{prefix}x", self.value_range)
             x = x if ops.is_tensor(x) else images
-            warn_of_darkness(images.max(), images.dtype.kind in "iu", f"{prefix}x", self.value_range)
+            if whole:
+                check_brightness(images.max(), images.dtype.kind in "iu", f"{prefix}x", self.value_range)
             if y is not None:
                 self.check_targets(y, len(images), f"{prefix}y", images)
                 y = _plain(y)
@@ -524,12 +527,19 @@ class LatentVariableModel(MultiPlayerModel):
         if y is None:
             return
         y = numbers(y, argument, "biuf", "labels (B,)")
-        if y.ndim and len(y) != count:
-            raise InputError(
-                f"{argument} must have one row for each of the {count} images; received {len(y)}."
-            )
-        if y.ndim > 2 and images is not None and not (y.shape == images.shape and np.array_equal(y, images)):
-            raise InputError(f"{argument} {NO_TARGETS}")
+        if y.ndim > 2:
+            if images is None or y.shape != images.shape or not np.array_equal(y, images):
+                raise InputError(f"{argument} {NO_TARGETS}")
+        elif y.ndim == 2 and y.shape[1] > 1:
+            raise InputError(self._takes_no_labels(argument, y.shape))
+        else:
+            check_labels(y, count, argument=argument)
+
+    def _takes_no_labels(self, argument: str, shape: Sequence[int | None]) -> str:
+        return (
+            f"{argument} must be left out, or be labels (B,) or x itself: {type(self).__name__} takes no "
+            f"labels; received the shape {tuple(shape)}."
+        )
 
     # ---- what comes from datasets, loaders and generators ----
 
@@ -558,12 +568,10 @@ class LatentVariableModel(MultiPlayerModel):
         if self.label_range is None:
             if len(labels) > 2 and labels[1:] != shape[1:]:
                 raise InputError(f"y {NO_TARGETS}")
+            if len(labels) == 2 and labels[1] != 1:
+                raise InputError(self._takes_no_labels("y", labels))
         elif len(labels) != 1 and labels[1:] != (1,):
             raise InputError(not_one_label_each("y", labels))
-
-    def note(self, x: Tensor, y: Tensor | None, training: bool) -> None:
-        looked_at = y is not None and (self.label_range is not None or len(_shape_of(y)) > 2)
-        super().note(x, y if looked_at else None, training)
 
     def check_seen(self, training: bool) -> None:
         seen = self._seen_in_training if training else self._seen_in_test
@@ -578,6 +586,8 @@ class LatentVariableModel(MultiPlayerModel):
             if "whole_high" in found:
                 low, high = round(found["whole_low"]), round(found["whole_high"])
                 check_extremes(low, high, True, "x", self.value_range)
+                if high == 1:
+                    check_brightness(high, True, "x", self.value_range)
             if found.get("difference", 0.0) > 0.0:
                 raise InputError(f"y {NO_TARGETS}")
             if "label_high" in found:
@@ -590,14 +600,15 @@ class LatentVariableModel(MultiPlayerModel):
         """Warn of what a training has seen that is allowed, and hardly meant."""
         found = {} if self._seen_in_training is None else self._seen_in_training.read()
         if "high" in found:
-            warn_of_darkness(found["high"], False, "x")
+            check_brightness(found["high"], False, "x")
         if "whole_high" in found:
-            warn_of_darkness(round(found["whole_high"]), True, "x", self.value_range)
+            check_brightness(round(found["whole_high"]), True, "x", self.value_range)
 
     def _check_seen_labels(self, found: Mapping[str, float]) -> None:
-        assert self.label_range is not None
         if not found["label_fraction"] == 0.0:
             raise InputError("y must hold whole numbers; received others.")
+        if self.label_range is None:
+            return
         low, high = self.label_range
         check_label_extremes(found["label_low"], found["label_high"], high + 1, unlabelled=low < 0)
 
@@ -967,7 +978,14 @@ class LatentVariableModel(MultiPlayerModel):
         return predict(network, inputs, batch_size)
 
     def _array(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
-        return as_float32(check_images(x, self.image_shape, argument, self.value_range), self.value_range)
+        x = check_images(x, self.image_shape, argument, self.value_range)
+        if x.dtype.kind in "iu" and self.value_range is None and x.max() == 1:  # a dark image may be so
+            warnings.warn(
+                f"{argument} holds integers of 0 and 1 alone, which are almost black in 0..255. "
+                f"Pass bits as {argument}.astype('float32').",
+                stacklevel=3,
+            )
+        return as_float32(x, self.value_range)
 
     def _require_memory(self, argument: str, count: int, advice: str, images: int = 1) -> None:
         """Raise unless `count` times as many images as `images`, and their codes, fit into memory."""

@@ -287,8 +287,10 @@ class SemiSupervisedVAE(CVAE):
             y = batch_size = None
         return super().fit(x, y, batch_size, *args, **kwargs)
 
-    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "") -> dict[str, Any]:
-        known = super()._checked(x, y, weights, prefix)
+    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "", whole: bool = True) -> dict[str, Any]:
+        known = super()._checked(x, y, weights, prefix, whole)
+        if not whole:
+            return known
         if isinstance(x, Batches) or is_array(x):
             y = x.y if isinstance(x, Batches) else known["y"]
             if not np.any(

@@ -60,7 +60,7 @@ class Seen:
         x = ops.cast(x, "float32")
         finite = ops.where(ops.isfinite(x), x, float("inf"))
         seen = {f"{kind}high": ops.max(finite), f"{kind}low": ops.max(-finite)}
-        if y is not None:
+        if y is not None and known_rank(y):
             y = ops.cast(y, "float32")
             if len(y.shape) == len(x.shape):
                 seen["difference"] = ops.max(ops.abs(y - x))
@@ -87,6 +87,11 @@ class Seen:
         self.maxima.assign(self._nothing())
 
 
+def known_rank(x: Tensor) -> bool:
+    """Whether the number of axes is known, as of all tensors but some of TensorFlow's."""
+    return getattr(x.shape, "rank", 0) is not None
+
+
 class Guard(keras.callbacks.Callback):
     """End a training on images or labels that will not do, after the first batch of them.
 
@@ -100,6 +105,7 @@ class Guard(keras.callbacks.Callback):
         self._looked = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.model.forget_seen()
         self._before = Snapshot.take(self.model, 0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

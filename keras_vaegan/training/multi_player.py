@@ -318,6 +318,11 @@ class MultiPlayerModel(Steps, keras.Model):
         if seen is not None:
             seen.observe(x, y)
 
+    def forget_seen(self) -> None:
+        """Forget the extremes of the batches of an older training."""
+        if self._seen_in_training is not None:
+            self._seen_in_training.forget()
+
     def check_seen(self, training: bool) -> None:
         """Raise if a batch held values that will not do, and forget them."""
 
