@@ -153,6 +153,9 @@ def train(
     from keras_vaegan import presets
 
     recipe, changes = _recipe(key, preset, dataset, config)
+    if preset is not None and dataset is None and value_range is None:  # the same images once more
+        known = presets.find(preset).metadata.get("value_range")
+        value_range = None if known is None else tuple(known)
     rates = [f"optimizer.{player}.learning_rate" for player in recipe["optimizer"]]
     asked = {
         "networks.latent_dim": latent_dim,

@@ -192,7 +192,7 @@ def require_for(shape: Sequence[int], bytes_per_value: int, argument: str) -> No
     """Raise `InputError` unless images of `shape` `(N, H, W, C)` fit into memory while they are read."""
     number, height, width, channels = map(int, shape)
     memory.require(
-        f"{argument} of {number:,} images of {height}x{width}x{channels}",
+        f"{argument} ({number:,} images of {height}x{width}x{channels})",
         number * height * width * channels * bytes_per_value,
         "Give a smaller image_size (--image-size), or fewer images.",
     )
