@@ -458,6 +458,17 @@ def test_no_program_is_run_for_an_image(tmp_path):
     assert "no image" in refused(load_pictures, tmp_path / "a.png", (2, 2, 1))
 
 
+def test_files_of_several_frames_are_told(tmp_path):
+    fill(tmp_path, 4)
+    pages = [Image.new("L", (2, 2), level) for level in (50, 100, 150)]
+    for name in ("stack.tif", "film.gif", "film.png"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    save(tmp_path / "one.tif", pages[0])
+    data, texts = warned(load, tmp_path, dtype="uint8")
+    assert len(texts) == 1 and "3 files of several frames or pages" in texts[0] and "stack.tif" in texts[0]
+    assert sorted(np.concatenate([x[:, 0, 0, 0] for x, _ in data])) == [50] * 4 + [100] * 4
+
+
 # The range of pixels
 
 

@@ -151,11 +151,11 @@ def train(
     import keras
 
     from keras_vaegan import presets
+    from keras_vaegan.data.checks import check_value_range
 
     recipe, changes = _recipe(key, preset, dataset, config)
     if preset is not None and dataset is None and value_range is None:  # the same images once more
-        known = presets.find(preset).metadata.get("value_range")
-        value_range = None if known is None else tuple(known)
+        value_range = check_value_range(presets.find(preset).metadata.get("value_range"))
     rates = [f"optimizer.{player}.learning_rate" for player in recipe["optimizer"]]
     asked = {
         "networks.latent_dim": latent_dim,

@@ -14,26 +14,9 @@ import keras
 import numpy as np
 
 from keras_vaegan.data.checks import ValueRange
-from keras_vaegan.data.images import (
-    READERS,
-    VARYING_SIZE,
-    Levels,
-    fit,
-    open_image,
-    read_image,
-    read_size,
-    require_for,
-    set_channels,
-    why_unreadable,
-)
-from keras_vaegan.data.listing import (
-    EXTENSIONS,
-    NAMES_SHOWN,
-    UNLABELLED,
-    ImageFile,
-    list_classes,
-    list_splits,
-)
+from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, Levels, fit, require_for, set_channels
+from keras_vaegan.data.listing import EXTENSIONS, UNLABELLED, ImageFile, list_classes, list_splits
+from keras_vaegan.data.pictures import READERS, open_image, read_image, read_size, why_unreadable
 from keras_vaegan.data.splits import Pair, Splits, complete_splits
 from keras_vaegan.errors import InputError, one_line
 
@@ -151,11 +134,11 @@ def _raise_for_none(
         raise InputError(
             f"{argument} must be {wanted} ({', '.join(sorted(EXTENSIONS))}); none in {place} is."
         )
-    which = (
-        f"none of the {len(reasons)} files in {place}" if Path(path).is_dir() else f"{place} cannot be read"
+    if not Path(path).is_dir():
+        raise InputError(f"{argument} must be {wanted}; {place} cannot be read: {why}.")
+    raise InputError(
+        f"{argument} must hold {wanted}; none of the {len(reasons)} files in {place} can be read: {why}."
     )
-    can = " can be read" if Path(path).is_dir() else ""
-    raise InputError(f"{argument} must hold {wanted}; {which}{can}: {why}.")
 
 
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:

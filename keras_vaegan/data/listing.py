@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from keras_vaegan.data.images import is_image
+from keras_vaegan.data.images import NAMES_SHOWN
+from keras_vaegan.data.pictures import is_image
 from keras_vaegan.errors import InputError, one_line
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -43,7 +44,6 @@ SYSTEM_FOLDERS = {
 RUN_FIELDS = {"model", "dataset", "recipe"}  # of the metadata.json that a training writes
 MOST_METADATA = 10_000_000  # bytes; a larger metadata.json is no run's
 DEEPEST = 100  # folders in folders
-NAMES_SHOWN = 5
 CLASSES_SHOWN = 10
 
 ImageFile: TypeAlias = tuple[Path, str, str | None]  # path, split, class name

@@ -46,9 +46,9 @@ def read_npz(
 
 def require_for_archive(
     path: str | os.PathLike[str],
-    size: tuple[int, int] | None,
-    channels: int | None,
-    bytes_per_value: int,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    bytes_per_value: int = 5,
     argument: str = "source",
 ) -> None:
     """Raise `InputError` unless what an archive holds fits into memory, by the headers of its arrays."""
