@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import struct
 import zlib
@@ -42,6 +43,8 @@ def _formats() -> tuple[str, ...]:
     except ImportError:
         pass
     Image.init()
+    # PIL logs what is wrong with a damaged file; without a handler Python prints that among our lines.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     added = [name for name, (opener, _) in Image.OPEN.items() if not opener.__module__.startswith("PIL.")]
     return (*(name for name in FORMATS if name in Image.OPEN), *added)
 
