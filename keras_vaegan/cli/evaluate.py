@@ -57,6 +57,7 @@ def evaluate(
     data_dir,
     manual_dir,
     image_size,
+    value_range,
     split,
     metrics,
     features,
@@ -96,6 +97,7 @@ def evaluate(
         metadata,
         dataset,
         image_size,
+        value_range,
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
@@ -124,12 +126,13 @@ def evaluate(
 
 def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     """The model, or the images, that SOURCE names, with their labels and what is known of it."""
-    from keras_vaegan.data.npz import read_arrays
+    from keras_vaegan.data.npz import read_arrays, require_for_archive
     from keras_vaegan.presets import load_source
 
     if pathlib.Path(source).suffix != ".npz":
         model, metadata = load_source(source)
-        return model, None, metadata
+        return model, None, options.with_range_of(model, metadata)
+    require_for_archive(source)
     arrays = read_arrays(source)
     if "images" not in arrays:
         raise InputError(f"source {source} must hold `images`; received {', '.join(arrays) or 'nothing'}.")

@@ -65,6 +65,7 @@ def export(
     name,
     dataset,
     image_size,
+    value_range,
     num_images,
     runtime_dir,
     **where,
@@ -82,7 +83,8 @@ def export(
     model, metadata = load_source(source)
     data = None
     if precision == "int8" and format == "tflite":
-        found = options.load_data_for(model.image_shape, metadata, dataset, image_size, **where)
+        known = options.with_range_of(model, metadata)
+        found = options.load_data_for(model.image_shape, known, dataset, image_size, value_range, **where)
         images, labels = (None if part is None else part[:num_images] for part in found.train)
         data = images, model.labels_of(labels, images)
     path = pathlib.Path(source)

@@ -83,6 +83,25 @@ class ImageSize(click.ParamType):
         return (int(sizes[0]), int(sizes[-1]))
 
 
+class ValueRange(click.ParamType):
+    """`0:4095`, the integers that become 0 and 1."""
+
+    name = "low:high"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        ends = re.fullmatch(r"(-?[0-9]{1,10}):(-?[0-9]{1,10})", str(value))
+        if ends is None or int(ends[1]) >= int(ends[2]):
+            raise InputError(
+                "--value-range must be LOW:HIGH, two integers of which the second is larger, as 0:4095 for "
+                f"12 bits; received {value!r}."
+            )
+        return int(ends[1]), int(ends[2])
+
+
 class Picture(click.ParamType):
     """A file to write: `.png` or `.npz`."""
 
@@ -176,12 +195,19 @@ batch_size = option("--batch-size", type=click.IntRange(1), default=128, help="I
 picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
 
 
-def load_images(dataset: str, *arguments: Any, **settings: Any) -> "ImageData":
-    """`keras_vaegan.data.load`, whose errors name the option in place of the argument."""
+def load_images(dataset: str, *arguments: Any, told: bool = False, **settings: Any) -> "ImageData":
+    """`keras_vaegan.data.load`, whose errors name the option in place of the argument.
+
+    What was taken for what in a folder is said on standard error if that is to be `told`.
+    """
+    from keras_vaegan import training
     from keras_vaegan.data import load
 
     try:
-        return load(dataset, *arguments, **settings)
+        data = load(dataset, *arguments, **settings)
+        if told and data.notes and training.worker().rank == 0:
+            click.echo(f"{data.name}: {'; '.join(data.notes)}", err=True)
+        return data
     except InputError as error:
         raise InputError(re.sub(r"^source\b", "--dataset", str(error))) from error
 
@@ -191,14 +217,22 @@ def load_data_for(
     metadata: Mapping[str, Any],
     dataset: str | None,
     image_size: tuple[int, int] | None,
+    value_range: tuple[int, int] | None = None,
     **settings: Any,
 ) -> "ImageData":
-    """The data asked for, or those a model was trained on, in the size and channels that it takes."""
+    """The data asked for, or those a model was trained on, in the size, channels and range that it takes."""
+    told = dataset is not None
     dataset = dataset or metadata.get("dataset")
     if dataset is None:
         raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
     channels = image_shape[2] if image_shape[2] in (1, 3) else None  # others come as arrays
-    return load_images(dataset, image_size or image_shape[:2], channels, **settings)
+    settings["value_range"] = value_range or metadata.get("value_range")
+    return load_images(dataset, image_size or image_shape[:2], channels, told=told, **settings)
+
+
+def with_range_of(model: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata with the range of integers that a model was trained on, which a `.keras` file has alone."""
+    return {"value_range": getattr(model, "value_range", None), **metadata}
 
 
 images = option(
@@ -239,12 +273,20 @@ def parse_labels(
 
 
 def data_options(default: str, help: str) -> Callable[[Any], Any]:
-    """The options that say which images: `--dataset`, `--data-dir`, `--manual-dir`, `--image-size`."""
+    """The options that say which images: `--dataset`, its folders, `--image-size`, `--value-range`."""
     added = (
         option("--dataset", "dataset", default=None, show_default=default, group=DATA, help=help),
         option("--data-dir", default=None, group=DATA, help="Where TensorFlow Datasets keeps its files."),
         option("--manual-dir", default=None, group=DATA, help="Folder with the downloaded files of a set."),
         option("--image-size", type=ImageSize(), default=None, group=DATA, help="Scale the images to this."),
+        option(
+            "--value-range",
+            type=ValueRange(),
+            default=None,
+            show_default=f"{default}, else all of the type's",
+            group=DATA,
+            help="Integers of black and white, as 0:4095 for 12 bits in 16-bit files.",
+        ),
     )
 
     def decorate(function: Any) -> Any:

@@ -60,7 +60,7 @@ def run_folder(find: Callable[[], tuple[pathlib.Path, bool]]) -> Iterator[pathli
         own, made = find()
         try:
             yield own
-        except InputError:
+        except BaseException:
             if made:
                 with contextlib.suppress(OSError):
                     own.rmdir()  # where nothing was written to it

@@ -255,7 +255,8 @@ def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
     options.load_keras()
     from keras_vaegan.presets import load_source
 
-    return load_source(source)
+    model, metadata = load_source(source)
+    return model, options.with_range_of(model, metadata)
 
 
 def _able(model: "LatentVariableModel", verb: str, condition: str, able: str) -> None:
@@ -277,6 +278,7 @@ def _images(
     data_dir: str | None,
     manual_dir: str | None,
     image_size: tuple[int, int] | None,
+    value_range: tuple[int, int] | None,
     classes: bool = True,
 ) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """Pictures of the user's own, or images of the test split, drawn by the seed; their classes; their names.
@@ -291,11 +293,20 @@ def _images(
         if dataset is not None:
             raise InputError("--images must not come with --dataset: the images are those of one of them.")
         x, y, names = load_pictures(
-            images, model.image_shape, metadata.get("class_names") if classes else None
+            images,
+            model.image_shape,
+            metadata.get("class_names") if classes else None,
+            value_range or metadata.get("value_range"),
         )
     else:
         data = options.load_data_for(
-            model.image_shape, metadata, dataset, image_size, data_dir=data_dir, manual_dir=manual_dir
+            model.image_shape,
+            metadata,
+            dataset,
+            image_size,
+            value_range,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
         )
         x, y = data.test
         if len(x) < count:

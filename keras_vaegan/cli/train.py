@@ -120,6 +120,7 @@ def train(
     data_dir,
     manual_dir,
     image_size,
+    value_range,
     num_labels,
     augment,
     latent_dim,
@@ -150,8 +151,11 @@ def train(
     import keras
 
     from keras_vaegan import presets
+    from keras_vaegan.data.checks import check_value_range
 
     recipe, changes = _recipe(key, preset, dataset, config)
+    if preset is not None and dataset is None and value_range is None:  # the same images once more
+        value_range = check_value_range(presets.find(preset).metadata.get("value_range"))
     rates = [f"optimizer.{player}.learning_rate" for player in recipe["optimizer"]]
     asked = {
         "networks.latent_dim": latent_dim,
@@ -182,9 +186,17 @@ def train(
         source = recipe[part].get(field)
         if isinstance(source, str) and pathlib.Path(source).exists():
             recipe[part][field] = str(pathlib.Path(source).resolve())
+    _check_apart(training["dataset"], output or pathlib.Path("runs", name))
     with devices, run_folder(lambda: claim_folder(output, name, overwrite)) as folder:
         image_size = image_size or training.get("image_size")
-        data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
+        data = options.load_images(
+            training["dataset"],
+            image_size,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
+            value_range=value_range,
+            told=True,
+        )
         labels, chosen = data.train[1], any(name.endswith("num_labels") for name, _ in changes)
         if "num_labels" in training and not chosen and labels is not None and (labels < 0).any():
             training["num_labels"] = None  # the recipe's number is for data that have all labels
@@ -194,6 +206,7 @@ def train(
             "image_shape": list(data.image_shape),
             "class_names": data.class_names,
             "num_classes": data.num_classes,
+            "value_range": value_range,
             "seed": seed,
             "backend": keras.backend.backend(),
             "mixed_precision": mixed_precision,
@@ -233,8 +246,32 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
     with _devices(metadata.get("distribute", "none")), run_folder(lambda: (folder, False)) as own:
         if own != folder:
             shutil.copytree(folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
-        data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
+        data = options.load_images(
+            metadata["dataset"],
+            size,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
+            value_range=metadata.get("value_range"),
+            told=True,
+        )
         run(data, own, metadata, new=False)
+
+
+def _check_apart(dataset: str, output: str | os.PathLike[str]) -> None:
+    """Raise if a run folder would lie in the folder of its images, or they in it, where runs are deleted."""
+    images, run_folder = pathlib.Path(dataset).expanduser().resolve(), pathlib.Path(output).resolve()
+    if not images.exists():
+        return
+    if run_folder.is_relative_to(images):
+        raise InputError(
+            f"--output must lie outside of --dataset {dataset}, or its pictures would become data; received "
+            f"{os.fspath(output)}."
+        )
+    if images.is_relative_to(run_folder):
+        raise InputError(
+            f"--output must not hold --dataset {dataset}, which --overwrite might delete; received "
+            f"{os.fspath(output)}."
+        )
 
 
 def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from keras_vaegan.data.images import fit_all
+from keras_vaegan.data.images import fit_all, require_for
 from keras_vaegan.data.splits import Splits, complete_splits
 
 DIGITS_SIZE = (28, 28)
+FLOAT_BYTES = 12  # of memory for each number: floats that are scaled, stacked and split
 
 
 def read_digits(
-    size: tuple[int, int] | None, channels: int | None, seed: int
+    size: tuple[int, int] | None, channels: int | None, seed: int, bytes_per_value: int = 5
 ) -> tuple[Splits, list[str] | None]:
     """Return the splits and class names of scikit-learn's 1,797 handwritten digits.
 
@@ -18,6 +19,8 @@ def read_digits(
     from sklearn.datasets import load_digits
 
     digits = load_digits()
+    shape = (len(digits.images), *(size or DIGITS_SIZE), channels or 1)
+    require_for(shape, max(bytes_per_value, FLOAT_BYTES), "source digits")
     images = (digits.images / 16).astype(np.float32)[..., None]
     images = fit_all(images, size or DIGITS_SIZE, channels)
     splits = complete_splits((images, digits.target), None, None, seed)

@@ -1,48 +1,70 @@
 """Images and labels from a folder of image files."""
 
+import collections
 import concurrent.futures
+import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_vaegan.data.images import VARYING_SIZE, fit, read_image, read_size, set_channels
+from keras_vaegan.data.checks import ValueRange
+from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, Levels, fit, require_for, set_channels
+from keras_vaegan.data.listing import EXTENSIONS, UNLABELLED, ImageFile, list_classes, list_splits
+from keras_vaegan.data.pictures import READERS, open_image, read_image, read_size, why_unreadable
 from keras_vaegan.data.splits import Pair, Splits, complete_splits
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-UNLABELLED = ("unlabelled", "unlabeled")  # a folder that is no class: its images have the label -1
 PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
-NAMES_IN_WARNING = 5
-
-ImageFile: TypeAlias = tuple[Path, str, str | None]  # path, split, class name
+SEEN_FIRST = 8  # files that are opened to tell grey images from colour
+MOST_UNREADABLE = 2  # files that cannot be read to each that can
 
 
 def read_folder(
-    folder: str | os.PathLike[str], size: tuple[int, int] | None, channels: int | None, seed: int
-) -> tuple[Splits, list[str] | None]:
-    """Return the splits, images uint8 `(B, H, W, C)`, and class names of a folder; see `load` for its layout.
+    folder: str | os.PathLike[str],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    seed: int,
+    value_range: ValueRange = None,
+    bytes_per_value: int = 3,
+) -> tuple[Splits, list[str] | None, list[str]]:
+    """Return the splits, images uint8 `(B, H, W, C)`, class names and notes of a folder; see `load`.
 
-    Raises `InputError` where no file is an image that can be read, or none of `train` is, where images are
-    too few to be split, and where some are loose and others in class folders.
+    Args:
+        folder: see `load` for its layout.
+        size, channels, value_range: of the images; see `load`.
+        seed: of the splits.
+        bytes_per_value: memory that is needed for each number of an image.
+
+    Raises `InputError` as `list_splits` does, for most files of a class that cannot be read, for images of
+    another range than that of their type, or more than fit into memory, or too few to be split.
     """
-    files = _list_splits(folder)  # of (path, split, class name or None)
+    listing = list_splits(folder)
+    files = listing.files  # of (path, split, class name or None)
     if not files:
+        more = f" {listing.notes[-1][0].upper()}{listing.notes[-1][1:]}." if listing.notes else ""
         raise InputError(
-            f"source must hold images ({', '.join(sorted(EXTENSIONS))}); the folder {folder} has none."
+            f"source must hold images ({', '.join(sorted(EXTENSIONS))}); "
+            f"the folder {one_line(folder)} has none.{more}"
         )
+    for text in listing.warnings:
+        warnings.warn(text, stacklevel=2)
     files = [files[i] for i in np.random.default_rng(seed).permutation(len(files))]
     paths = [path for path, _, _ in files]
-    images, readable = _read_images(paths, size or _common_size(paths), channels)
-    files = [file for file, is_readable in zip(files, readable, strict=True) if is_readable]
-    if not files:
-        raise InputError(f"source must hold images; none of the {len(paths)} files in {folder} can be read.")
+    levels = Levels()
+    images, reasons = _read_images(
+        paths, size or _common_size(paths), channels, value_range, levels, bytes_per_value
+    )
+    if not len(images):
+        _raise_for_none(folder, reasons)
+    _tell_unreadable(folder, files, reasons, refuse=True)
+    levels.check("source")
+    files = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
 
     class_names = sorted({name for _, _, name in files if name is not None} - set(UNLABELLED)) or None
     train, validation, test = (
@@ -50,73 +72,73 @@ def read_folder(
     )
     if train is None:
         raise InputError(f"source must hold images to train on; {Path(folder) / 'train'} has none to read.")
-    return complete_splits(train, validation, test, seed), class_names
+    return complete_splits(train, validation, test, seed), class_names, listing.notes
 
 
 def read_pictures(
-    path: str | os.PathLike[str], image_shape: Sequence[int]
+    path: str | os.PathLike[str],
+    image_shape: Sequence[int],
+    value_range: ValueRange = None,
+    with_classes: bool = True,
 ) -> tuple[np.ndarray, list[str] | None, list[str]]:
     """Every picture of a folder, or the one of a file, in the size and channels of `image_shape` `(H, W, C)`.
+
+    Args:
+        path: of the folder or file.
+        image_shape: that the images get.
+        value_range: of the integers in files; see `load`.
+        with_classes: whether one file in two class folders is an error.
 
     Returns:
         `(images uint8 (N, H, W, C), their classes' names, their files' names)`, the files' within the
         folder; no classes without class folders.
 
     Raises:
-        InputError: no picture that can be read, or loose ones beside class folders.
+        InputError: no picture that can be read, or loose ones beside class folders; pictures with integers
+            outside of `value_range`, or more than fit into memory.
     """
-    listed = _list_classes(path) if Path(path).is_dir() else [(Path(path), None)]
+    listed: list[ImageFile] = [(Path(path), "images", None)]
+    if Path(path).is_dir():
+        listing = list_classes(path, with_classes)
+        listed = listing.files
+        for text in listing.warnings:
+            warnings.warn(text, stacklevel=2)
     height, width, channels = image_shape
-    images, readable = _read_images([file for file, _ in listed], (height, width), channels)
+    levels = Levels()
+    images, reasons = _read_images(
+        [file for file, _, _ in listed], (height, width), channels, value_range, levels, 5
+    )
     if not len(images):
-        raise InputError(f"images must be pictures ({', '.join(sorted(EXTENSIONS))}); none in {path} is.")
-    read = [entry for entry, is_readable in zip(listed, readable, strict=True) if is_readable]
+        _raise_for_none(path, reasons, "images", "pictures")
+    _tell_unreadable(path, listed, reasons, refuse=False)
+    levels.check("images", refuse=False)
+    read = [file for file, reason in zip(listed, reasons, strict=True) if reason is None]
     folder = path if Path(path).is_dir() else Path(path).parent
-    files = [file.relative_to(folder).as_posix() for file, _ in read]
-    return images, [name for _, name in read if name] or None, files
+    files = [file.relative_to(folder).as_posix() for file, _, _ in read]
+    return images, [name for _, _, name in read if name] or None, files
 
 
-def _list_splits(folder: str | os.PathLike[str]) -> list[ImageFile]:
-    """Return `(path, split, class name or None)` for every image file."""
-    subfolders = {entry.name: entry for entry in _visible(folder) if entry.is_dir()}
-    splits = {name: SPLIT_FOLDERS[name] for name in subfolders if name in SPLIT_FOLDERS}
-    # A lone "train" beside other folders is a class (there are pictures of trains).
-    if "train" not in splits or (len(splits) == 1 and len(subfolders) > 1):
-        return [(path, "train", name) for path, name in _list_classes(folder)]
-    return [
-        (path, split, name)
-        for subfolder, split in sorted(splits.items())
-        for path, name in _list_classes(subfolders[subfolder])
-    ]
-
-
-def _list_classes(folder: str | os.PathLike[str]) -> Sequence[tuple[Path, str | None]]:
-    """Return `(path, class name)` by sub-folder, or `(path, None)` in a flat folder."""
-    entries = _visible(folder)
-    loose = [(entry, None) for entry in entries if _is_image(entry)]
-    classes = [(path, entry.name) for entry in entries if entry.is_dir() for path in _walk(entry)]
-    if loose and classes:
+def _raise_for_none(
+    path: str | os.PathLike[str],
+    reasons: Sequence[str | None],
+    argument: str = "source",
+    wanted: str = "images",
+) -> None:
+    """Raise the error for files of which none can be read."""
+    counts = collections.Counter(reason for reason in reasons if reason)
+    why = "; ".join(
+        f"{count} {reason}" if len(reasons) > 1 else reason for reason, count in counts.most_common()
+    )
+    place = one_line(path)
+    if not reasons:
         raise InputError(
-            f"source must hold images either loose or in class folders; {folder} has {len(loose)} loose "
-            f"and {len(classes)} in folders."
+            f"{argument} must be {wanted} ({', '.join(sorted(EXTENSIONS))}); none in {place} is."
         )
-    return loose or classes
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in _visible(folder):
-        if entry.is_dir():
-            yield from _walk(entry)
-        elif _is_image(entry):
-            yield entry
-
-
-def _visible(folder: str | os.PathLike[str]) -> list[Path]:
-    return sorted(entry for entry in Path(folder).iterdir() if not entry.name.startswith("."))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and path.is_file()
+    if not Path(path).is_dir():
+        raise InputError(f"{argument} must be {wanted}; {place} cannot be read: {why}.")
+    raise InputError(
+        f"{argument} must hold {wanted}; none of the {len(reasons)} files in {place} can be read: {why}."
+    )
 
 
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
@@ -133,43 +155,98 @@ def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
     return common or VARYING_SIZE
 
 
+def _likely_grey(paths: Sequence[Path]) -> bool:
+    """Whether files are stored as grey images, as far as they can be opened."""
+    modes = set()
+    for path in paths:
+        with contextlib.suppress(Exception), open_image(path) as image:  # reported when the file is read
+            modes.add(image.mode)
+    return bool(modes) and all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
+
+
 def _read_images(
-    paths: list[Path], size: tuple[int, int], channels: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the readable images, uint8 `(n, H, W, C)`, and which of `paths` they are, bool `(N,)`."""
+    paths: list[Path],
+    size: tuple[int, int],
+    channels: int | None,
+    value_range: ValueRange,
+    levels: Levels,
+    bytes_per_value: int,
+) -> tuple[np.ndarray, list[str | None]]:
+    """Return the readable images, uint8 `(n, H, W, C)`, and for each of `paths` why it is none, or None."""
+    likely = channels or (1 if _likely_grey(paths[:SEEN_FIRST]) else 3)
+    require_for((len(paths), *size, likely), bytes_per_value, "source")
     images = np.empty((len(paths), *size, channels or 3), np.uint8)
-    readable = np.ones(len(paths), bool)
+    reasons: list[str | None] = []
     all_grey = channels is None
     progress = keras.utils.Progbar(len(paths), unit_name="image") if len(paths) > PROGRESS_FROM else None
-    read = functools.partial(_try_read, size=size, channels=channels)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+    read = functools.partial(_try_read, size=size, channels=channels, value_range=value_range, levels=levels)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=READERS) as pool:
         for i, image in enumerate(pool.map(read, paths)):  # in the order of paths
-            if image is None:
-                readable[i] = False
+            if isinstance(image, str):
+                reasons.append(image)
             else:
+                reasons.append(None)
                 images[i] = image
                 all_grey = all_grey and bool((image == image[..., :1]).all())
             if progress:
                 progress.update(i + 1)
-    if readable.any():  # else there is an error to come
-        _warn_of_unreadable([paths[i] for i in np.flatnonzero(~readable)])
     if all_grey:
         images = images[..., :1]
-    return (images if readable.all() else images[readable]), readable
+    readable = np.array([reason is None for reason in reasons], bool)
+    return (images if readable.all() else images[readable]), reasons
 
 
-def _try_read(path: Path, size: tuple[int, int], channels: int | None) -> np.ndarray | None:
+def _try_read(
+    path: Path, size: tuple[int, int], channels: int | None, value_range: ValueRange, levels: Levels
+) -> np.ndarray | str:
+    """Return an image, or the reason why it cannot be read."""
     try:
-        return fit(set_channels(read_image(path), channels), size)
-    except Exception:  # what a broken file raises differs from codec to codec
-        return None
+        return fit(set_channels(read_image(path, value_range, levels, size), channels), size)
+    except (InputError, MemoryError):  # about more than this file
+        raise
+    except Exception as error:  # what a broken file raises differs from codec to codec
+        return why_unreadable(error, path)
 
 
-def _warn_of_unreadable(paths: Sequence[Path]) -> None:
-    if paths:
-        names = ", ".join(str(path) for path in sorted(paths)[:NAMES_IN_WARNING])
-        more = ", ..." if len(paths) > NAMES_IN_WARNING else ""
-        warnings.warn(f"{len(paths)} files cannot be read and are skipped: {names}{more}", stacklevel=2)
+def _tell_unreadable(
+    folder: str | os.PathLike[str], files: Sequence[ImageFile], reasons: Sequence[str | None], refuse: bool
+) -> None:
+    """Warn of files that cannot be read; raise if they are most of a class or of a split without classes."""
+    unreadable = sorted(
+        (os.path.relpath(path, folder), reason)
+        for (path, _, _), reason in zip(files, reasons, strict=True)
+        if reason is not None
+    )
+    if not unreadable:
+        return
+    by_reason: dict[str, list[str]] = {}
+    for i, (name, reason) in enumerate(unreadable):
+        names = by_reason.setdefault(reason, [])
+        names.append(name if i < NAMES_SHOWN or not names else "")  # of each reason one file at least
+    told = "; ".join(
+        f"{f'{len(names)} ' if len(by_reason) > 1 else ''}{reason} ({_first_names(names)})"
+        for reason, names in by_reason.items()
+    )
+    if refuse:
+        of_place = collections.Counter((split, name) for _, split, name in files)
+        lost = collections.Counter(
+            (split, name) for (_, split, name), reason in zip(files, reasons, strict=True) if reason
+        )
+        for place, number in lost.items():
+            if number > MOST_UNREADABLE * (of_place[place] - number):
+                where = one_line(place[0] if place[1] is None else f"class {place[1]} ({place[0]})")
+                raise InputError(
+                    f"source must hold images that can be read; {number} of the {of_place[place]} files of "
+                    f"{where} cannot be. {told}. Convert, mend or remove such files."
+                )
+    count = len(unreadable)
+    files_are = "file cannot be read and is" if count == 1 else "files cannot be read and are"
+    warnings.warn(f"{count} {files_are} skipped: {told}", stacklevel=2)
+
+
+def _first_names(names: Sequence[str]) -> str:
+    first = [one_line(name) for name in names if name]
+    return ", ".join(first) + (", ..." if len(first) < len(names) else "")
 
 
 def _select(images: np.ndarray, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:

@@ -1,16 +1,23 @@
-"""Pixels: reading image files, resizing, grey and colour, 8 bits and floats."""
+"""Pixels: resizing, grey and colour, the range of integers, 8 bits and floats."""
 
 import os
+import threading
+import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from keras_vaegan import memory
 from keras_vaegan.data.checks import BYTES, ValueRange
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, choose, one_line
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG and PIL
 VARYING_SIZE = (64, 64)  # the target when images differ in size and none was asked for
+DEPTHS = (1, 4, 5, 8, 10, 12, 14)  # bits that pixels may have in files of more
+NAMES_SHOWN = 5
+BRIGHT = 32  # what the largest 8-bit pixel of a dataset reaches, unless its range is another one
+BRIGHT_OF_16_BITS, SURELY_BRIGHT = 8192, 16384
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -109,40 +116,81 @@ def fit_all(images: np.ndarray, size: tuple[int, int] | None, channels: int | No
     return np.stack([fit(image, size) for image in images])
 
 
-def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return `(h, w)` of an image file as it is shown, without decoding it where that is possible."""
-    from PIL import ExifTags, Image
+class Levels:
+    """What is to be known of all images together: the largest integers, by the bits of their files, 8 or 16.
 
-    with Image.open(path) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return image.size if turned else image.size[::-1]
-
-
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the first frame of an image file as uint8 `(h, w, 3)`.
-
-    The EXIF orientation is applied, transparent pixels are laid on white, 16-bit grey becomes 8-bit.
+    Attributes:
+        cut: files of several frames, of which the first is taken.
     """
-    from PIL import Image, ImageOps
 
-    image: Image.Image
-    with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            return np.repeat(_sixteen_bit(np.asarray(image))[..., None], 3, axis=-1)
-        if image.mode == "F":
-            raise ValueError("32-bit float pixels have no known range")
-        if image.has_transparency_data:
-            white = Image.new("RGBA", image.size, "white")
-            white.alpha_composite(image.convert("RGBA"))
-            image = white
-        return np.asarray(image.convert("RGB"))
+    def __init__(self) -> None:
+        self.largest: dict[int, int] = {}
+        self.cut: list[str | os.PathLike[str]] = []
+        self._lock = threading.Lock()
+
+    def needs(self, bits: int) -> bool:
+        """Whether images of those bits have been dark so far; else there is no need to look at more."""
+        return self.largest.get(bits, 0) < (BRIGHT if bits == 8 else SURELY_BRIGHT)
+
+    def note(self, bits: int, value: Any) -> None:
+        """Take the largest value of an image into account."""
+        with self._lock:
+            self.largest[bits] = max(self.largest.get(bits, 0), int(value))
+
+    def check(self, argument: str, refuse: bool = True) -> None:
+        """Raise, or warn, if the images can be no more than dark: their range is likely another one.
+
+        Args:
+            argument: the argument's name in the message.
+            refuse: whether a range that is surely another one is an error, rather than a warning.
+        """
+        if self.cut:
+            names = ", ".join(sorted(one_line(os.path.basename(path)) for path in self.cut)[:NAMES_SHOWN])
+            warnings.warn(
+                f"{argument} has {len(self.cut)} files of several frames or pages, of which the first is "
+                f"taken: {names}{', ...' if len(self.cut) > NAMES_SHOWN else ''}",
+                stacklevel=2,
+            )
+        if self.largest and not any(self.largest.values()):
+            warnings.warn(f"{argument} has black images alone.", stacklevel=2)
+        for bits, largest in self.largest.items():
+            if not largest or not self.needs(bits):
+                continue
+            likely = next(2**depth - 1 for depth in DEPTHS if largest < 2**depth)
+            text = (
+                f"{argument} must use the range of its {bits}-bit pixels, 0 to {2**bits - 1}; the largest of "
+                f"all pixels is {largest}, which is {'almost black' if largest * 8 < 2**bits else 'dark'}. "
+                f"Pass value_range=(0, {likely}) (--value-range 0:{likely}), or (0, {2**bits - 1}) if they "
+                "are meant to be dark."
+            )
+            if refuse and (largest == 1 if bits == 8 else largest < BRIGHT_OF_16_BITS):
+                raise InputError(text)
+            warnings.warn(text.replace(" must ", " should ", 1), stacklevel=2)
 
 
-def _sixteen_bit(pixels: np.ndarray) -> np.ndarray:
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError("32-bit integer pixels have no known range")
-    return reduce_depth(pixels.astype(np.uint16))
+def range_for(bits: int, value_range: ValueRange) -> ValueRange:
+    """Return the range of integers of 8 or of more bits; 8 bits keep theirs unless it could be meant."""
+    return None if value_range is None or (bits == 8 and value_range[1] > BYTES[1]) else value_range
+
+
+def to_bytes(images: np.ndarray, value_range: ValueRange) -> np.ndarray:
+    """Return integers in 8 bits: `value_range` becomes 0..255, in parts, so that little memory is needed."""
+    if value_range in (None, BYTES):
+        return images.astype(np.uint8, copy=False)
+    scaled = np.empty(images.shape, np.uint8)
+    for i in range(len(images)):
+        scaled[i] = as_uint8(as_float32(images[i], value_range))
+    return scaled
+
+
+def require_for(shape: Sequence[int], bytes_per_value: int, argument: str) -> None:
+    """Raise `InputError` unless images of `shape` `(N, H, W, C)` fit into memory while they are read."""
+    number, height, width, channels = map(int, shape)
+    memory.require(
+        f"{argument} ({number:,} images of {height}x{width}x{channels})",
+        number * height * width * channels * bytes_per_value,
+        "Give a smaller image_size (--image-size), or fewer images.",
+    )
 
 
 def _on_white(image: np.ndarray) -> np.ndarray:

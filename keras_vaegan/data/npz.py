@@ -1,5 +1,6 @@
 """Images and labels from a NumPy `.npz` archive."""
 
+import contextlib
 import os
 import zipfile
 import zlib
@@ -7,32 +8,69 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_vaegan.data.checks import check_images, check_labels
-from keras_vaegan.data.images import as_uint8, fit_all
+from keras_vaegan import memory
+from keras_vaegan.data.checks import ValueRange, check_images, check_labels
+from keras_vaegan.data.images import Levels, fit_all, range_for, to_bytes
 from keras_vaegan.data.splits import Pair, Splits, complete_splits
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 
 KEYS = "x or images (with y or labels), or x_train, y_train, x_val, y_val, x_test, y_test"
 
 
 def read_npz(
-    path: str | os.PathLike[str], size: tuple[int, int] | None, channels: int | None, seed: int
+    path: str | os.PathLike[str],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    seed: int,
+    value_range: ValueRange = None,
+    bytes_per_value: int = 3,
 ) -> tuple[Splits, list[str] | None]:
     """Return the splits of an archive; the class names are None.
 
-    Images are `(B, H, W)` or `(B, H, W, C)`, integers in 0..255 or floats in [0, 1].
+    Images are `(B, H, W)` or `(B, H, W, C)`, integers in 0..255, or in `value_range`, or floats in
+    [0, 1]. `bytes_per_value` is the memory that is needed for each number of an image.
 
     Raises `InputError` as `read_arrays` and `labelled_images` do, and where there are no images to train on,
     or too few to be split.
     """
+    require_for_archive(path, size, channels, bytes_per_value)
     arrays = read_arrays(path)
     train, validation, test = (
-        labelled_images(arrays, keys, size, channels)
+        labelled_images(arrays, keys, size, channels, value_range)
         for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))
     )
     if train is None:
         raise InputError(f"{path} must hold the keys {KEYS}; received {', '.join(arrays) or 'none'}.")
     return complete_splits(train, validation, test, seed), None
+
+
+def require_for_archive(
+    path: str | os.PathLike[str],
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    bytes_per_value: int = 5,
+    argument: str = "source",
+) -> None:
+    """Raise `InputError` unless what an archive holds fits into memory, by the headers of its arrays."""
+    stored, made = 0, 0
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:  # reported when it is read
+        for member in archive.infolist():
+            stored += member.file_size
+            with contextlib.suppress(Exception), archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+                    version, np.lib.format.read_array_header_2_0
+                )
+                shape = read(file)[0]
+                if len(shape) in (3, 4):
+                    height, width = size or shape[1:3]
+                    depth = channels or (shape[3] if len(shape) == 4 else 1)
+                    made += shape[0] * height * width * depth * bytes_per_value
+    memory.require(
+        f"{argument} {one_line(path)}",
+        stored + made,
+        "Give a smaller image_size (--image-size), or fewer images.",
+    )
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -53,6 +91,7 @@ def labelled_images(
     keys: Sequence[str] = ("x", "images"),
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    value_range: ValueRange = None,
 ) -> Pair | None:
     """Return `(x, y)` of the first of `keys` that is there, or None; y is None without labels.
 
@@ -64,9 +103,16 @@ def labelled_images(
     if key is None:
         return None
     images = arrays[key]
-    images = check_images(images[..., None] if images.ndim == 3 else images, argument=key)
-    if images.dtype.kind != "f":
-        images = as_uint8(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    own_range = range_for(8 * images.dtype.itemsize, value_range) if images.dtype.kind in "iu" else None
+    images = check_images(images, argument=key, value_range=own_range)
+    if images.dtype.kind in "iu":
+        if own_range is None:
+            levels = Levels()
+            levels.note(8, images.max())
+            levels.check(key)
+        images = to_bytes(images, own_range)
     label_key = "labels" if key == "images" else key.replace("x", "y", 1)
     labels = arrays.get(label_key)
     if labels is not None:

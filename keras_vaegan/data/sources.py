@@ -1,23 +1,27 @@
 """`load`: images and labels from a name or a path."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.checks import BYTES, ValueRange, check_images, check_labels, check_value_range
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import UNLABELLED, read_folder, read_pictures
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
-from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz
+from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz, require_for_archive
 from keras_vaegan.data.splits import Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
-from keras_vaegan.errors import InputError, choose, whole_number
+from keras_vaegan.errors import InputError, choose, one_line, whole_number
 
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
+# Memory for each number of the images: of 8 bits they are read, selected and split; then floats are added.
+BYTES_PER_VALUE = {"float32": 5, "uint8": 3}
 
 
 class ImageData(tuple[Pair, Pair, Pair]):
@@ -29,19 +33,29 @@ class ImageData(tuple[Pair, Pair, Pair]):
         name: where the images come from.
         class_names: list of str, or None where classes have no names.
         num_classes: int, or None without labels.
+        notes: list of str, what was taken for what in a folder and what was ignored, for people.
     """
 
     name: str
     class_names: list[str] | None
     num_classes: int | None
+    notes: list[str]
 
     def __new__(
-        cls, train: Pair, validation: Pair, test: Pair, *, name: str, class_names: list[str] | None = None
+        cls,
+        train: Pair,
+        validation: Pair,
+        test: Pair,
+        *,
+        name: str,
+        class_names: list[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> Self:
         """Return the data of three pairs `(x, y)`; they are not checked here."""
         self = super().__new__(cls, (train, validation, test))
         self.name = name
         self.class_names = class_names
+        self.notes = list(notes)
         labels = [y for _, y in self if y is not None]
         counted = max((int(y.max()) + 1 for y in labels), default=None)
         self.num_classes = counted if class_names is None else len(class_names)
@@ -49,7 +63,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what copies and pickles are made of."""
-        return tuple(self), {"name": self.name, "class_names": self.class_names}
+        return tuple(self), {"name": self.name, "class_names": self.class_names, "notes": self.notes}
 
     @property
     def train(self) -> Pair:
@@ -85,19 +99,29 @@ def load(
     manual_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     dtype: Literal["float32", "uint8"] = "float32",
+    value_range: Sequence[int] | None = None,
 ) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
     Args:
         source: the first of these that fits.
 
-            - The path of a folder of images (png, jpg, jpeg, bmp, gif, webp, tif). Its sub-folders are
-              the classes, but for one named `unlabelled`, whose images have the label -1; without any there
-              are no labels. `train`, `validation` (or `val`) and `test`
-              at the top are the splits. Hidden files are left out; unreadable ones are skipped with a
-              warning. Without `image_size` images keep their size if all are equal, else become 64x64.
+            - The path of a folder of images (png, jpg, bmp, gif, webp, tif and others that PIL reads; content
+              counts, not the ending). Its sub-folders are the classes. A sub-folder named `unlabelled` is no
+              class: its images have the label -1. Without sub-folders there are no labels.
+
+              Folders named after splits, in any case, are the splits if one for training is among them:
+              `train`, `training`; `validation`, `valid`, `val`, `dev`; `test`, `testing`. `eval` is the test
+              split; beside a test folder it is the validation split. `_set`, `_data` and `_images` may
+              follow. A lone `train` beside other folders of images is a class.
+
+              Hidden files, folders of the system, run folders and folders without images are ignored. Each
+              file and folder counts once, however many links lead to it. Unreadable files are skipped with a
+              warning that says why. `notes` of the result says what was taken for what. Without `image_size`
+              images keep their size if all are equal, else become 64x64.
             - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
-              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`. Integers in 0..255 or floats in [0, 1].
+              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`. Integers in 0..255 or in `value_range`, or
+              floats in [0, 1].
             - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
             - `"stacked_mnist"`: MNIST digits in three channels, in 1,000 classes (Metz et al. 2017).
             - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
@@ -113,12 +137,18 @@ def load(
         manual_dir: folder with a TFDS set's original files, which then are not downloaded.
         seed: int, for the splits.
         dtype: `"float32"` for x in [0, 1], or `"uint8"` for x in 0..255 in a quarter of the memory.
+        value_range: `(low, high)`, the integers of files, archives and TFDS that become 0 and 1, as
+            `(0, 4095)` for 12 bits in files of 16. Integers of 8 bits keep 0..255 if `high` is above 255;
+            palettes and floats have no range. None for the whole range of 8 or 16 bits.
 
     Returns:
         `ImageData`.
 
     Raises:
-        InputError: a source that is unknown, missing, empty, broken or out of reach.
+        InputError: a source that is unknown, missing, empty, broken or out of reach. A folder with one image
+            in two classes or splits, or a class of which most files cannot be read. Integers outside of
+            `value_range`; without one, 16-bit images of which no pixel reaches an eighth of the range, and
+            8-bit images of 0 and 1. Images that do not fit into memory.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -130,19 +160,27 @@ def load(
     convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
     seed = whole_number("seed", seed, 0)
     size, channels = parse_size(image_size), parse_channels(channels)
-    name, (splits, class_names) = _read(source, size, channels, data_dir, manual_dir, seed)
-    image_shape = splits[0][0].shape[1:]
-    num_classes = None if class_names is None else len(class_names)
-    checked = []
-    for split, (x, y) in zip(("train", "validation", "test"), splits, strict=True):
-        x = check_images(x, image_shape, f"x of the {split} split")
-        y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
-        checked.append((convert(x), y))
-    return ImageData(*checked, name=name, class_names=class_names)
+    value_range = check_value_range(value_range)
+    with _within_memory("source", source):
+        name, splits, class_names, notes = _read(
+            source, size, channels, data_dir, manual_dir, seed, value_range, BYTES_PER_VALUE[dtype]
+        )
+        image_shape = splits[0][0].shape[1:]
+        num_classes = None if class_names is None else len(class_names)
+        checked = []
+        for split, (x, y) in zip(("train", "validation", "test"), splits, strict=True):
+            # Their own range was looked at as they were read, of all splits together.
+            x = check_images(x, image_shape, f"x of the {split} split", BYTES)
+            y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
+            checked.append((convert(x), y))
+    return ImageData(*checked, name=name, class_names=class_names, notes=notes)
 
 
 def load_pictures(
-    source: str | os.PathLike[str], image_shape: Sequence[int], class_names: Sequence[str] | None = None
+    source: str | os.PathLike[str],
+    image_shape: Sequence[int],
+    class_names: Sequence[str] | None = None,
+    value_range: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """Pictures to use a trained model on, all of them, in the order of their names.
 
@@ -151,6 +189,7 @@ def load_pictures(
             file with `x` or `images` (and `y` or `labels`).
         image_shape: `(H, W, C)` that the model takes; the pictures are cropped and resized to it.
         class_names: of the model; sub-folders of other names are an error. None looks at no classes.
+        value_range: `(low, high)`, the integers that become 0 and 1; see `load`.
 
     Returns:
         `(x, y, names)`: float32 `(N, H, W, C)` in [0, 1]; labels int64 `(N,)`, or None where there are
@@ -159,25 +198,47 @@ def load_pictures(
     Raises:
         InputError: nothing at `source`; no picture that can be read, or loose ones beside class folders; a
             class folder that is none of `class_names`; an archive that is damaged, without `x` or `images`,
-            or with images or labels out of range.
+            or with images or labels out of range. Pictures that do not fit into memory.
     """
+    value_range = check_value_range(value_range)
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(f"images must be a picture, a folder or an .npz file; there is none at {source}.")
-    if path.suffix == ".npz":
-        height, width, channels = image_shape
-        found = labelled_images(read_arrays(path), size=(height, width), channels=channels)
-        if found is None:
-            raise InputError(f"images {source} must hold `x` or `images`.")
-        return as_float32(found[0]), found[1], [str(i) for i in range(len(found[0]))]
-    images, classes, names = read_pictures(path, image_shape)
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"images must be a picture, a folder or an .npz file; {one_line(source)} is none.")
+    with _within_memory("images", source):
+        if path.suffix == ".npz":
+            height, width, channels = image_shape
+            require_for_archive(path, (height, width), channels, BYTES_PER_VALUE["float32"], "images")
+            found = labelled_images(
+                read_arrays(path), size=(height, width), channels=channels, value_range=value_range
+            )
+            if found is None:
+                raise InputError(f"images {source} must hold `x` or `images`.")
+            return as_float32(found[0]), found[1], [str(i) for i in range(len(found[0]))]
+        images, classes, names = read_pictures(path, image_shape, value_range, class_names is not None)
+        images = as_float32(images)
     if classes is None or class_names is None:
-        return as_float32(images), None, names
+        return images, None, names
     known = {name: k for k, name in enumerate(class_names)}
     labels = [
         -1 if name in UNLABELLED else known[choose("images: class folder", name, known)] for name in classes
     ]
-    return as_float32(images), np.array(labels), names
+    return images, np.array(labels), names
+
+
+@contextlib.contextmanager
+def _within_memory(argument: str, source: Any) -> Iterator[None]:
+    """Turn running out of memory into an `InputError`, and let errors be about `argument`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(re.sub(r"^source\b", argument, str(error))) from error
+    except MemoryError as error:
+        raise InputError(
+            f"{argument} must fit into memory; there is too little for {one_line(source)}. "
+            "Give a smaller image_size (--image-size), or fewer images."
+        ) from error
 
 
 def _read(
@@ -187,22 +248,25 @@ def _read(
     data_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
     seed: int,
-) -> tuple[str, tuple[Splits, list[str] | None]]:
-    """Return the name of the data and what its reader returns."""
+    value_range: ValueRange,
+    bytes_per_value: int,
+) -> tuple[str, Splits, list[str] | None, list[str]]:
+    """Return the name of the data, its splits, the names of its classes, and notes."""
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = Path(text).expanduser()
+    of_integers: dict[str, Any] = {"value_range": value_range, "bytes_per_value": bytes_per_value}
     if path.is_dir():
-        return path.resolve().name, read_folder(path, size, channels, seed)
+        return path.resolve().name, *read_folder(path, size, channels, seed, **of_integers)
     if path.is_file() and path.suffix == ".npz":
-        return path.stem, read_npz(path, size, channels, seed)
-    if path.is_file():
+        return path.stem, *read_npz(path, size, channels, seed, **of_integers), []
+    if path.exists():
         raise InputError(f"source must be a folder or an .npz file; received the file {text!r}.")
     if path.suffix == ".npz" or "/" in text or os.sep in text:
         raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
     if text == "digits":
-        return text, read_digits(size, channels, seed)
+        return text, *read_digits(size, channels, seed, bytes_per_value), []
     if text == "stacked_mnist":
-        return text, read_stacked_mnist(size, data_dir, manual_dir, seed)
-    return text, read_tfds(text, size, channels, data_dir, manual_dir)
+        return text, *read_stacked_mnist(size, data_dir, manual_dir, seed, **of_integers), []
+    return text, *read_tfds(text, size, channels, data_dir, manual_dir, **of_integers), []

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from keras_vaegan.data.checks import ValueRange
 from keras_vaegan.data.splits import Pair, Splits
 from keras_vaegan.data.tfds import read_tfds
 
@@ -13,13 +14,16 @@ def read_stacked_mnist(
     data_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
     seed: int,
+    value_range: ValueRange = None,
+    bytes_per_value: int = 3,
 ) -> tuple[Splits, list[str] | None]:
     """Return the splits and class names of stacked MNIST (Metz et al. 2017), from TFDS' `mnist`.
 
     Each split has as many images as that of MNIST; each is three of its digits, drawn from the
     seed. Class 100 a + 10 b + c has the digits a, b, c in the channels red, green, blue.
     """
-    splits, _ = read_tfds("mnist", size, 1, data_dir, manual_dir)
+    # Three channels are made of the one that is read.
+    splits, _ = read_tfds("mnist", size, 1, data_dir, manual_dir, value_range, 3 * bytes_per_value)
     names = [f"{number:03d}" for number in range(1000)]
     return [_stack(split, np.random.default_rng([seed, i])) for i, split in enumerate(splits)], names
 

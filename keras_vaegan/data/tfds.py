@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_vaegan.data.images import VARYING_SIZE, fit_all, reduce_depth
+from keras_vaegan.data.checks import ValueRange, check_images
+from keras_vaegan.data.images import (
+    VARYING_SIZE,
+    Levels,
+    fit_all,
+    range_for,
+    reduce_depth,
+    require_for,
+    to_bytes,
+)
 from keras_vaegan.data.splits import Splits
 from keras_vaegan.data.tensorflow_side import import_tensorflow
 from keras_vaegan.errors import InputError, unknown_name
@@ -29,11 +38,16 @@ def read_tfds(
     channels: int | None,
     data_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
+    value_range: ValueRange = None,
+    bytes_per_value: int = 3,
 ) -> tuple[Splits, list[str] | None]:
     """Return the splits, images uint8 `(B, H, W, C)`, and class names of a TFDS set; see `load`.
 
+    `bytes_per_value` is the memory that is needed for each number of an image.
+
     Raises `InputError` for a name that the catalogue does not have, a set without images or a train split, a
-    set that cannot be prepared (no network, files to be had by hand), and a `manual_dir` that is no folder.
+    set that cannot be prepared (no network, files to be had by hand), a `manual_dir` that is no
+    folder, integers of another range than that of their type, and more images than fit into memory.
     """
     tf = import_tensorflow()
     import tensorflow_datasets as tfds
@@ -47,8 +61,17 @@ def read_tfds(
         raise InputError(f"source must be a set with an image feature; {name!r} has {', '.join(features)}.")
     label = features["label"] if "label" in features else None
     label = label if isinstance(label, tfds.features.ClassLabel) else None
+    parts, shape = _splits(builder), features["image"].shape
+    if None in shape:  # images cannot be batched before they have one size and number of channels
+        size, channels = size or VARYING_SIZE, channels or shape[-1] or 3
+    number = sum(builder.info.splits[part].num_examples for part in parts)
+    require_for((number, *(size or shape[:2]), channels or shape[-1]), bytes_per_value, f"source {name}")
+    levels = Levels()
     with tf.device("CPU:0"):
-        splits = [_read_split(builder, split, label, size, channels, tfds) for split in _splits(builder)]
+        splits = [
+            _read_split(builder, part, label, size, channels, tfds, value_range, levels) for part in parts
+        ]
+    levels.check("source")
     return splits, None if label is None else list(label.names)
 
 
@@ -136,13 +159,17 @@ def _splits(builder: Any) -> tuple[str, str, str]:
 
 
 def _read_split(
-    builder: Any, split: str, label: Any, size: tuple[int, int] | None, channels: int | None, tfds: Any
+    builder: Any,
+    split: str,
+    label: Any,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    tfds: Any,
+    value_range: ValueRange,
+    levels: Levels,
 ) -> tuple[Any, np.ndarray | None]:
     """Return `(x, y)` of a split; x keeps the catalogue's 8 bits."""
-    shape = builder.info.features["image"].shape
-    varies = None in shape
-    if varies:  # cannot be batched before they are resized
-        size, channels = size or VARYING_SIZE, channels or shape[-1] or 3
+    varies = None in builder.info.features["image"].shape
     wanted = {"image": True} if label is None else {"image": True, "label": True}
     dataset = builder.as_dataset(
         split=split,
@@ -152,7 +179,7 @@ def _read_split(
     num_images = builder.info.splits[split].num_examples
     images, labels, start = None, np.empty(num_images, np.int64), 0
     for batch in tfds.as_numpy(dataset):
-        fitted = fit_all(reduce_depth(batch["image"]), size, channels)
+        fitted = fit_all(_in_bytes(batch["image"], value_range, levels), size, channels)
         if images is None:
             images = np.empty((num_images, *fitted.shape[1:]), fitted.dtype)
         stop = start + len(fitted)
@@ -161,3 +188,16 @@ def _read_split(
             labels[start:stop] = batch["label"]
         start = stop
     return images, None if label is None else labels
+
+
+def _in_bytes(images: np.ndarray, value_range: ValueRange, levels: Levels) -> np.ndarray:
+    """Return images of 8 or 16 bits, or floats, in 8 bits or floats."""
+    if images.dtype.kind not in "iu":
+        return images
+    bits = 8 * images.dtype.itemsize
+    value_range = range_for(bits, value_range)
+    if value_range is not None:
+        return to_bytes(check_images(images, argument="source", value_range=value_range), value_range)
+    if levels.needs(bits):
+        levels.note(bits, images.max())
+    return reduce_depth(images)
