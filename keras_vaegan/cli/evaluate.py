@@ -96,9 +96,12 @@ def evaluate(
         metadata,
         dataset,
         image_size,
+        getattr(subject, "num_classes", None)
+        or len(metadata.get("class_names") or ()) * (labels is not None),
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
+    changed = options.change_since_training(metadata, dataset, image_size, data)
     path = output or _default_output(source)
     with _progress(groups or list(evaluation.GROUPS)) as advance:
         result = evaluation.score(
@@ -115,6 +118,11 @@ def evaluate(
             likelihood_samples=likelihood_samples,
             batch_size=batch_size,
             cache=None if no_cache else cache_folder(),
+        )
+    if changed is not None:
+        result["data"]["changed_since_training"] = changed
+        result["findings"].insert(
+            0, f"the data of the training have changed ({changed}): test images may have been trained on"
         )
     evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
     for line in _table(result):
@@ -134,7 +142,8 @@ def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     if "images" not in arrays:
         raise InputError(f"source {source} must hold `images`; received {', '.join(arrays) or 'nothing'}.")
     images = arrays["images"]
-    return images[..., None] if images.ndim == 3 else images, arrays.get("labels"), {}
+    names = {"class_names": [str(name) for name in arrays["class_names"]]} if "class_names" in arrays else {}
+    return images[..., None] if images.ndim == 3 else images, arrays.get("labels"), names
 
 
 def _default_output(source: str) -> pathlib.Path:

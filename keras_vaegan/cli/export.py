@@ -82,7 +82,9 @@ def export(
     model, metadata = load_source(source)
     data = None
     if precision == "int8" and format == "tflite":
-        found = options.load_data_for(model.image_shape, metadata, dataset, image_size, **where)
+        found = options.load_data_for(
+            model.image_shape, metadata, dataset, image_size, model.num_classes, **where
+        )
         images, labels = (None if part is None else part[:num_images] for part in found.train)
         data = images, model.labels_of(labels, images)
     path = pathlib.Path(source)

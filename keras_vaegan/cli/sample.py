@@ -3,6 +3,7 @@
 import csv
 import io
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -198,24 +199,29 @@ def classify(source, num_images, seed, output, batch_size, **where):
     """Tell the classes of images by SOURCE, a run folder, a preset or a .keras file, as CSV.
 
     A line for each image: its file's name or its number in the split, the likeliest class, and the
-    probability of each class. Of a semi-supervised model by its classifier, q(y|x) unless it was told
-    otherwise in training; of another one that is conditioned on classes by its bounds on p(x|y).
+    probability of each class. A class named "image" or "class" has the column p(image) or p(class). Of a
+    semi-supervised model by its classifier, q(y|x) unless it was told otherwise in training; of another one
+    that is conditioned on classes by its bounds on p(x|y).
     """
     model, metadata = _load(source)
     _able(model, "classify", "num_classes", "ssl_vae")
     images, _, names = _images(model, metadata, num_images, seed, classes=False, **where)
     probabilities = model.classify(images, batch_size=batch_size)
     classes = metadata.get("class_names") or [str(k) for k in range(model.num_classes or 0)]
-    rows = [["image", "class", *classes]]
+    first = ("image", "class")  # a class of such a name must not have a column of the same name
+    rows = [[*first, *(f"p({name})" if name in first else name for name in classes)]]
     for name, row in zip(names, probabilities, strict=True):
         rows.append([name, classes[int(row.argmax())], *(f"{value:.6f}" for value in row)])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    encoding = (getattr(sys.stdout, "encoding", None) if output is None else None) or "utf-8"
+    # A file's name may be no text; one that cannot be written must not cost the predictions.
+    text = table.getvalue().encode(encoding, "backslashreplace").decode(encoding)
     if output is None:
-        click.echo(text.getvalue(), nl=False)
+        click.echo(text, nl=False)
         return
     with atomic_path(output) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     click.echo(f"wrote {output}")
 
 
@@ -291,11 +297,17 @@ def _images(
         if dataset is not None:
             raise InputError("--images must not come with --dataset: the images are those of one of them.")
         x, y, names = load_pictures(
-            images, model.image_shape, metadata.get("class_names") if classes else None
+            images, model.image_shape, metadata.get("class_names") if classes and model.num_classes else None
         )
     else:
         data = options.load_data_for(
-            model.image_shape, metadata, dataset, image_size, data_dir=data_dir, manual_dir=manual_dir
+            model.image_shape,
+            metadata,
+            dataset,
+            image_size,
+            model.num_classes if classes else None,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
         )
         x, y = data.test
         if len(x) < count:

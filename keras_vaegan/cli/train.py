@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from keras_vaegan.errors import InputError
 from keras_vaegan.files import PARTIAL
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.typing import DISTRIBUTIONS
+
+if TYPE_CHECKING:
+    from keras_vaegan.data import ImageData
 
 # Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
@@ -150,6 +153,7 @@ def train(
     import keras
 
     from keras_vaegan import presets
+    from keras_vaegan.data.content import describe
 
     recipe, changes = _recipe(key, preset, dataset, config)
     rates = [f"optimizer.{player}.learning_rate" for player in recipe["optimizer"]]
@@ -194,6 +198,7 @@ def train(
             "image_shape": list(data.image_shape),
             "class_names": data.class_names,
             "num_classes": data.num_classes,
+            "data": describe(data),
             "seed": seed,
             "backend": keras.backend.backend(),
             "mixed_precision": mixed_precision,
@@ -233,8 +238,31 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
     with _devices(metadata.get("distribute", "none")), run_folder(lambda: (folder, False)) as own:
         if own != folder:
             shutil.copytree(folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
-        data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
+        data = _unchanged_data(folder, metadata, size, data_dir=data_dir, manual_dir=manual_dir)
         run(data, own, metadata, new=False)
+
+
+def _unchanged_data(
+    folder: pathlib.Path, metadata: dict[str, Any], size: tuple[int, ...], **where: Any
+) -> "ImageData":
+    """The data of a run, with the classes as they stand in it; raise if they are not those it began with."""
+    names, num_classes = metadata.get("class_names"), metadata.get("num_classes")
+    if num_classes:
+        where["class_names"] = options.names_of(names, num_classes)
+    data = options.load_images(metadata["dataset"], size, **where)
+    change = options.change_since_training(metadata, None, None, data)
+    if change is not None and metadata.get("data") is not None:
+        raise InputError(
+            f"--resume {folder} needs the data that the run began with; {metadata['dataset']} has changed: "
+            f"{change}. Restore the data, or begin a new run with its weights: --init {folder}."
+        )
+    if change is not None:
+        click.echo(
+            f"warning: the change of the data of {folder} is {change}; validation images may have been "
+            "trained on",
+            err=True,
+        )
+    return data
 
 
 def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:

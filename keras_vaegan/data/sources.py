@@ -1,6 +1,7 @@
 """`load`: images and labels from a name or a path."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -9,13 +10,21 @@ import numpy as np
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.digits import read_digits
-from keras_vaegan.data.folder import UNLABELLED, read_folder, read_pictures
+from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
+from keras_vaegan.data.names import (
+    is_unlabelled,
+    listed,
+    named_labels,
+    normalize,
+    positions_of,
+    renamed_labels,
+)
 from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz
-from keras_vaegan.data.splits import Pair, Splits
+from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
-from keras_vaegan.errors import InputError, choose, whole_number
+from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
 
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
 
@@ -67,6 +76,19 @@ class ImageData(tuple[Pair, Pair, Pair]):
         return self[2]
 
     @property
+    def untrained_classes(self) -> list[str]:
+        """Names of the classes that have images to validate or test with and none to train on."""
+        (_, y), *held_out = self
+        labels = [other for _, other in held_out if other is not None]
+        if not labels or y is None:
+            return []
+        missing = np.setdiff1d(np.concatenate(labels), y)
+        return [self._class_name(k) for k in missing if k >= 0]
+
+    def _class_name(self, label: int) -> str:
+        return str(label) if self.class_names is None else self.class_names[label]
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """`(H, W, C)`."""
         return self.train[0].shape[1:]
@@ -85,6 +107,7 @@ def load(
     manual_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     dtype: Literal["float32", "uint8"] = "float32",
+    class_names: Sequence[str] | None = None,
 ) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
@@ -104,8 +127,10 @@ def load(
               downloaded once. Validation is the set's own, else the last 10 % of train (for `mnist` and
               `fashion_mnist` the last 5,000); a missing test split is another 10 %.
 
-            Splits that a folder, an archive or the digits do not give are 10 % each, drawn from `seed`
-            with the classes in equal proportions.
+            Splits that an archive or the digits do not give are 10 % each, drawn from `seed` with the
+            classes in equal proportions. Those that a folder does not give are about 10 % each. A file's
+            split follows from `seed` and its path within the folder, so that another file does not change
+            it; a folder of few files has at least one in each split. Every class has an image to train on.
         image_size: int or `(H, W)`. Images are cropped about the centre to its aspect ratio and resized.
         channels: 1 (grey) or 3 (colour). None keeps what there is; a folder then gives 1 if every image
             is grey, else 3.
@@ -113,12 +138,16 @@ def load(
         manual_dir: folder with a TFDS set's original files, which then are not downloaded.
         seed: int, for the splits.
         dtype: `"float32"` for x in [0, 1], or `"uint8"` for x in 0..255 in a quarter of the memory.
+        class_names: of a trained model, whose positions the labels become. None takes the classes of the
+            source: folders in natural order, 2 before 10. Labels of an archive that are not 0 to K - 1, as
+            1 to K or 0, 1000 and 2000, become positions, and the numbers the names of the classes.
 
     Returns:
         `ImageData`.
 
     Raises:
-        InputError: a source that is unknown, missing, empty, broken or out of reach.
+        InputError: a source that is unknown, missing, empty, broken or out of reach; one that has a class
+            which is none of `class_names`; fewer images than can be split.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -130,15 +159,65 @@ def load(
     convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
     seed = whole_number("seed", seed, 0)
     size, channels = parse_size(image_size), parse_channels(channels)
-    name, (splits, class_names) = _read(source, size, channels, data_dir, manual_dir, seed)
+    name, (splits, own_names) = _read(source, size, channels, data_dir, manual_dir, seed)
     image_shape = splits[0][0].shape[1:]
-    num_classes = None if class_names is None else len(class_names)
-    checked = []
-    for split, (x, y) in zip(("train", "validation", "test"), splits, strict=True):
+    num_classes = None if own_names is None else len(own_names)
+    checked: list[Pair] = []
+    for split, (x, y) in zip(SPLITS, splits, strict=True):
         x = check_images(x, image_shape, f"x of the {split} split")
         y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
         checked.append((convert(x), y))
-    return ImageData(*checked, name=name, class_names=class_names)
+    if class_names is not None and any(y is not None for _, y in checked):
+        checked = _of_classes(checked, own_names, class_names)
+        return ImageData(*checked, name=name, class_names=list(class_names))
+    if own_names is None:
+        checked, own_names = _contiguous(checked)
+    data = ImageData(*checked, name=name, class_names=own_names)
+    _warn_of_rare_classes(data)
+    return data
+
+
+def _of_classes(pairs: Sequence[Pair], names: Sequence[str] | None, class_names: Sequence[str]) -> list[Pair]:
+    """The pairs with labels that are positions among the classes of a model."""
+    if names is None:
+        return [(x, None if y is None else named_labels(y, class_names, "source")) for x, y in pairs]
+    return [(x, None if y is None else renamed_labels(y, names, class_names, "source")) for x, y in pairs]
+
+
+def _contiguous(pairs: list[Pair]) -> tuple[list[Pair], list[str] | None]:
+    """The pairs with labels 0 to K - 1, and the numbers that they were as names; None if they were these."""
+    labels = [y for _, y in pairs if y is not None]
+    found = np.unique(np.concatenate(labels)) if labels else np.empty(0, int)
+    found = found[found >= 0]
+    if np.array_equal(found, np.arange(len(found))):
+        return pairs, None
+    names = [str(label) for label in found]
+    warnings.warn(
+        f"The labels are not 0 to {len(names) - 1}: they become the {len(names)} classes named "
+        f"{listed(names)}.",
+        stacklevel=3,
+    )
+    # -1 stays: it is below all, so that searchsorted gives 0.
+    return [
+        (x, None if y is None else np.where(y < 0, -1, np.searchsorted(found, y))) for x, y in pairs
+    ], names
+
+
+def _warn_of_rare_classes(data: ImageData) -> None:
+    """Warn of classes without an image to train on, and of those whose only image is trained on."""
+    if data.untrained_classes:
+        warnings.warn(
+            "Classes with images to validate or test with, but none to train on: "
+            f"{listed(data.untrained_classes)}. Move one of each to the images to train on.",
+            stacklevel=3,
+        )
+    labels = [y[y >= 0] for _, y in data if y is not None]
+    if not labels or data.train[1] is None:
+        return
+    found, counts = np.unique(np.concatenate(labels), return_counts=True)
+    single = [data._class_name(k) for k in found[counts == 1] if k in data.train[1]]
+    if single:
+        warnings.warn(f"Classes with one image alone, which is trained on: {listed(single)}.", stacklevel=3)
 
 
 def load_pictures(
@@ -169,15 +248,21 @@ def load_pictures(
         found = labelled_images(read_arrays(path), size=(height, width), channels=channels)
         if found is None:
             raise InputError(f"images {source} must hold `x` or `images`.")
-        return as_float32(found[0]), found[1], [str(i) for i in range(len(found[0]))]
+        labels = found[1]
+        if labels is not None and class_names is not None:
+            labels = named_labels(labels, class_names, "images: labels")
+        return as_float32(found[0]), labels, [str(i) for i in range(len(found[0]))]
     images, classes, names = read_pictures(path, image_shape)
     if classes is None or class_names is None:
         return as_float32(images), None, names
-    known = {name: k for k, name in enumerate(class_names)}
-    labels = [
-        -1 if name in UNLABELLED else known[choose("images: class folder", name, known)] for name in classes
-    ]
-    return as_float32(images), np.array(labels), names
+    known = positions_of(class_names)
+    labels = np.full(len(classes), -1)
+    for i, name in enumerate(map(normalize, classes)):
+        if name in known:
+            labels[i] = known[name]
+        elif not is_unlabelled(name):
+            raise unknown_name("images: class folder", name, class_names)
+    return as_float32(images), labels, names
 
 
 def _read(
