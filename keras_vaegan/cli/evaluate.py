@@ -96,8 +96,7 @@ def evaluate(
         metadata,
         dataset,
         image_size,
-        getattr(subject, "num_classes", None)
-        or len(metadata.get("class_names") or ()) * (labels is not None),
+        getattr(subject, "num_classes", len(metadata.get("class_names", ())) if labels is not None else None),
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
@@ -132,7 +131,7 @@ def evaluate(
 
 def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     """The model, or the images, that SOURCE names, with their labels and what is known of it."""
-    from keras_vaegan.data.npz import read_arrays
+    from keras_vaegan.data.npz import class_names_in, read_arrays
     from keras_vaegan.presets import load_source
 
     if pathlib.Path(source).suffix != ".npz":
@@ -142,8 +141,12 @@ def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     if "images" not in arrays:
         raise InputError(f"source {source} must hold `images`; received {', '.join(arrays) or 'nothing'}.")
     images = arrays["images"]
-    names = {"class_names": [str(name) for name in arrays["class_names"]]} if "class_names" in arrays else {}
-    return images[..., None] if images.ndim == 3 else images, arrays.get("labels"), names
+    names = class_names_in(arrays)
+    return (
+        images[..., None] if images.ndim == 3 else images,
+        arrays.get("labels"),
+        {} if names is None else {"class_names": names},
+    )
 
 
 def _default_output(source: str) -> pathlib.Path:

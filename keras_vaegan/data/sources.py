@@ -20,7 +20,7 @@ from keras_vaegan.data.names import (
     positions_of,
     renamed_labels,
 )
-from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz
+from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, read_npz
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
@@ -120,7 +120,8 @@ def load(
               at the top are the splits. Hidden files are left out; unreadable ones are skipped with a
               warning. Without `image_size` images keep their size if all are equal, else become 64x64.
             - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
-              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`. Integers in 0..255 or floats in [0, 1].
+              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`; with the names of classes 0 to K - 1 in
+              `class_names` if they have names. Integers in 0..255 or floats in [0, 1].
             - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
             - `"stacked_mnist"`: MNIST digits in three channels, in 1,000 classes (Metz et al. 2017).
             - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
@@ -245,12 +246,18 @@ def load_pictures(
         raise InputError(f"images must be a picture, a folder or an .npz file; there is none at {source}.")
     if path.suffix == ".npz":
         height, width, channels = image_shape
-        found = labelled_images(read_arrays(path), size=(height, width), channels=channels)
+        arrays = read_arrays(path)
+        found = labelled_images(arrays, size=(height, width), channels=channels)
         if found is None:
             raise InputError(f"images {source} must hold `x` or `images`.")
-        labels = found[1]
+        labels, own_names = found[1], class_names_in(arrays)
         if labels is not None and class_names is not None:
-            labels = named_labels(labels, class_names, "images: labels")
+            argument = "images: labels"
+            if own_names is None:
+                labels = named_labels(labels, class_names, argument)
+            else:
+                labels = check_labels(labels, len(labels), len(own_names), argument)
+                labels = renamed_labels(labels, own_names, class_names, argument)
         return as_float32(found[0]), labels, [str(i) for i in range(len(found[0]))]
     images, classes, names = read_pictures(path, image_shape)
     if classes is None or class_names is None:
