@@ -268,12 +268,20 @@ def save_latent_means(
             # Set afterwards: a legend leaves out a label that begins with "_", and takes "$" for mathematics.
             for label, name in zip(legend.get_texts(), names, strict=True):
                 label.set_parse_math(False)
-                label.set_text(one_line(name, NAME_LENGTH))
+                label.set_text(_drawable(one_line(name, NAME_LENGTH)))
     kind = "z" if codes.shape[1] == 2 else "principal axis"
     axis.set_xlabel(f"{kind} 1")
     axis.set_ylabel(f"{kind} 2")
     axis.set_title("posterior means")
     _save(figure, path)
+
+
+def _drawable(name: str) -> str:
+    """A name with the letters escaped that the font does not have, which would all be the same box."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return "".join(letter if font.get_char_index(ord(letter)) else ascii(letter)[1:-1] for letter in name)
 
 
 def _figure(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("tensorflow", "jax", "torch")
 IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
+OLDER = "the run is older than splits that follow from the names of files"
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
 
@@ -215,7 +216,10 @@ def names_of(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
 def change_since_training(
     metadata: Mapping[str, Any], dataset: str | None, image_size: tuple[int, int] | None, data: "ImageData"
 ) -> str | None:
-    """What has changed in the data since a model was trained on them, in words; None for other data."""
+    """What has changed in the data since a model was trained on them, in words; None for other data.
+
+    A run on a folder that has no hash of its data is older than the splits of files by their names.
+    """
     from keras_vaegan.data.content import change, describe
 
     own = metadata.get("dataset")
@@ -224,11 +228,7 @@ def change_since_training(
         return None
     if metadata.get("data") is not None:
         return change(metadata["data"], describe(data))
-    if pathlib.Path(own).is_dir():
-        return (
-            "unknown, for the run has no hash of them, and splits did not follow from the files' names then"
-        )
-    return None
+    return OLDER if pathlib.Path(own).is_dir() else None
 
 
 def _resolved(dataset: object) -> str:

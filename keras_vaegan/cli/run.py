@@ -77,7 +77,6 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
 
     from keras_vaegan import presets, training
     from keras_vaegan.data import Batches
-    from keras_vaegan.data.names import listed
 
     if metadata["mixed_precision"] != "none":
         keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
@@ -91,13 +90,6 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
         )
     x, y = data.train
     settings = recipe["training"]
-    of_classes = "labels" in recipe["networks"].get("condition", ()) or "num_labels" in settings
-    if new and of_classes and data.untrained_classes:
-        raise InputError(
-            f"--dataset must have images of every class to train on, for {metadata['model']} is conditioned "
-            f"on classes; it has none of {listed(data.untrained_classes)}. Move an image of each to those to "
-            "train on, or remove the class."
-        )
     if settings.get("num_labels") is not None:
         x, y = _hide_labels(x, y, settings["num_labels"], seed, metadata["dataset"])
     all_known = y is None or bool((y >= 0).all())

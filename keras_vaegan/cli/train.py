@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +189,7 @@ def train(
             recipe[part][field] = str(pathlib.Path(source).resolve())
     with devices, run_folder(lambda: claim_folder(output, name, overwrite)) as folder:
         image_size = image_size or training.get("image_size")
-        data = options.load_images(training["dataset"], image_size, data_dir=data_dir, manual_dir=manual_dir)
+        data = _training_data(recipe, image_size, data_dir=data_dir, manual_dir=manual_dir)
         labels, chosen = data.train[1], any(name.endswith("num_labels") for name, _ in changes)
         if "num_labels" in training and not chosen and labels is not None and (labels < 0).any():
             training["num_labels"] = None  # the recipe's number is for data that have all labels
@@ -242,6 +243,28 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
         run(data, own, metadata, new=False)
 
 
+def _training_data(
+    recipe: dict[str, Any], image_size: tuple[int, int] | None, **where: str | None
+) -> "ImageData":
+    """The images of a recipe; raise if its model is conditioned on classes and one has none to train on."""
+    from keras_vaegan.data.names import listed
+    from keras_vaegan.data.sources import UNTRAINED
+
+    training = recipe["training"]
+    conditioned = "labels" in recipe["networks"].get("condition", ()) or "num_labels" in training
+    with warnings.catch_warnings():
+        if conditioned:  # an error follows, which says the same
+            warnings.filterwarnings("ignore", message=UNTRAINED)
+        data = options.load_images(training["dataset"], image_size, **where)
+    if conditioned and data.untrained_classes:
+        raise InputError(
+            f"--dataset must have images of every class to train on, for {recipe['model']['key']} is "
+            f"conditioned on classes; it has none of {listed(data.untrained_classes)}. Move an image of each "
+            "to those to train on, or remove the class."
+        )
+    return data
+
+
 def _unchanged_data(
     folder: pathlib.Path, metadata: dict[str, Any], size: tuple[int, ...], **where: Any
 ) -> "ImageData":
@@ -251,16 +274,12 @@ def _unchanged_data(
         where["class_names"] = options.names_of(names, num_classes)
     data = options.load_images(metadata["dataset"], size, **where)
     change = options.change_since_training(metadata, None, None, data)
-    if change is not None and metadata.get("data") is not None:
+    if change == options.OLDER:
+        click.echo(f"warning: validation images may have been trained on; {change}", err=True)
+    elif change is not None:
         raise InputError(
             f"--resume {folder} needs the data that the run began with; {metadata['dataset']} has changed: "
             f"{change}. Restore the data, or begin a new run with its weights: --init {folder}."
-        )
-    if change is not None:
-        click.echo(
-            f"warning: the change of the data of {folder} is {change}; validation images may have been "
-            "trained on",
-            err=True,
         )
     return data
 

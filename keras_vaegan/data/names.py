@@ -5,6 +5,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -128,6 +129,17 @@ def positions_of(class_names: Sequence[str]) -> dict[str, int]:
             if (normalize(name) == name) is exact:
                 known.setdefault(normalize(name), k)
     return known
+
+
+def check_names(class_names: Any, argument: str = "class_names") -> list[str]:
+    """Return different names of classes as a list, or raise `InputError`."""
+    names = class_names if isinstance(class_names, (list, tuple)) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            f"{argument} must be a list of different names, one for each class; "
+            f"received {one_line(repr(class_names), NAME_LENGTH)}."
+        )
+    return list(names)
 
 
 def check_folders(names: Iterable[str], folder: object) -> None:

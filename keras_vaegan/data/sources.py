@@ -13,6 +13,7 @@ from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
 from keras_vaegan.data.names import (
+    check_names,
     is_unlabelled,
     listed,
     named_labels,
@@ -26,6 +27,7 @@ from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
 from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
 
+UNTRAINED = "Classes with images to validate or test with, but none to train on"
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
 
 
@@ -131,7 +133,8 @@ def load(
             Splits that an archive or the digits do not give are 10 % each, drawn from `seed` with the
             classes in equal proportions. Those that a folder does not give are about 10 % each. A file's
             split follows from `seed` and its path within the folder, so that another file does not change
-            it; a folder of few files has at least one in each split. Every class has an image to train on.
+            it; a folder of few files has at least one in each split. Every class has an image to train on,
+            unless there are hardly more images than classes.
         image_size: int or `(H, W)`. Images are cropped about the centre to its aspect ratio and resized.
         channels: 1 (grey) or 3 (colour). None keeps what there is; a folder then gives 1 if every image
             is grey, else 3.
@@ -150,6 +153,9 @@ def load(
         InputError: a source that is unknown, missing, empty, broken or out of reach; one that has a class
             which is none of `class_names`; fewer images than can be split.
 
+    Warns of classes without an image to train on, of classes with one image alone, and of labels that are
+    not 0 to K - 1.
+
     Examples:
         >>> import keras_vaegan as kvg
         >>> data = kvg.data.load("digits")
@@ -159,6 +165,7 @@ def load(
     """
     convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
     seed = whole_number("seed", seed, 0)
+    class_names = None if class_names is None else check_names(class_names)
     size, channels = parse_size(image_size), parse_channels(channels)
     name, (splits, own_names) = _read(source, size, channels, data_dir, manual_dir, seed)
     image_shape = splits[0][0].shape[1:]
@@ -170,7 +177,7 @@ def load(
         checked.append((convert(x), y))
     if class_names is not None and any(y is not None for _, y in checked):
         checked = _of_classes(checked, own_names, class_names)
-        return ImageData(*checked, name=name, class_names=list(class_names))
+        return ImageData(*checked, name=name, class_names=class_names)
     if own_names is None:
         checked, own_names = _contiguous(checked)
     data = ImageData(*checked, name=name, class_names=own_names)
@@ -208,8 +215,7 @@ def _warn_of_rare_classes(data: ImageData) -> None:
     """Warn of classes without an image to train on, and of those whose only image is trained on."""
     if data.untrained_classes:
         warnings.warn(
-            "Classes with images to validate or test with, but none to train on: "
-            f"{listed(data.untrained_classes)}. Move one of each to the images to train on.",
+            f"{UNTRAINED}: {listed(data.untrained_classes)}. Move one of each to the images to train on.",
             stacklevel=3,
         )
     labels = [y[y >= 0] for _, y in data if y is not None]

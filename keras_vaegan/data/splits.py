@@ -22,7 +22,7 @@ def split_indices(
     """Return the indices of the training images and of `held_out` splits of 10 % each.
 
     A permutation from `seed`; with labels every split has the classes in the same proportions,
-    give or take one image. Every class has an image to train on.
+    give or take one image. Every class has an image to train on, if there are enough images.
 
     Args:
         num_images: B.
@@ -34,10 +34,9 @@ def split_indices(
         `1 + held_out` index arrays, disjoint, together 0..B-1, in random order.
 
     Raises:
-        InputError: fewer images than splits, `1 + held_out`, or too few to hold out any beside one of each
-            class.
+        InputError: fewer images than splits, `1 + held_out`.
     """
-    _check_enough(num_images, labels, held_out)
+    _check_enough(num_images, held_out)
     order = np.random.default_rng(seed).permutation(num_images)
     by_class = order if labels is None else order[np.argsort(labels[order], kind="stable")]
     turn = np.empty(num_images, int)
@@ -69,7 +68,8 @@ def split_by_place(place: np.ndarray, labels: np.ndarray | None, missing: Sequen
 
     Files below 0.1 are validation and files from there to 0.2 are test, if these splits are missing. So the
     proportions are 10 % give or take what chance does. There are two exceptions. The last file of a class is
-    trained on if else none of the class were. The first file that can be spared fills a split without any.
+    trained on if else none of the class were, and there are enough files to hold out others. The first file
+    that can be spared fills a split without any.
 
     Args:
         place: float `(N,)` in [0, 1), as of `places`.
@@ -77,9 +77,9 @@ def split_by_place(place: np.ndarray, labels: np.ndarray | None, missing: Sequen
         missing: the splits to make, out of 1 and 2.
 
     Raises:
-        InputError: fewer files than splits, or too few to hold out any beside one of each class.
+        InputError: fewer files than splits.
     """
-    _check_enough(len(place), labels, len(missing))
+    _check_enough(len(place), len(missing))
     split = np.full(len(place), len(missing))
     for k, number in enumerate(missing):
         split[(place >= 0.1 * (number - 1)) & (place < 0.1 * number)] = k
@@ -87,13 +87,11 @@ def split_by_place(place: np.ndarray, labels: np.ndarray | None, missing: Sequen
     return np.array([*missing, 0])[split]
 
 
-def _check_enough(num_images: int, labels: np.ndarray | None, held_out: int) -> None:
-    """Raise `InputError` unless every class can be trained on with an image left for each other split."""
-    num_classes = 0 if labels is None else len(np.unique(labels[labels >= 0]))
-    least = held_out + max(1, num_classes)
-    if num_images < least:
-        why = f", one to train on for each of {num_classes} classes" if num_classes > 1 else ""
-        raise InputError(f"source must hold at least {least} images to be split{why}; received {num_images}.")
+def _check_enough(num_images: int, held_out: int) -> None:
+    if num_images <= held_out:
+        raise InputError(
+            f"source must hold at least {held_out + 1} images to be split; received {num_images}."
+        )
 
 
 def _leave_none_out(split: np.ndarray, labels: np.ndarray | None, held_out: int, order: np.ndarray) -> None:
@@ -106,14 +104,17 @@ def _leave_none_out(split: np.ndarray, labels: np.ndarray | None, held_out: int,
         order: indices. The first image of a class is trained on if none is; the last one that can be spared
             is held out if none is.
     """
-    if labels is None or not np.any(labels >= 0):  # all of one class, which has an image to train on, too
-        labels = np.zeros(len(split), int)
-    classes, codes = np.unique(labels, return_inverse=True)
+    classes, codes = np.unique(np.zeros(len(split), int) if labels is None else labels, return_inverse=True)
     codes = codes.reshape(-1)
+    if (
+        not 0 < np.sum(classes >= 0) <= len(split) - held_out
+    ):  # taken for one class, of which one is trained on
+        classes, codes = np.zeros(1, int), np.zeros(len(split), int)
     trained = np.bincount(codes[split == held_out], minlength=len(classes))
-    for k in np.flatnonzero((trained == 0) & (classes >= 0)):
-        split[order[codes[order] == k][0]] = held_out
-        trained[k] = 1
+    first = order[np.unique(codes[order], return_index=True)[1]]
+    left_out = (trained == 0) & (classes >= 0)
+    split[first[left_out]] = held_out
+    trained[left_out] = 1
     for number in range(held_out):
         if np.any(split == number):
             continue
