@@ -301,6 +301,21 @@ def test_labels_without_a_gap_stay_as_they_are(tmp_path):
     assert set(load(tmp_path / "a.npz", class_names=["cat", "dog"]).train[1]) == {1}
 
 
+def test_of_classes_without_names_labels_are_positions(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (30, 4, 4), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x=images, y=np.arange(30) % 2 * 2)
+    data = load(tmp_path / "a.npz", class_names=3)  # of a model that was trained on 0, 1 and 2
+    assert set(data.train[1]) == {0, 2} and data.class_names is None
+    with pytest.raises(InputError, match="source: labels must lie in 0..1"):
+        load(tmp_path / "a.npz", class_names=2)
+    write(tmp_path / "set", ["cat", "dog"])
+    data = load(tmp_path / "set", class_names=2)  # of a .keras file, which has no names
+    assert data.class_names == ["cat", "dog"]
+    np.testing.assert_array_equal(data.train[1], levels(data.train[0]))
+    with pytest.raises(InputError, match="must lie in 0..0"):
+        load(tmp_path / "set", class_names=1)
+
+
 def test_an_archive_may_name_its_classes(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (30, 4, 4), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x=images, y=np.arange(30) % 2 * 2, class_names=["a", "b", "c"])
@@ -500,7 +515,7 @@ def test_other_data_that_are_asked_for_are_no_change(tmp_path):
     assert change_of({}, "digits", None, other) is None
 
 
-@pytest.mark.parametrize("names", [[], "cat", ["a", "a"], [1, 2], {"a": 1}, [None]])
+@pytest.mark.parametrize("names", [[], "cat", ["a", "a"], [1, 2], {"a": 1}, [None], 0, True, 1.5])
 def test_names_that_are_none_are_refused(names):
-    with pytest.raises(InputError, match="class_names must be a list of different names"):
+    with pytest.raises(InputError, match="class_names must be"):
         load("digits", class_names=names)

@@ -121,7 +121,7 @@ def evaluate(
     if changed is not None:
         result["data"]["changed_since_training"] = changed
         why = changed if changed == options.OLDER else f"the data have changed since the training: {changed}"
-        result["findings"].insert(0, f"test images may have been trained on; {why}")
+        result["findings"].insert(0, f"{split} images may have been trained on; {why}")
     evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
     for line in _table(result):
         click.echo(line)

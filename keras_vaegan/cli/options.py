@@ -204,13 +204,8 @@ def load_data_for(
         raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
     channels = image_shape[2] if image_shape[2] in (1, 3) else None  # others come as arrays
     if num_classes:
-        settings["class_names"] = names_of(metadata.get("class_names"), num_classes)
+        settings["class_names"] = metadata.get("class_names") or num_classes
     return load_images(dataset, image_size or image_shape[:2], channels, **settings)
-
-
-def names_of(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
-    """Names of a model's classes: those known of it, or their numbers."""
-    return list(class_names or map(str, range(num_classes)))
 
 
 def change_since_training(

@@ -269,9 +269,7 @@ def _unchanged_data(
     folder: pathlib.Path, metadata: dict[str, Any], size: tuple[int, ...], **where: Any
 ) -> "ImageData":
     """The data of a run, with the classes as they stand in it; raise if they are not those it began with."""
-    names, num_classes = metadata.get("class_names"), metadata.get("num_classes")
-    if num_classes:
-        where["class_names"] = options.names_of(names, num_classes)
+    where["class_names"] = metadata.get("class_names") or metadata.get("num_classes") or None
     data = options.load_images(metadata["dataset"], size, **where)
     change = options.change_since_training(metadata, None, None, data)
     if change == options.OLDER:

@@ -109,7 +109,7 @@ def load(
     manual_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     dtype: Literal["float32", "uint8"] = "float32",
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | int | None = None,
 ) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
@@ -142,9 +142,10 @@ def load(
         manual_dir: folder with a TFDS set's original files, which then are not downloaded.
         seed: int, for the splits.
         dtype: `"float32"` for x in [0, 1], or `"uint8"` for x in 0..255 in a quarter of the memory.
-        class_names: of a trained model, whose positions the labels become. None takes the classes of the
-            source: folders in natural order, 2 before 10. Labels of an archive that are not 0 to K - 1, as
-            1 to K or 0, 1000 and 2000, become positions, and the numbers the names of the classes.
+        class_names: of a trained model, whose positions the labels become; or the number of its classes, if
+            they have no names and labels are positions already. None takes the classes of the source:
+            folders in natural order, 2 before 10. Labels of an archive that are not 0 to K - 1, as 1 to K
+            or 0, 1000 and 2000, become positions, and the numbers the names of the classes.
 
     Returns:
         `ImageData`.
@@ -165,7 +166,10 @@ def load(
     """
     convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
     seed = whole_number("seed", seed, 0)
-    class_names = None if class_names is None else check_names(class_names)
+    if isinstance(class_names, int):
+        class_names = whole_number("class_names", class_names, 1)
+    elif class_names is not None:
+        class_names = check_names(class_names)
     size, channels = parse_size(image_size), parse_channels(channels)
     name, (splits, own_names) = _read(source, size, channels, data_dir, manual_dir, seed)
     image_shape = splits[0][0].shape[1:]
@@ -176,6 +180,11 @@ def load(
         y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
         checked.append((convert(x), y))
     if class_names is not None and any(y is not None for _, y in checked):
+        if isinstance(class_names, int):
+            for x, y in checked:
+                if y is not None:
+                    check_labels(y, len(x), class_names, "source: labels")
+            return ImageData(*checked, name=name, class_names=own_names)
         checked = _of_classes(checked, own_names, class_names)
         return ImageData(*checked, name=name, class_names=class_names)
     if own_names is None:
