@@ -10,7 +10,7 @@ import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, GroupedCommand, option
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import cache_folder
 
 
@@ -204,8 +204,9 @@ def _table(result: dict[str, Any]) -> Iterator[str]:
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     data, samples = result["data"], result["samples"]
+    dataset = one_line(data["dataset"])
     yield (
-        f"{samples['num_images']:,} samples against the {data['num_images']:,} images of {data['dataset']} "
+        f"{samples['num_images']:,} samples against the {data['num_images']:,} images of {dataset} "
         f"({data['split']}); floor of {samples['floor_images']:,} training images"
     )
     for features in result["features"]:

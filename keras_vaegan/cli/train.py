@@ -16,7 +16,7 @@ import click
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.cli.run import claim_folder, run, run_folder
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import PARTIAL
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.typing import DISTRIBUTIONS
@@ -180,7 +180,7 @@ def train(
         presets.override(recipe, name, value(recipe, name) if callable(value) else value)
 
     training = recipe["training"]
-    name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
+    name = one_line(f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}")
     if pathlib.Path(training["dataset"]).exists():
         training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
     for part, field in (("networks", "base"), ("training", "init")):
@@ -276,8 +276,8 @@ def _unchanged_data(
         click.echo(f"warning: validation images may have been trained on; {change}", err=True)
     elif change is not None:
         raise InputError(
-            f"--resume {folder} needs the data that the run began with; {metadata['dataset']} has changed: "
-            f"{change}. Restore the data, or begin a new run with its weights: --init {folder}."
+            f"--resume {folder} must have the data that it began with; {one_line(metadata['dataset'])} has "
+            f"changed: {change}. Restore the data, or begin a new run with its weights: --init {folder}."
         )
     return data
 
