@@ -20,6 +20,7 @@ from keras_vaegan.data.content import change, describe
 from keras_vaegan.data.names import in_order, parse_classes
 from keras_vaegan.data.splits import places, split_by_place, split_indices
 from keras_vaegan.errors import InputError
+from keras_vaegan.evaluation.scores import Score, findings
 
 pytestmark = pytest.mark.core_on("tensorflow")
 
@@ -207,6 +208,12 @@ def test_a_legend_shows_any_name(tmp_path, monkeypatch):
     assert drawn[1].axes[0].get_legend() is None  # it would be longer than the picture
 
 
+def test_findings_name_classes_in_one_printable_line():
+    score = Score("class_entropy", 0.1, reference=1.0, details={f"a\nb{LATIN}": 0.1, "c": 0.9})
+    (finding,) = findings([score])
+    assert finding.endswith("rarest is a bcaf\\udce9 with 0.10")
+
+
 # ---- every class in training ----
 
 
@@ -234,8 +241,12 @@ def test_small_folders_have_an_image_in_each_split(labels):
 def test_hardly_more_images_than_classes_are_split_all_the_same(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (20, 4, 4), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x=images, y=np.arange(20))
-    with pytest.warns(UserWarning, match="none to train on"):
+    with pytest.warns(UserWarning) as told:
         data = load(tmp_path / "a.npz")
+    assert [str(one.message).split(":")[0] for one in told] == [
+        "Classes with images to validate or test with, but none to train on",
+        "Classes with one image alone, which is trained on",
+    ]
     assert [len(x) for x, _ in data] == [16, 2, 2] and len(data.untrained_classes) == 4
     assert set(split_by_place(np.zeros(4), np.arange(4), [1, 2])) == {0, 1, 2}
     with pytest.raises(InputError, match="at least 3 images"):
