@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import atomic_path
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ BOX = (220, 50, 32)  # of a glimpse
 LAST_FRAME = 1500  # milliseconds for which a finished drawing stands
 MOST_COLUMNS = 20  # of a grid with a column for each class
 HIDDEN = 0.5  # grey of a pixel that is not given
+MOST_NAMED = 40  # classes in a legend; more would be wider or longer than the picture
+NAME_LENGTH = 30  # characters of a class name in a legend
 MIN_SIDE = 56  # images smaller than this are enlarged by a whole factor, so that they can be seen
 
 
@@ -251,15 +253,35 @@ def save_latent_means(
     if labels is None:
         axis.scatter(*points.T, s=6, alpha=0.6)
     else:
-        for label in np.unique(labels):
-            name = class_names[label] if class_names is not None and label >= 0 else str(label)
-            axis.scatter(*points[labels == label].T, s=6, alpha=0.6, label=name)
-        axis.legend(markerscale=3, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        present = np.unique(labels)
+        drawn = [axis.scatter(*points[labels == label].T, s=6, alpha=0.6) for label in present]
+        if len(present) <= MOST_NAMED:
+            names = [class_names[k] if class_names is not None and k >= 0 else str(k) for k in present]
+            legend = axis.legend(
+                drawn,
+                [""] * len(drawn),
+                markerscale=3,
+                frameon=False,
+                loc="center left",
+                bbox_to_anchor=(1.0, 0.5),
+            )
+            # Set afterwards: a legend leaves out a label that begins with "_", and takes "$" for mathematics.
+            for label, name in zip(legend.get_texts(), names, strict=True):
+                label.set_parse_math(False)
+                label.set_text(_drawable(one_line(name, NAME_LENGTH)))
     kind = "z" if codes.shape[1] == 2 else "principal axis"
     axis.set_xlabel(f"{kind} 1")
     axis.set_ylabel(f"{kind} 2")
     axis.set_title("posterior means")
     _save(figure, path)
+
+
+def _drawable(name: str) -> str:
+    """A name with the letters escaped that the font does not have, which would all be the same box."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return "".join(letter if font.get_char_index(ord(letter)) else ascii(letter)[1:-1] for letter in name)
 
 
 def _figure(

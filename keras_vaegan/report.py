@@ -17,7 +17,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import atomic_path
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
@@ -31,6 +31,7 @@ SCORES_FORMAT = 1
 NUM_STRIPS, STRIP_ROWS = 6, 2  # epochs whose samples are shown, and rows of each
 MOST_ROWS = 100  # epochs in the table of values
 PICTURE_BYTES, STRIP_BYTES, MOST_WIDTH = 300_000, 60_000, 1200  # a larger picture becomes a JPEG
+NAME_LENGTH = 60  # characters of a class name
 LONG = 16  # characters of a fact that takes two columns
 ERROR_LENGTH = 300  # characters of a foreign error's text
 
@@ -308,7 +309,7 @@ def _duration(seconds: float) -> str:
 
 
 def _listed(names: Sequence[Any], most: int = 10) -> str:
-    shown = ", ".join(map(str, names[:most]))
+    shown = ", ".join(one_line(name, NAME_LENGTH) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
@@ -606,7 +607,7 @@ def _score_details(score: Mapping[str, Any]) -> str:
 def _bar(name: object, value: float | None, longest: float) -> str:
     share = abs(value) / longest if value is not None and _drawable(value) else 0.0
     return (
-        f'<tr><th scope="row">{text(name)}</th><td class="number">{_datum(value)}</td>'
+        f'<tr><th scope="row">{text(one_line(name, NAME_LENGTH))}</th><td class="number">{_datum(value)}</td>'
         f'<td><span class="bar" style="--share: {share:.4f}"></span></td></tr>'
     )
 

@@ -10,7 +10,7 @@ import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, GroupedCommand, option
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import cache_folder
 
 
@@ -98,9 +98,11 @@ def evaluate(
         dataset,
         image_size,
         value_range,
+        getattr(subject, "num_classes", len(metadata.get("class_names", ())) if labels is not None else None),
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
+    changed = options.change_since_training(metadata, dataset, image_size, data)
     path = output or _default_output(source)
     with _progress(groups or list(evaluation.GROUPS)) as advance:
         result = evaluation.score(
@@ -118,6 +120,10 @@ def evaluate(
             batch_size=batch_size,
             cache=None if no_cache else cache_folder(),
         )
+    if changed is not None:
+        result["data"]["changed_since_training"] = changed
+        why = changed if changed == options.OLDER else f"the data have changed since the training: {changed}"
+        result["findings"].insert(0, f"{split} images may have been trained on; {why}")
     evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
     for line in _table(result):
         click.echo(line)
@@ -126,7 +132,7 @@ def evaluate(
 
 def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     """The model, or the images, that SOURCE names, with their labels and what is known of it."""
-    from keras_vaegan.data.npz import read_arrays, require_for_archive
+    from keras_vaegan.data.npz import class_names_in, read_arrays, require_for_archive
     from keras_vaegan.presets import load_source
 
     if pathlib.Path(source).suffix != ".npz":
@@ -137,7 +143,12 @@ def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     if "images" not in arrays:
         raise InputError(f"source {source} must hold `images`; received {', '.join(arrays) or 'nothing'}.")
     images = arrays["images"]
-    return images[..., None] if images.ndim == 3 else images, arrays.get("labels"), {}
+    names = class_names_in(arrays)
+    return (
+        images[..., None] if images.ndim == 3 else images,
+        arrays.get("labels"),
+        {} if names is None else {"class_names": names},
+    )
 
 
 def _default_output(source: str) -> pathlib.Path:
@@ -196,8 +207,9 @@ def _table(result: dict[str, Any]) -> Iterator[str]:
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     data, samples = result["data"], result["samples"]
+    dataset = one_line(data["dataset"])
     yield (
-        f"{samples['num_images']:,} samples against the {data['num_images']:,} images of {data['dataset']} "
+        f"{samples['num_images']:,} samples against the {data['num_images']:,} images of {dataset} "
         f"({data['split']}); floor of {samples['floor_images']:,} training images"
     )
     for features in result["features"]:

@@ -84,7 +84,9 @@ def export(
     data = None
     if precision == "int8" and format == "tflite":
         known = options.with_range_of(model, metadata)
-        found = options.load_data_for(model.image_shape, known, dataset, image_size, value_range, **where)
+        found = options.load_data_for(
+            model.image_shape, known, dataset, image_size, value_range, model.num_classes, **where
+        )
         images, labels = (None if part is None else part[:num_images] for part in found.train)
         data = images, model.labels_of(labels, images)
     path = pathlib.Path(source)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("tensorflow", "jax", "torch")
 IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
+OLDER = "the run is older than splits that follow from the names of files"
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
 
@@ -218,21 +219,50 @@ def load_data_for(
     dataset: str | None,
     image_size: tuple[int, int] | None,
     value_range: tuple[int, int] | None = None,
+    num_classes: int | None = None,
     **settings: Any,
 ) -> "ImageData":
-    """The data asked for, or those a model was trained on, in the size, channels and range that it takes."""
+    """The data asked for, or those a model was trained on, in the size, channels and range that it takes.
+
+    If the model is conditioned on `num_classes` classes, labels are those of the model, by their names.
+    """
     told = dataset is not None
     dataset = dataset or metadata.get("dataset")
     if dataset is None:
         raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
     channels = image_shape[2] if image_shape[2] in (1, 3) else None  # others come as arrays
     settings["value_range"] = value_range or metadata.get("value_range")
+    if num_classes:
+        settings["class_names"] = metadata.get("class_names") or num_classes
     return load_images(dataset, image_size or image_shape[:2], channels, told=told, **settings)
 
 
 def with_range_of(model: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata with the range of integers that a model was trained on, which a `.keras` file has alone."""
     return {"value_range": getattr(model, "value_range", None), **metadata}
+
+
+def change_since_training(
+    metadata: Mapping[str, Any], dataset: str | None, image_size: tuple[int, int] | None, data: "ImageData"
+) -> str | None:
+    """What has changed in the data since a model was trained on them, in words; None for other data.
+
+    A run on a folder that has no hash of its data is older than the splits of files by their names.
+    """
+    from keras_vaegan.data.content import change, describe
+
+    own = metadata.get("dataset")
+    asked = own if dataset is None else dataset
+    if own is None or image_size is not None or _resolved(asked) != _resolved(own):
+        return None
+    if metadata.get("data") is not None:
+        return change(metadata["data"], describe(data))
+    return OLDER if pathlib.Path(own).is_dir() else None
+
+
+def _resolved(dataset: object) -> str:
+    path = pathlib.Path(str(dataset)).expanduser()
+    return str(path.resolve()) if path.exists() else str(dataset)
 
 
 images = option(
@@ -244,32 +274,25 @@ images = option(
     help="Pictures of your own: a file, a folder or an .npz file.",
 )
 labels = option(
-    "--labels", default=None, group=MODEL, help="Classes: names, numbers or ranges, as cat,dog or 0-4,7."
+    "--labels",
+    default=None,
+    group=MODEL,
+    help="Classes: names, numbers or ranges, as cat,dog or 0-4,7. A name wins over a number. Numbers are "
+    "names if any class is named by a number; else they are positions, from 0.",
 )
 
 
 def parse_labels(
     text: str | None, num_classes: int | None, class_names: Sequence[str] | None
 ) -> list[int] | None:
-    """Classes from `0,1,2`, `0-9`, `cat,dog` or a mixture; None for none."""
+    """Classes from `0,1,2`, `0-9`, `cat,dog` or a mixture, as `names.parse_classes`; None for none."""
     if text is None:
         return None
     if num_classes is None:
         raise InputError("--labels must not be given: the model is not conditioned on classes.")
-    names = list(class_names or ())
-    found: list[int] = []
-    for part in (part.strip() for part in text.split(",")):
-        ends = part.split("-")
-        if part in names:
-            found.append(names.index(part))
-        elif len(ends) <= 2 and all(end.isdigit() for end in ends):
-            low, high = int(ends[0]), int(ends[-1])
-            if not low <= high < num_classes:
-                raise InputError(f"--labels must lie in 0..{num_classes - 1}; received {part}.")
-            found += range(low, high + 1)
-        else:
-            raise unknown_name("--labels", part, [*names, f"numbers of 0 to {num_classes - 1}"])
-    return found
+    from keras_vaegan.data.names import parse_classes
+
+    return parse_classes(text, num_classes, class_names, "--labels")
 
 
 def data_options(default: str, help: str) -> Callable[[Any], Any]:

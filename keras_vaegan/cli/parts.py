@@ -2,6 +2,7 @@
 
 import pathlib
 import zipfile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,7 @@ def generate_parts(
     labels: list[int] | None,
     seed: int,
     batch_size: int,
+    class_names: Sequence[str] | None = None,
 ) -> None:
     """Write `part-00000.npz`, ... of `PART` images each, those that are not there yet.
 
@@ -50,10 +52,15 @@ def generate_parts(
             }
             shown = model.labels_in_turn(size, labels, start)
             if shown is not None:
-                arrays["labels"] = shown
+                arrays |= labels_and_names(shown, class_names)
             with atomic_path(path) as temporary:
                 np.savez_compressed(temporary, **arrays)
     click.echo(f"wrote {count} parts, {num_images:,} images, into {folder}")
+
+
+def labels_and_names(labels: np.ndarray, class_names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """Arrays that say of which classes images are: positions alone could be taken for those of other data."""
+    return {"labels": labels} | ({"class_names": np.array(class_names, str)} if class_names else {})
 
 
 def _claim(folder: pathlib.Path, facts: dict[str, Any]) -> None:

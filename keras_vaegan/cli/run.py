@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import atomic_path, write_json
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
         )
     if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
         _begin_with(model, settings["init"])
-    name = f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}"
+    name = one_line(f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}")
     labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
     click.echo(
         f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "

@@ -3,6 +3,7 @@
 import csv
 import io
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import MODEL, GroupedCommand, option
-from keras_vaegan.cli.parts import generate_parts
+from keras_vaegan.cli.parts import generate_parts, labels_and_names
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path
 
@@ -42,9 +43,9 @@ def generate(source, num_images, labels, seed, output, batch_size):
     """Draw images from the prior of SOURCE: a run folder, a preset or a .keras file.
 
     The same seed gives the same images. Image i is of class LABELS[i modulo their number], of all classes
-    in turn without --labels. .npz has `images` (N, H, W, C) float32 in [0, 1], and `labels` (N,). A folder
-    gets part-00000.npz and so on, of 10,000 images each, as they come; parts that are there are not made
-    again.
+    in turn without --labels. .npz has `images` (N, H, W, C) float32 in [0, 1], and `labels` (N,), which are
+    positions in `class_names` (K,) if the classes have names. A folder gets part-00000.npz and so on, of
+    10,000 images each, as they come; parts that are there are not made again.
     """
     from keras_vaegan import plots
 
@@ -53,13 +54,13 @@ def generate(source, num_images, labels, seed, output, batch_size):
     model, metadata = _load(source)
     chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
     if not output.suffix:
-        generate_parts(model, output, num_images, chosen, seed, batch_size)
+        generate_parts(model, output, num_images, chosen, seed, batch_size, metadata.get("class_names"))
         return
     arrays = {"images": model.generate(num_images, chosen, seed=seed, batch_size=batch_size)}
     shown = model.labels_in_turn(num_images, chosen)
     columns = None
     if shown is not None:
-        arrays["labels"] = shown
+        arrays |= labels_and_names(shown, metadata.get("class_names"))
         columns = plots.class_columns(model.num_classes if chosen is None else len(chosen), num_images)
     _write(output, arrays, lambda path: plots.save_grid(arrays["images"], path, columns))
 
@@ -163,7 +164,8 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
     """Show images as other classes in the style of each, by SOURCE: a run folder, a preset or a .keras file.
 
     A picture has a row for each image: itself, then one of each class. .npz has `images` (N, H, W, C),
-    `labels` (L,) and `styled` (N, L, H, W, C), float32 in [0, 1].
+    `labels` (L,), positions in `class_names` (K,) if the classes have names, and `styled`
+    (N, L, H, W, C), float32 in [0, 1].
     """
     from keras_vaegan import plots
 
@@ -173,7 +175,7 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
     shown = np.arange(model.num_classes or 0) if chosen is None else np.asarray(chosen)
     images, own, _ = _images(model, metadata, num_images, seed, **where)
     styled = model.transfer_style(images, shown, own, batch_size)
-    arrays = {"images": images, "labels": shown, "styled": styled}
+    arrays = {"images": images, "styled": styled, **labels_and_names(shown, metadata.get("class_names"))}
     rows = np.concatenate([images[:, None], styled], axis=1)
     flat = rows.reshape(-1, *rows.shape[2:])
     _write(output, arrays, lambda path: plots.save_grid(flat, path, columns=len(shown) + 1))
@@ -198,24 +200,29 @@ def classify(source, num_images, seed, output, batch_size, **where):
     """Tell the classes of images by SOURCE, a run folder, a preset or a .keras file, as CSV.
 
     A line for each image: its file's name or its number in the split, the likeliest class, and the
-    probability of each class. Of a semi-supervised model by its classifier, q(y|x) unless it was told
-    otherwise in training; of another one that is conditioned on classes by its bounds on p(x|y).
+    probability of each class. A class named "image" or "class" has the column p(image) or p(class). Of a
+    semi-supervised model by its classifier, q(y|x) unless it was told otherwise in training; of another one
+    that is conditioned on classes by its bounds on p(x|y).
     """
     model, metadata = _load(source)
     _able(model, "classify", "num_classes", "ssl_vae")
     images, _, names = _images(model, metadata, num_images, seed, classes=False, **where)
     probabilities = model.classify(images, batch_size=batch_size)
     classes = metadata.get("class_names") or [str(k) for k in range(model.num_classes or 0)]
-    rows = [["image", "class", *classes]]
+    first = ("image", "class")  # a class of such a name must not have a column of the same name
+    rows = [[*first, *(f"p({name})" if name in first else name for name in classes)]]
     for name, row in zip(names, probabilities, strict=True):
         rows.append([name, classes[int(row.argmax())], *(f"{value:.6f}" for value in row)])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    encoding = (getattr(sys.stdout, "encoding", None) if output is None else None) or "utf-8"
+    # A file's name may be no text; one that cannot be written must not cost the predictions.
+    text = table.getvalue().encode(encoding, "backslashreplace").decode(encoding)
     if output is None:
-        click.echo(text.getvalue(), nl=False)
+        click.echo(text, nl=False)
         return
     with atomic_path(output) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     click.echo(f"wrote {output}")
 
 
@@ -295,7 +302,7 @@ def _images(
         x, y, names = load_pictures(
             images,
             model.image_shape,
-            metadata.get("class_names") if classes else None,
+            metadata.get("class_names") if classes and model.num_classes else None,
             value_range or metadata.get("value_range"),
         )
     else:
@@ -305,6 +312,7 @@ def _images(
             dataset,
             image_size,
             value_range,
+            model.num_classes if classes else None,
             data_dir=data_dir,
             manual_dir=manual_dir,
         )

@@ -7,18 +7,22 @@ import os
 import pathlib
 import shutil
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.cli.run import claim_folder, run, run_folder
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import PARTIAL
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.typing import DISTRIBUTIONS
+
+if TYPE_CHECKING:
+    from keras_vaegan.data import ImageData
 
 # Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
@@ -152,6 +156,7 @@ def train(
 
     from keras_vaegan import presets
     from keras_vaegan.data.checks import check_value_range
+    from keras_vaegan.data.content import describe
 
     recipe, changes = _recipe(key, preset, dataset, config)
     if preset is not None and dataset is None and value_range is None:  # the same images once more
@@ -179,7 +184,7 @@ def train(
         presets.override(recipe, name, value(recipe, name) if callable(value) else value)
 
     training = recipe["training"]
-    name = f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}"
+    name = one_line(f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}")
     if pathlib.Path(training["dataset"]).exists():
         training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
     for part, field in (("networks", "base"), ("training", "init")):
@@ -189,13 +194,8 @@ def train(
     _check_apart(training["dataset"], output or pathlib.Path("runs", name))
     with devices, run_folder(lambda: claim_folder(output, name, overwrite)) as folder:
         image_size = image_size or training.get("image_size")
-        data = options.load_images(
-            training["dataset"],
-            image_size,
-            data_dir=data_dir,
-            manual_dir=manual_dir,
-            value_range=value_range,
-            told=True,
+        data = _training_data(
+            recipe, image_size, data_dir=data_dir, manual_dir=manual_dir, value_range=value_range, told=True
         )
         labels, chosen = data.train[1], any(name.endswith("num_labels") for name, _ in changes)
         if "num_labels" in training and not chosen and labels is not None and (labels < 0).any():
@@ -207,6 +207,7 @@ def train(
             "class_names": data.class_names,
             "num_classes": data.num_classes,
             "value_range": value_range,
+            "data": describe(data),
             "seed": seed,
             "backend": keras.backend.backend(),
             "mixed_precision": mixed_precision,
@@ -246,8 +247,9 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
     with _devices(metadata.get("distribute", "none")), run_folder(lambda: (folder, False)) as own:
         if own != folder:
             shutil.copytree(folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
-        data = options.load_images(
-            metadata["dataset"],
+        data = _unchanged_data(
+            folder,
+            metadata,
             size,
             data_dir=data_dir,
             manual_dir=manual_dir,
@@ -272,6 +274,43 @@ def _check_apart(dataset: str, output: str | os.PathLike[str]) -> None:
             f"--output must not hold --dataset {dataset}, which --overwrite might delete; received "
             f"{os.fspath(output)}."
         )
+
+
+def _training_data(recipe: dict[str, Any], image_size: tuple[int, int] | None, **where: Any) -> "ImageData":
+    """The images of a recipe; raise if its model is conditioned on classes and one has none to train on."""
+    from keras_vaegan.data.names import listed
+    from keras_vaegan.data.sources import UNTRAINED
+
+    training = recipe["training"]
+    conditioned = "labels" in recipe["networks"].get("condition", ()) or "num_labels" in training
+    with warnings.catch_warnings():
+        if conditioned:  # an error follows, which says the same
+            warnings.filterwarnings("ignore", message=UNTRAINED)
+        data = options.load_images(training["dataset"], image_size, **where)
+    if conditioned and data.untrained_classes:
+        raise InputError(
+            f"--dataset must have images of every class to train on, for {recipe['model']['key']} is "
+            f"conditioned on classes; it has none of {listed(data.untrained_classes)}. Move an image of each "
+            "to those to train on, or remove the class."
+        )
+    return data
+
+
+def _unchanged_data(
+    folder: pathlib.Path, metadata: dict[str, Any], size: tuple[int, ...], **where: Any
+) -> "ImageData":
+    """The data of a run, with the classes as they stand in it; raise if they are not those it began with."""
+    where["class_names"] = metadata.get("class_names") or metadata.get("num_classes") or None
+    data = options.load_images(metadata["dataset"], size, **where)
+    change = options.change_since_training(metadata, None, None, data)
+    if change == options.OLDER:
+        click.echo(f"warning: validation images may have been trained on; {change}", err=True)
+    elif change is not None:
+        raise InputError(
+            f"--resume {folder} must have the data that it began with; {one_line(metadata['dataset'])} has "
+            f"changed: {change}. Restore the data, or begin a new run with its weights: --init {folder}."
+        )
+    return data
 
 
 def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:

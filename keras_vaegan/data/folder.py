@@ -15,9 +15,10 @@ import numpy as np
 
 from keras_vaegan.data.checks import ValueRange
 from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, Levels, fit, require_for, set_channels
-from keras_vaegan.data.listing import EXTENSIONS, UNLABELLED, ImageFile, list_classes, list_splits
+from keras_vaegan.data.listing import EXTENSIONS, ImageFile, list_classes, list_splits
+from keras_vaegan.data.names import check_folders, in_order, is_unlabelled, normalize
 from keras_vaegan.data.pictures import READERS, open_image, read_image, read_size, why_unreadable
-from keras_vaegan.data.splits import Pair, Splits, complete_splits
+from keras_vaegan.data.splits import SPLITS, Pair, Splits, places, split_by_place
 from keras_vaegan.errors import InputError, one_line
 
 PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
@@ -54,7 +55,7 @@ def read_folder(
         )
     for text in listing.warnings:
         warnings.warn(text, stacklevel=2)
-    files = [files[i] for i in np.random.default_rng(seed).permutation(len(files))]
+    files = _in_random_order(files, folder, seed)
     paths = [path for path, _, _ in files]
     levels = Levels()
     images, reasons = _read_images(
@@ -66,13 +67,12 @@ def read_folder(
     levels.check("source")
     files = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
 
-    class_names = sorted({name for _, _, name in files if name is not None} - set(UNLABELLED)) or None
-    train, validation, test = (
-        _select(images, files, split, class_names) for split in ("train", "validation", "test")
-    )
-    if train is None:
+    class_names = in_order(name for _, _, name in files if name and not is_unlabelled(name)) or None
+    files = _split(files, folder, class_names, seed)
+    train, validation, test = (_select(images, files, split, class_names) for split in SPLITS)
+    if train is None or validation is None or test is None:
         raise InputError(f"source must hold images to train on; {Path(folder) / 'train'} has none to read.")
-    return complete_splits(train, validation, test, seed), class_names, listing.notes
+    return [train, validation, test], class_names, listing.notes
 
 
 def read_pictures(
@@ -249,17 +249,48 @@ def _first_names(names: Sequence[str]) -> str:
     return ", ".join(first) + (", ..." if len(first) < len(names) else "")
 
 
-def _select(images: np.ndarray, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
-    """Return `(x, y)` of a split, or None where it has no files; y is None without class folders.
+def _in_random_order(
+    files: Sequence[ImageFile], folder: str | os.PathLike[str], seed: int
+) -> list[ImageFile]:
+    """The files in the order of their places, with class names in composed form."""
+    for split in {split for _, split, _ in files}:
+        names = [name for _, of, name in files if of == split and name is not None]
+        check_folders(names, folder)
+    place = places((path.relative_to(folder).as_posix() for path, _, _ in files), seed)
+    named = [(path, split, name and normalize(name)) for path, split, name in files]
+    return [named[i] for i in np.argsort(place, kind="stable")]
 
-    The images of a folder named as one of `UNLABELLED` have the label -1.
-    """
+
+def _split(
+    files: Sequence[ImageFile], folder: str | os.PathLike[str], class_names: Sequence[str] | None, seed: int
+) -> list[ImageFile]:
+    """The files with the splits that the folder does not give taken out of those to train on."""
+    given = {split for _, split, _ in files}
+    missing = [number for number, name in enumerate(SPLITS) if number and name not in given]
+    rows = [i for i, (_, split, _) in enumerate(files) if split == "train"]
+    if not missing or not rows:
+        return list(files)
+    chosen = [files[i] for i in rows]
+    place = places((path.relative_to(folder).as_posix() for path, _, _ in chosen), seed)
+    numbers = split_by_place(place, _labels(chosen, class_names), missing)
+    made = list(files)
+    for i, number in zip(rows, numbers, strict=True):
+        made[i] = (files[i][0], SPLITS[number], files[i][2])
+    return made
+
+
+def _select(images: np.ndarray, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
+    """Return `(x, y)` of a split, or None where it has no files; y is None without class folders."""
     index = [i for i, file in enumerate(files) if file[1] == split]
     if not index:
         return None
-    names = [files[i][2] for i in index]
+    return images[index], _labels([files[i] for i in index], class_names)
+
+
+def _labels(files: Sequence[ImageFile], class_names: Sequence[str] | None) -> np.ndarray | None:
+    """Labels of the files of a split, -1 for those of a folder for images without; None without classes."""
     # A split is either flat or in class folders, so one name tells for all.
-    if class_names is None or names[0] is None:
-        return images[index], None
-    known = {name: k for k, name in enumerate(class_names)} | dict.fromkeys(UNLABELLED, -1)
-    return images[index], np.array([known[name] for name in names])
+    if class_names is None or files[0][2] is None:
+        return None
+    known = {name: k for k, name in enumerate(class_names)}
+    return np.array([known.get(name or "", -1) for _, _, name in files])

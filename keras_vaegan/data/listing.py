@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from keras_vaegan.data.images import NAMES_SHOWN
+from keras_vaegan.data.names import is_unlabelled
 from keras_vaegan.data.pictures import is_image
 from keras_vaegan.errors import InputError, one_line
 
@@ -27,7 +28,6 @@ SPLIT_NAMES = {
     "test": ("test", "testing", "tst"),
     "eval": ("eval", "evaluation"),  # of the two held-out splits the one that is not there otherwise
 }
-UNLABELLED = ("unlabelled", "unlabeled")  # a folder that is no class: its images have the label -1
 SYSTEM_FOLDERS = {
     "__macosx",
     "__pycache__",
@@ -240,8 +240,9 @@ class _Look:
                 self.files[identity] = (path, split, name)
                 continue
             first, *place = self.files[identity]
-            if place[0] == split and {place[1], name} & set(UNLABELLED) and place[1] != name:
-                if place[1] in UNLABELLED:  # its label is known: that counts
+            apart = [unlabelled(place[1]), unlabelled(name)]
+            if place[0] == split and any(apart) and place[1] != name:
+                if apart[0]:  # its label is known: that counts
                     self.files[identity] = (path, split, name)
             else:
                 self._check_place(path, split, name, first, *place, what="image")
@@ -280,8 +281,13 @@ class _Look:
             )
         if ignored:
             notes = [*notes, f"ignored: {', '.join(ignored)}"]
-        # A file that was first in UNLABELLED has the place of that in the dictionary.
+        # A file that was first in an unlabelled folder has the place of that in the dictionary.
         return Listing(list(self.files.values()), list(notes), self.warnings)
+
+
+def unlabelled(name: str | None) -> bool:
+    """Whether this is the name of a folder whose images have no label."""
+    return name is not None and is_unlabelled(name)
 
 
 def _list_without_splits(look: _Look, lone_train: bool) -> Listing:

@@ -11,6 +11,7 @@ import numpy as np
 from keras_vaegan import memory
 from keras_vaegan.data.checks import ValueRange, check_images, check_labels
 from keras_vaegan.data.images import Levels, fit_all, range_for, to_bytes
+from keras_vaegan.data.names import normalize
 from keras_vaegan.data.splits import Pair, Splits, complete_splits
 from keras_vaegan.errors import InputError, one_line
 
@@ -25,7 +26,7 @@ def read_npz(
     value_range: ValueRange = None,
     bytes_per_value: int = 3,
 ) -> tuple[Splits, list[str] | None]:
-    """Return the splits of an archive; the class names are None.
+    """Return the splits of an archive, and its `class_names`, or None.
 
     Images are `(B, H, W)` or `(B, H, W, C)`, integers in 0..255, or in `value_range`, or floats in
     [0, 1]. `bytes_per_value` is the memory that is needed for each number of an image.
@@ -41,7 +42,7 @@ def read_npz(
     )
     if train is None:
         raise InputError(f"{path} must hold the keys {KEYS}; received {', '.join(arrays) or 'none'}.")
-    return complete_splits(train, validation, test, seed), None
+    return complete_splits(train, validation, test, seed), class_names_in(arrays)
 
 
 def require_for_archive(
@@ -84,6 +85,22 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"source must be a whole .npz file of plain arrays; {path}: {reason}.") from error
+
+
+def class_names_in(arrays: Mapping[str, np.ndarray]) -> list[str] | None:
+    """Names of the classes from the array `class_names` of an archive, or None without it.
+
+    Raises `InputError` unless they are different texts, one for each class.
+    """
+    names = arrays.get("class_names")
+    if names is None:
+        return None
+    if names.dtype.kind != "U" or names.ndim != 1 or len(set(map(normalize, names.tolist()))) < len(names):
+        raise InputError(
+            f"class_names must hold a different text for each class, (K,); received an array {names.shape} "
+            f"of {names.dtype}."
+        )
+    return [normalize(name) for name in names.tolist()]
 
 
 def labelled_images(

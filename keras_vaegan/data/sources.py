@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,14 +12,24 @@ import numpy as np
 
 from keras_vaegan.data.checks import BYTES, ValueRange, check_images, check_labels, check_value_range
 from keras_vaegan.data.digits import read_digits
-from keras_vaegan.data.folder import UNLABELLED, read_folder, read_pictures
+from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
-from keras_vaegan.data.npz import labelled_images, read_arrays, read_npz, require_for_archive
-from keras_vaegan.data.splits import Pair, Splits
+from keras_vaegan.data.names import (
+    check_names,
+    is_unlabelled,
+    listed,
+    named_labels,
+    normalize,
+    positions_of,
+    renamed_labels,
+)
+from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, read_npz, require_for_archive
+from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
-from keras_vaegan.errors import InputError, choose, one_line, whole_number
+from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
 
+UNTRAINED = "Classes with images to validate or test with, but none to train on"
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
 # Memory for each number of the images: of 8 bits they are read, selected and split; then floats are added.
 BYTES_PER_VALUE = {"float32": 5, "uint8": 3}
@@ -81,6 +92,19 @@ class ImageData(tuple[Pair, Pair, Pair]):
         return self[2]
 
     @property
+    def untrained_classes(self) -> list[str]:
+        """Names of the classes that have images to validate or test with and none to train on."""
+        (_, y), *held_out = self
+        labels = [other for _, other in held_out if other is not None]
+        if not labels or y is None:
+            return []
+        missing = np.setdiff1d(np.concatenate(labels), y)
+        return [self._class_name(k) for k in missing if k >= 0]
+
+    def _class_name(self, label: int) -> str:
+        return str(label) if self.class_names is None else self.class_names[label]
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """`(H, W, C)`."""
         return self.train[0].shape[1:]
@@ -100,6 +124,7 @@ def load(
     seed: int = 0,
     dtype: Literal["float32", "uint8"] = "float32",
     value_range: Sequence[int] | None = None,
+    class_names: Sequence[str] | int | None = None,
 ) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
@@ -120,16 +145,19 @@ def load(
               warning that says why. `notes` of the result says what was taken for what. Without `image_size`
               images keep their size if all are equal, else become 64x64.
             - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
-              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`. Integers in 0..255 or in `value_range`, or
-              floats in [0, 1].
+              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`; with the names of classes 0 to K - 1 in
+              `class_names` if they have names. Integers in 0..255 or in `value_range`, or floats in [0, 1].
             - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
             - `"stacked_mnist"`: MNIST digits in three channels, in 1,000 classes (Metz et al. 2017).
             - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
               downloaded once. Validation is the set's own, else the last 10 % of train (for `mnist` and
               `fashion_mnist` the last 5,000); a missing test split is another 10 %.
 
-            Splits that a folder, an archive or the digits do not give are 10 % each, drawn from `seed`
-            with the classes in equal proportions.
+            Splits that an archive or the digits do not give are 10 % each, drawn from `seed` with the
+            classes in equal proportions. Those that a folder does not give are about 10 % each. A file's
+            split follows from `seed` and its path within the folder, so that another file does not change
+            it; a folder of few files has at least one in each split. Every class has an image to train on,
+            unless there are hardly more images than classes.
         image_size: int or `(H, W)`. Images are cropped about the centre to its aspect ratio and resized.
         channels: 1 (grey) or 3 (colour). None keeps what there is; a folder then gives 1 if every image
             is grey, else 3.
@@ -140,15 +168,23 @@ def load(
         value_range: `(low, high)`, the integers of files, archives and TFDS that become 0 and 1, as
             `(0, 4095)` for 12 bits in files of 16. Integers of 8 bits keep 0..255 if `high` is above 255;
             palettes and floats have no range. None for the whole range of 8 or 16 bits.
+        class_names: of a trained model, whose positions the labels become; or the number of its classes, if
+            they have no names and labels are positions already. None takes the classes of the source:
+            folders in natural order, 2 before 10. Labels of an archive that are not 0 to K - 1, as 1 to K
+            or 0, 1000 and 2000, become positions, and the numbers the names of the classes.
 
     Returns:
         `ImageData`.
 
     Raises:
-        InputError: a source that is unknown, missing, empty, broken or out of reach. A folder with one image
+        InputError: a source that is unknown, missing, empty, broken or out of reach; one that has a class
+            which is none of `class_names`; fewer images than can be split. A folder with one image
             in two classes or splits, or a class of which most files cannot be read. Integers outside of
             `value_range`; without one, 16-bit images of which no pixel reaches an eighth of the range, and
             8-bit images of 0 and 1. Images that do not fit into memory.
+
+    Warns of classes without an image to train on, of classes with one image alone, and of labels that are
+    not 0 to K - 1.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -159,21 +195,79 @@ def load(
     """
     convert = CONVERSIONS[choose("dtype", dtype, CONVERSIONS)]
     seed = whole_number("seed", seed, 0)
+    if isinstance(class_names, int):
+        class_names = whole_number("class_names", class_names, 1)
+    elif class_names is not None:
+        class_names = check_names(class_names)
     size, channels = parse_size(image_size), parse_channels(channels)
     value_range = check_value_range(value_range)
     with _within_memory("source", source):
-        name, splits, class_names, notes = _read(
+        name, splits, own_names, notes = _read(
             source, size, channels, data_dir, manual_dir, seed, value_range, BYTES_PER_VALUE[dtype]
         )
         image_shape = splits[0][0].shape[1:]
-        num_classes = None if class_names is None else len(class_names)
-        checked = []
-        for split, (x, y) in zip(("train", "validation", "test"), splits, strict=True):
+        num_classes = None if own_names is None else len(own_names)
+        checked: list[Pair] = []
+        for split, (x, y) in zip(SPLITS, splits, strict=True):
             # Their own range was looked at as they were read, of all splits together.
             x = check_images(x, image_shape, f"x of the {split} split", BYTES)
             y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
             checked.append((convert(x), y))
-    return ImageData(*checked, name=name, class_names=class_names, notes=notes)
+    if class_names is not None and any(y is not None for _, y in checked):
+        if isinstance(class_names, int):
+            for x, y in checked:
+                if y is not None:
+                    check_labels(y, len(x), class_names, "source: labels")
+            return ImageData(*checked, name=name, class_names=own_names, notes=notes)
+        checked = _of_classes(checked, own_names, class_names)
+        return ImageData(*checked, name=name, class_names=class_names, notes=notes)
+    if own_names is None:
+        checked, own_names = _contiguous(checked)
+    data = ImageData(*checked, name=name, class_names=own_names, notes=notes)
+    _warn_of_rare_classes(data)
+    return data
+
+
+def _of_classes(pairs: Sequence[Pair], names: Sequence[str] | None, class_names: Sequence[str]) -> list[Pair]:
+    """The pairs with labels that are positions among the classes of a model."""
+    if names is None:
+        return [(x, None if y is None else named_labels(y, class_names, "source")) for x, y in pairs]
+    return [(x, None if y is None else renamed_labels(y, names, class_names, "source")) for x, y in pairs]
+
+
+def _contiguous(pairs: list[Pair]) -> tuple[list[Pair], list[str] | None]:
+    """The pairs with labels 0 to K - 1, and the numbers that they were as names; None if they were these."""
+    labels = [y for _, y in pairs if y is not None]
+    found = np.unique(np.concatenate(labels)) if labels else np.empty(0, int)
+    found = found[found >= 0]
+    if np.array_equal(found, np.arange(len(found))):
+        return pairs, None
+    names = [str(label) for label in found]
+    warnings.warn(
+        f"The labels are not 0 to {len(names) - 1}: they become the {len(names)} classes named "
+        f"{listed(names)}.",
+        stacklevel=3,
+    )
+    # -1 stays: it is below all, so that searchsorted gives 0.
+    return [
+        (x, None if y is None else np.where(y < 0, -1, np.searchsorted(found, y))) for x, y in pairs
+    ], names
+
+
+def _warn_of_rare_classes(data: ImageData) -> None:
+    """Warn of classes without an image to train on, and of those whose only image is trained on."""
+    if data.untrained_classes:
+        warnings.warn(
+            f"{UNTRAINED}: {listed(data.untrained_classes)}. Move one of each to the images to train on.",
+            stacklevel=3,
+        )
+    labels = [y[y >= 0] for _, y in data if y is not None]
+    if not labels or data.train[1] is None:
+        return
+    found, counts = np.unique(np.concatenate(labels), return_counts=True)
+    single = [data._class_name(k) for k in found[counts == 1] if k in data.train[1]]
+    if single:
+        warnings.warn(f"Classes with one image alone, which is trained on: {listed(single)}.", stacklevel=3)
 
 
 def load_pictures(
@@ -210,21 +304,31 @@ def load_pictures(
         if path.suffix == ".npz":
             height, width, channels = image_shape
             require_for_archive(path, (height, width), channels, BYTES_PER_VALUE["float32"], "images")
-            found = labelled_images(
-                read_arrays(path), size=(height, width), channels=channels, value_range=value_range
-            )
+            arrays = read_arrays(path)
+            found = labelled_images(arrays, size=(height, width), channels=channels, value_range=value_range)
             if found is None:
                 raise InputError(f"images {source} must hold `x` or `images`.")
-            return as_float32(found[0]), found[1], [str(i) for i in range(len(found[0]))]
+            labels, own_names = found[1], class_names_in(arrays)
+            if labels is not None and class_names is not None:
+                argument = "images: labels"
+                if own_names is None:
+                    labels = named_labels(labels, class_names, argument)
+                else:
+                    labels = check_labels(labels, len(labels), len(own_names), argument)
+                    labels = renamed_labels(labels, own_names, class_names, argument)
+            return as_float32(found[0]), labels, [str(i) for i in range(len(found[0]))]
         images, classes, names = read_pictures(path, image_shape, value_range, class_names is not None)
         images = as_float32(images)
     if classes is None or class_names is None:
         return images, None, names
-    known = {name: k for k, name in enumerate(class_names)}
-    labels = [
-        -1 if name in UNLABELLED else known[choose("images: class folder", name, known)] for name in classes
-    ]
-    return images, np.array(labels), names
+    known = positions_of(class_names)
+    labels = np.full(len(classes), -1)
+    for i, name in enumerate(map(normalize, classes)):
+        if name in known:
+            labels[i] = known[name]
+        elif not is_unlabelled(name):
+            raise unknown_name("images: class folder", name, class_names)
+    return images, labels, names
 
 
 @contextlib.contextmanager

@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 
 import keras_vaegan
 from keras_vaegan.data import ImageData
+from keras_vaegan.data.content import content_hash
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.evaluation.groups import GROUPS, KEEPING_FEATURES
 from keras_vaegan.evaluation.scores import Score, findings
 from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
 from keras_vaegan.files import write_json
 from keras_vaegan.metrics.features import digest
-from keras_vaegan.metrics.statistics import content_hash
 from keras_vaegan.models.latent import LatentVariableModel
 
 __all__ = [

@@ -4,6 +4,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from keras_vaegan.errors import one_line
+
+NAME_LENGTH = 60  # characters of a class name
+
 
 @dataclasses.dataclass
 class Score:
@@ -84,4 +88,4 @@ def _worst(one: Score) -> str:
     if not parts:
         return "unknown"
     name = min(parts, key=lambda part: parts[part])
-    return f"{name} with {parts[name]:.2f}"
+    return f"{one_line(name, NAME_LENGTH)} with {parts[name]:.2f}"

@@ -1,7 +1,6 @@
 """What the distances need of a set of images, gathered in one pass and kept for the next time."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import zipfile
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_vaegan.data.checks import check_images
+from keras_vaegan.data.content import content_hash
 from keras_vaegan.files import atomic_path
 from keras_vaegan.metrics.distances import Moments
 from keras_vaegan.metrics.features import Extractor
@@ -94,14 +94,6 @@ def reference_statistics(
         found = gather(extractor, chunked(images), keep_features)
         _write(path, found)
     return found
-
-
-def content_hash(images: np.ndarray) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of an array's type, shape and values."""
-    digest = hashlib.sha256(f"{images.dtype.str}{images.shape}".encode())
-    for chunk in chunked(images):
-        digest.update(np.ascontiguousarray(chunk).data)
-    return digest.hexdigest()[:16]
 
 
 def _write(path: pathlib.Path, statistics: Statistics) -> None:

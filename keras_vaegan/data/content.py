@@ -1,0 +1,60 @@
+"""The content of data as a hash, so that a change of it can be told."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_vaegan.data.splits import SPLITS
+
+if TYPE_CHECKING:
+    from keras_vaegan.data.sources import ImageData
+
+CHUNK = 1000  # images hashed at a time
+
+
+def content_hash(images: np.ndarray) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of an array's type, shape and values."""
+    digest = hashlib.sha256(f"{images.dtype.str}{images.shape}".encode())
+    for start in range(0, len(images), CHUNK):
+        digest.update(np.ascontiguousarray(images[start : start + CHUNK]).data)
+    return digest.hexdigest()[:16]
+
+
+def describe(data: "ImageData") -> dict[str, Any]:
+    """What identifies data: `content`, the hash of all images and labels, and `num_images` of each split.
+
+    A second or two for a gigabyte, once in a training.
+    """
+    arrays = [array for pair in data for array in pair if array is not None]
+    content = hashlib.sha256("".join(map(content_hash, arrays)).encode()).hexdigest()[:16]
+    return {
+        "content": content,
+        "num_images": {name: len(x) for name, (x, _) in zip(SPLITS, data, strict=True)},
+    }
+
+
+def change(then: Any, now: dict[str, Any]) -> str | None:
+    """What has changed from one description of data to another, in words; None if nothing has.
+
+    Args:
+        then: of a run's metadata, where it may be anything.
+        now: what `describe` returned.
+    """
+    then = then if isinstance(then, dict) else {}
+    if then.get("content") == now["content"]:
+        return None
+    found = then.get("num_images")
+    found = found if isinstance(found, dict) else {}
+    counts = {name: found[name] for name in SPLITS if isinstance(found.get(name), int)}
+    if set(counts) != set(SPLITS):
+        return "other images or labels"
+    counts_now = now["num_images"]
+    before, after = sum(counts.values()), sum(counts_now.values())
+    if counts == counts_now:
+        return f"{after:,} images as before, but other pixels, labels or names"
+    splits = ", ".join(f"{name} {counts[name]:,} -> {counts_now[name]:,}" for name in SPLITS)
+    if before == after:
+        return f"{after:,} images as before, in other splits ({splits})"
+    how = f"{abs(after - before):,} {'more' if after > before else 'fewer'}"
+    return f"{after:,} images, {how} than the {before:,} before ({splits})"
