@@ -199,7 +199,7 @@ picture = option("--output", type=Picture(), required=True, help="File to write:
 def load_images(dataset: str, *arguments: Any, told: bool = False, **settings: Any) -> "ImageData":
     """`keras_vaegan.data.load`, whose errors name the option in place of the argument.
 
-    What was taken for what in a folder is said on standard error if that is to be `told`.
+    What was taken for what in a folder is said if that is to be `told`.
     """
     from keras_vaegan import training
     from keras_vaegan.data import load
@@ -207,7 +207,7 @@ def load_images(dataset: str, *arguments: Any, told: bool = False, **settings: A
     try:
         data = load(dataset, *arguments, **settings)
         if told and data.notes and training.worker().rank == 0:
-            click.echo(f"{data.name}: {'; '.join(data.notes)}", err=True)
+            click.echo(f"{data.name}: {'; '.join(data.notes)}")
         return data
     except InputError as error:
         raise InputError(re.sub(r"^source\b", "--dataset", str(error))) from error
