@@ -712,7 +712,8 @@ def test_the_range_is_stored_with_the_run_and_used_by_every_command(tmp_path, ca
     assert code == 0, error
     assert run_cli(capsys, *arguments, "--value-range", "0:65535")[0] == 0
     arguments = ("--metrics", "reconstruction", "--output", tmp_path / "e.json")
-    assert run_cli(capsys, "evaluate", run, *arguments)[0] == 0
+    code, _, error = run_cli(capsys, "evaluate", run, *arguments)
+    assert code == 0, error
     # An 8-bit picture keeps its own range.
     save(tmp_path / "one.png", ramp(255, np.uint8))
     assert run_cli(capsys, "reconstruct", run, "--images", tmp_path / "one.png", "--output", output)[0] == 0
