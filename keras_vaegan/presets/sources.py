@@ -11,7 +11,7 @@ from typing import Any, Literal
 import keras
 
 from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
-from keras_vaegan.files import cache_folder
+from keras_vaegan.files import cache_folder, reason_of
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import CONFIG, METADATA, WEIGHTS, load_folder, load_keras_file, load_metadata
@@ -154,6 +154,8 @@ def take_over(model: LatentVariableModel, other: LatentVariableModel) -> int:
 
 def _in_folder(name: str, folder: pathlib.Path, recipe: dict[str, Any]) -> Preset:
     metadata = load_metadata(folder)
+    if metadata.get("recipe"):
+        configure.check(metadata["recipe"])
     return Preset(name, folder, recipe or metadata.get("recipe") or None, metadata)
 
 
@@ -193,8 +195,7 @@ def _download(address: str) -> pathlib.Path:
             repository, local_dir=folder, allow_patterns=[CONFIG, WEIGHTS, METADATA]
         )
     except Exception as error:  # each way of having no network or no such model fails in its own way
-        message = " ".join(str(error).split())[:300]
-        raise InputError(f"preset {address} cannot be downloaded: {message}") from error
+        raise InputError(f"preset {address} cannot be downloaded: {reason_of(error)}") from error
     return folder
 
 
