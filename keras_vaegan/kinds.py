@@ -10,6 +10,7 @@ from keras_vaegan.errors import InputError, shown
 
 Kind: TypeAlias = Any  # int, float, bool, str, dict, None, Literal, Sequence, tuple or a union of them
 LARGEST = 2**31 - 1  # of an integer: no size or count of the package is larger
+LARGEST_SIDE = 32_768  # of an image, in pixels
 MOST_ENTRIES = 1000  # of a list
 NAMES = {
     int: f"an integer of at most {LARGEST}",

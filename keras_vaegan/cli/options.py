@@ -13,14 +13,13 @@ import click
 
 from keras_vaegan.errors import InputError, choose, printable, shown, unknown_name
 from keras_vaegan.files import holding_stderr, reason_of
-from keras_vaegan.kinds import LARGEST
+from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
 
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
 
 BACKENDS = ("tensorflow", "jax", "torch")
 IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
-MOST_PIXELS = 32_768  # of a side
 LONGEST_NAME = 230  # bytes of a file's name: file systems allow 255, and the name of a partial file is longer
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
@@ -95,12 +94,12 @@ class ImageSize(click.ParamType):
     ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        # As many digits as MOST_PIXELS has, of ASCII: `isdigit` is true of a superscript, too.
+        # As many digits as LARGEST_SIDE has, of ASCII: `isdigit` is true of a superscript, too.
         found = re.fullmatch(r"([1-9][0-9]{0,4})(?:x([1-9][0-9]{0,4}))?", str(value).lower())
         sizes = [int(size) for size in found.groups() if size] if found else []
-        if not sizes or max(sizes) > MOST_PIXELS:
+        if not sizes or max(sizes) > LARGEST_SIDE:
             raise InputError(
-                f"--image-size must be SIZE or HEIGHTxWIDTH, each of 1 to {MOST_PIXELS} pixels; "
+                f"--image-size must be SIZE or HEIGHTxWIDTH, each of 1 to {LARGEST_SIDE} pixels; "
                 f"received {shown(value)}."
             )
         return (sizes[0], sizes[-1])

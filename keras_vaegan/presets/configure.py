@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import inspect
 import itertools
 import math
@@ -14,7 +15,7 @@ import keras
 from keras_vaegan.data.images import parse_size
 from keras_vaegan.errors import InputError, choose, shown, unknown_name, whole_number
 from keras_vaegan.files import reason_of
-from keras_vaegan.kinds import Kind, check_kind, check_recipe
+from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind, check_recipe
 from keras_vaegan.memory import require
 from keras_vaegan.models import MODELS
 from keras_vaegan.models.latent import LatentVariableModel
@@ -120,7 +121,7 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
             names += [f"networks.{network}.{option}" for option in legal]
     for player, settings in _player_settings(recipe).items():
         kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
-        legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
+        legal = _defaults(kind).keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
     training = (*TRAINING, *(SEMI_SUPERVISED if "class_head" in _networks_of(model) else ()))
     return sorted([*names, *(f"training.{option}" for option in training)])
@@ -169,7 +170,7 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if sections[0] == "optimizer":
         recipe["optimizer"][sections[1]] = _player_settings(recipe)[sections[1]]
         if option == "class":  # what the new class does not know was the old one's
-            known = OPTIMIZERS[choose(name, value, OPTIMIZERS)]().get_config()
+            known = _defaults(choose(name, value, OPTIMIZERS))
             settings = recipe["optimizer"][sections[1]]
             recipe["optimizer"][sections[1]] = {k: v for k, v in settings.items() if k in known}
     target = recipe
@@ -185,7 +186,9 @@ def _check_option(recipe: Mapping[str, Any], name: str, value: Any) -> None:
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"{argument} must hold no null character; received {shown(value)}.")
     if name == "training.image_size":
-        parse_size(value)
+        size = parse_size(value)
+        if size and max(size) > LARGEST_SIDE:
+            raise InputError(f"{argument} must be at most {LARGEST_SIDE} pixels; received {shown(value)}.")
     elif section == "optimizer" and option == "learning_rate" and isinstance(value, Mapping):
         _check_schedule(argument, value)
     elif name in CHECKED_BY_NAME or option in ("family", "class"):
@@ -217,9 +220,14 @@ def _kind_of(recipe: Mapping[str, Any], name: str) -> Kind:
         return typing.get_type_hints(_function(recipe, part[0], model))[option]
     if option in OPTIMIZER_KINDS:
         return OPTIMIZER_KINDS[option]
-    kind = OPTIMIZERS[_player_settings(recipe)[part[0]]["class"]]
-    default = kind().get_config()[option]
+    default = _defaults(_player_settings(recipe)[part[0]]["class"])[option]
     return bool if isinstance(default, bool) else float | None if default is None else float
+
+
+@functools.cache
+def _defaults(optimizer: str) -> Mapping[str, Any]:
+    """The settings of one of `OPTIMIZERS` by their names, as Keras has them."""
+    return OPTIMIZERS[optimizer]().get_config()
 
 
 def _check_schedule(argument: str, schedule: Mapping[str, Any]) -> None:
