@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import InputError, one_line, shown
 
 REASON_LENGTH = 300  # characters of a foreign error's text
 MOST_TEXT = 64_000_000  # bytes of a configuration, of metadata or of scores
@@ -64,6 +64,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as readable JSON."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def user_path(argument: str, path: Any) -> pathlib.Path:
+    """`path` with `~` as the home folder; raise `InputError` unless it is a path that can be.
+
+    Args:
+        argument: whose value it is, for the message.
+        path: text, or what `os.fspath` takes.
+    """
+    if not isinstance(path, (str, os.PathLike)) or "\0" in (text := os.fsdecode(path)):
+        raise InputError(f"{argument} must be a path; received {shown(path)}.")
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{argument} must be a path; there is no home folder for {shown(text)}.") from None
 
 
 @contextlib.contextmanager
@@ -148,7 +163,7 @@ def read_json(path: str | os.PathLike[str], argument: str = "", kind: type | Non
 
 def cache_folder() -> pathlib.Path:
     """Where the package keeps what can be made again: in Keras' own folder (`KERAS_HOME`, or `~/.keras`)."""
-    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_vaegan"
+    return user_path("KERAS_HOME", os.environ.get("KERAS_HOME") or "~/.keras") / "keras_vaegan"
 
 
 @contextlib.contextmanager

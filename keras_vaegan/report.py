@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.files import atomic_path, read_json, read_text, reading
+from keras_vaegan.files import atomic_path, read_json, read_text, reading, user_path
 from keras_vaegan.kinds import check_facts
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
@@ -143,7 +143,7 @@ def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -
 
     Raises `InputError` where the folder is not that of a training, or a file in it is damaged.
     """
-    folder = pathlib.Path(run_folder)
+    folder = user_path("run_folder", run_folder)
     if not (folder / METADATA).is_file():
         what = f"has no {METADATA}" if folder.is_dir() else "is not a folder"
         raise InputError(f"run_folder must be the folder of a training; {folder} {what}.")

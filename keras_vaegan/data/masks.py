@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.data.checks import numbers
 from keras_vaegan.errors import InputError, choose
-from keras_vaegan.files import reading
+from keras_vaegan.files import reading, user_path
 
 # Name -> whether the pixel in row r and column c of an image of h rows and w columns is given.
 NAMED: dict[str, Callable[..., np.ndarray]] = {
@@ -87,6 +87,7 @@ def read_mask(path: str | os.PathLike[str], image_shape: tuple[int, ...]) -> np.
     """
     from PIL import Image
 
+    user_path("mask", path)
     if not os.path.exists(path):
         raise InputError(
             f"mask must be one of {', '.join(NAMED)} or a picture; there is no file {os.fspath(path)}."

@@ -12,7 +12,7 @@ from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_uint8, fit_all
 from keras_vaegan.data.splits import Pair, Splits, complete_splits
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import reason_of
+from keras_vaegan.files import reason_of, user_path
 
 # What reads the head of an array, by the version of its format; later ones are of records alone.
 HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -45,6 +45,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises `InputError` if it is missing, damaged, encrypted, or larger than the memory; if a member is no
     array, or one of objects. What an array claims to be is compared with its size before it is read.
     """
+    user_path("source", path)
     try:
         if not os.path.isfile(path):  # opening a pipe would wait for a writer
             raise ValueError("it is a folder" if os.path.isdir(path) else "there is no such file")

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from keras_vaegan.data.splits import Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
 from keras_vaegan.errors import InputError, choose, whole_number
+from keras_vaegan.files import user_path
 
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
 
@@ -161,7 +161,7 @@ def load_pictures(
             class folder that is none of `class_names`; an archive that is damaged, without `x` or `images`,
             or with images or labels out of range.
     """
-    path = Path(source).expanduser()
+    path = user_path("images", source)
     if not path.exists():
         raise InputError(f"images must be a picture, a folder or an .npz file; there is none at {source}.")
     if path.suffix == ".npz":
@@ -192,7 +192,7 @@ def _read(
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
-    path = Path(text).expanduser()
+    path = user_path("source", text)
     if path.is_dir():
         return path.resolve().name, read_folder(path, size, channels, seed)
     if path.is_file() and path.suffix == ".npz":

@@ -159,6 +159,8 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     name = key if key in found else found[0]
     *sections, option = name.split(".")
     _check_option(recipe, name, value)
+    if sections[0] == "optimizer" and option == "class":
+        choose(name, value, OPTIMIZERS)
     if name.endswith(".family"):  # the settings of networks were those of the other family
         choose(name, value, FAMILIES)
         changed = NETWORKS if name == "networks.family" else name.split(".")[1:2]
@@ -170,7 +172,7 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if sections[0] == "optimizer":
         recipe["optimizer"][sections[1]] = _player_settings(recipe)[sections[1]]
         if option == "class":  # what the new class does not know was the old one's
-            known = _defaults(choose(name, value, OPTIMIZERS))
+            known = _defaults(value)
             settings = recipe["optimizer"][sections[1]]
             recipe["optimizer"][sections[1]] = {k: v for k, v in settings.items() if k in known}
     target = recipe

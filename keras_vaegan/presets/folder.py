@@ -21,7 +21,7 @@ import keras_vaegan.models  # registers the classes that a configuration names
 from keras_vaegan import memory
 from keras_vaegan.diagnosis import FINDINGS
 from keras_vaegan.errors import InputError
-from keras_vaegan.files import atomic_path, check_text_size, read_json, reading, write_json
+from keras_vaegan.files import atomic_path, check_text_size, read_json, reading, user_path, write_json
 from keras_vaegan.kinds import check_facts
 from keras_vaegan.models.latent import LatentVariableModel
 
@@ -95,7 +95,7 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
         InputError: a file that is missing, damaged, foreign, of a later format, elsewhere, or weights
             that are not those of the metadata.
     """
-    folder = pathlib.Path(folder)
+    folder = user_path("source", folder)
     for name in (CONFIG, WEIGHTS):
         _inside(folder, name)
     metadata = load_metadata(folder)
@@ -123,7 +123,7 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
 
 def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What is known of the model in a folder."""
-    folder = pathlib.Path(folder)
+    folder = user_path("source", folder)
     _inside(folder, METADATA)
     metadata = read_json(folder / METADATA, "source", dict)
     check_facts(metadata, f"source {folder / METADATA}:", whole=True)
@@ -196,7 +196,7 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
 
     Raises `InputError`, in one line, where the file is missing or damaged, or has a class that is unknown.
     """
-    if not pathlib.Path(path).is_file():
+    if not user_path("source", path).is_file():
         raise InputError(f"{path} must be a .keras file; there is none.")
     with _reading(path):
         with zipfile.ZipFile(path) as archive:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import keras
 
 from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
-from keras_vaegan.files import cache_folder, reason_of
+from keras_vaegan.files import cache_folder, reason_of, user_path
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import CONFIG, METADATA, WEIGHTS, load_folder, load_keras_file, load_metadata
@@ -43,8 +43,8 @@ def find(preset: str | os.PathLike[str]) -> Preset:
     Raises `InputError` where there is none (with the nearest name), where it cannot be downloaded, and where
     its metadata are missing or damaged.
     """
+    path = user_path("preset", preset)
     text = os.fspath(preset)
-    path = pathlib.Path(text)
     if path.is_dir():
         return _in_folder(text, path, {})
     if text in RECIPES:
@@ -114,7 +114,7 @@ def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
         InputError: nothing at `source`; a recipe without weights; a `.keras` file that is damaged or holds no
             model of the package; a preset as of `find`, a folder as of `load_folder`.
     """
-    path = pathlib.Path(source)
+    path = user_path("source", source)
     if path.is_file() and path.suffix == ".keras":
         model = load_keras_file(path)
         if not isinstance(model, LatentVariableModel):
