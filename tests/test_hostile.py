@@ -430,6 +430,8 @@ class Exhausted(RuntimeError):
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), 2, "--batch-size"),
         (OSError(errno.ENOSPC, "No space left on device", "a\x1b.npz"), 2, "No space left on device: a\\x1b"),
         (ValueError("embedded null byte"), 2, "null character"),
+        (ValueError("ZIP does not support timestamps before 1980"), 2, "the clock of this machine"),
+        (Exhausted("RESOURCE_EXHAUSTED: a/b.data; No space left on device"), 2, "No space left on device"),
         (InputError(f"x must be y; received {ESCAPE}"), 2, "\\x1b[31mred"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

@@ -115,13 +115,21 @@ def _explained(error: Exception) -> tuple[int, str]:
         return BAD_INPUT, error.format_message()
     if isinstance(error, InputError):
         return BAD_INPUT, str(error)
+    text = str(error).lower()
+    if "no space left" in text and not isinstance(error, OSError):  # as TensorFlow and h5py say it
+        return BAD_INPUT, f"No space left on device. ({reason_of(error)})"
+    if "before 1980" in text:
+        return (
+            BAD_INPUT,
+            "the clock of this machine must be set: a .npz or .keras file has no date before 1980.",
+        )
     if _is_out_of_memory(error):
         advice = "use a smaller --batch-size, fewer or smaller images, or a smaller network"
         return BAD_INPUT, f"the memory does not suffice; {advice}. ({reason_of(error)})"
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
         return BAD_INPUT, f"{error.strerror or error}{where}"
-    if isinstance(error, ValueError) and "null byte" in str(error):
+    if isinstance(error, ValueError) and "null byte" in text:
         return BAD_INPUT, "a path must not hold a null character."
     kind = type(error).__name__
     return INTERNAL, f"{reason_of(error)} (unexpected: {kind}; run with {DEBUG} for the traceback)"
