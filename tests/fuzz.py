@@ -824,8 +824,9 @@ def pools(world):
     }
 
 
-# Public functions that need no such arguments, or that would fetch or compute for long.
-NOT_TRIED = {
+# Methods that a model's own verbs call; public functions that need no such arguments, or that would fetch or compute for long.
+NOT_TRIED = {"condition", "check_mask", "check_targets", "check_training_labels"}
+NOT_TRIED |= {
     "recognizer",
     "extractor",
     "accuracy_of_classifier_trained_on",

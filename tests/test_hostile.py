@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vaegan import cli, files, memory, presets
+from keras_vaegan import cli, files, memory, metrics, presets
 from keras_vaegan.callbacks import HistoryFile
 from keras_vaegan.cli import options, parts
 from keras_vaegan.data import load, read_mask
@@ -497,3 +497,11 @@ def test_a_little_of_the_fuzz_finds_nothing(monkeypatch):
         tried.run(60, seed=1, chosen=("file", "command"), rounds=1)
     assert list(tried.failures.values()) == []
     assert sum(tried.counts.values()) >= 6
+
+
+@pytest.mark.parametrize("k", [None, 0, 1.5, "x"])
+def test_the_neighbour_of_a_score_is_a_whole_number(k):
+    x = np.random.default_rng(0).random((9, 2))
+    assert "k must be" in refused(metrics.precision_recall_density_coverage, x, x, k)
+    if k is not None:
+        assert "block must be" in refused(metrics.kernel_distance, x, x, k)
