@@ -824,7 +824,7 @@ def pools(world):
     }
 
 
-# Methods that a model's own verbs call; public functions that need no such arguments, or that would fetch or compute for long.
+# What only the verbs call, and what needs other arguments, would fetch, or would compute for long.
 NOT_TRIED = {"condition", "check_mask", "check_targets", "check_training_labels"}
 NOT_TRIED |= {
     "recognizer",
