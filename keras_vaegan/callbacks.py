@@ -1,6 +1,7 @@
 """Keras callbacks that fill a run folder while a model trains."""
 
 import csv
+import io
 import os
 import pathlib
 import signal
@@ -13,8 +14,8 @@ import keras
 from keras_vaegan import evaluation, plots
 from keras_vaegan.checkpoints import Checkpoints
 from keras_vaegan.data import ImageData
-from keras_vaegan.errors import whole_number
-from keras_vaegan.files import atomic_path
+from keras_vaegan.errors import csv_cell, whole_number
+from keras_vaegan.files import atomic_path, read_text, reading
 from keras_vaegan.monitor import Monitor
 
 __all__ = [
@@ -123,19 +124,20 @@ class HistoryFile(keras.callbacks.Callback):
         """Take over the rows of the epochs that are done."""
         if not done or not self.path.is_file():
             return
-        with open(self.path, newline="") as file:
-            rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-        self.rows = [
-            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
-            for row in rows
-            if int(row["epoch"]) <= done
-        ]
+        rows = csv.DictReader(io.StringIO(read_text(self.path), newline=""))
+        with reading(self.path):
+            filled = [{k.removeprefix("'"): v for k, v in row.items() if v} for row in rows]
+            self.rows = [
+                {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+                for row in filled
+                if int(row["epoch"]) <= done
+            ]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
         with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=self._names())
-            writer.writeheader()
+            writer.writerow({name: csv_cell(name) for name in self._names()})
             writer.writerows(self.rows)
 
     @property

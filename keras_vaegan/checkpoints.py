@@ -14,7 +14,7 @@ import numpy as np
 from keras_vaegan import training
 from keras_vaegan.data import Batches
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import PARTIAL, atomic_path
+from keras_vaegan.files import PARTIAL, atomic_path, reason_of
 from keras_vaegan.training.watch import state_of
 
 STATE = "training_state.npz"  # beside Keras' own members of a checkpoint
@@ -91,10 +91,10 @@ class Checkpoints(keras.callbacks.Callback):
         for path in reversed(found(self.folder)):
             try:
                 extra, saved = _read(path)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                reason = " ".join(str(error).split())[:200]
+            except Exception as error:  # a damaged file makes libraries raise errors of many kinds
                 warnings.warn(
-                    f"checkpoint {path} cannot be read ({reason}); taking the one before", stacklevel=2
+                    f"checkpoint {path} cannot be read ({reason_of(error)}); taking the one before",
+                    stacklevel=2,
                 )
                 continue
             _hand_over(saved, model, path)

@@ -4,7 +4,6 @@ Nothing here imports a backend. All rules on a history are in this file.
 """
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -12,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import write_json
+from keras_vaegan.files import read_json, reading, write_json
+from keras_vaegan.kinds import check_kind
 
 FINDINGS = "findings.json"  # its name in a run folder
 SAMPLE_DIVERSITY = "sample_diversity"  # its name in the logs
@@ -53,6 +53,9 @@ class Finding:
     severity: Literal["severe", "warning"]
     epoch: int
     message: str
+
+
+FIELDS = {"kind": str, "severity": Literal["severe", "warning"], "epoch": int, "message": str}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,11 +256,14 @@ def read_findings(path: str | os.PathLike[str]) -> list[Finding]:
     path = pathlib.Path(path)
     if not path.is_file():
         return []
-    try:
-        return [Finding(**found) for found in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        message = " ".join(str(error).split())[:300]
-        raise InputError(f"{path} cannot be read: {message}") from error
+    entries = read_json(path, kind=list)
+    with reading(path):
+        for number, entry in enumerate(entries, 1):
+            if not isinstance(entry, dict) or entry.keys() != FIELDS.keys():
+                raise ValueError(f"entry {number} must have {', '.join(FIELDS)}")
+            for name, kind in FIELDS.items():
+                check_kind(f"{path}: {name}", entry[name], kind)
+        return [Finding(**entry) for entry in entries]
 
 
 def diagnose_run(folder: str | os.PathLike[str], history: History, patience: int = 3) -> list[Finding]:

@@ -4,14 +4,16 @@ import contextlib
 import json
 import os
 import pathlib
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import InputError, one_line, shown
 
 REASON_LENGTH = 300  # characters of a foreign error's text
+MOST_TEXT = 64_000_000  # bytes of a configuration, of metadata or of scores
 PARTIAL = ".partial-"  # how the names of files begin that are being written
 
 
@@ -64,6 +66,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def user_path(argument: str, path: Any) -> pathlib.Path:
+    """`path` with `~` as the home folder; raise `InputError` unless it is a path that can be.
+
+    Args:
+        argument: whose value it is, for the message.
+        path: text, or what `os.fspath` takes.
+    """
+    if not isinstance(path, (str, os.PathLike)) or "\0" in (text := os.fsdecode(path)):
+        raise InputError(f"{argument} must be a path; received {shown(path)}.")
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{argument} must be a path; there is no home folder for {shown(text)}.") from None
+
+
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str], argument: str = "") -> Iterator[None]:
     """Turn every failure to read a file into an `InputError` of one line that names it.
@@ -79,20 +96,74 @@ def reading(path: str | os.PathLike[str], argument: str = "") -> Iterator[None]:
     except InputError:  # which says all there is to say
         raise
     except Exception as error:
-        reason = one_line(error, REASON_LENGTH) or type(error).__name__
         name = one_line(f"{argument} {os.fsdecode(path)}")
-        raise InputError(f"{name} cannot be read: {reason}") from error
+        raise InputError(f"{name} cannot be read: {reason_of(error)}") from error
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Value of a JSON file; raises `InputError`, in one line, if the file is missing or damaged."""
-    with reading(path):
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+def reason_of(error: BaseException) -> str:
+    """Why a library failed, in one line of at most `REASON_LENGTH` characters."""
+    text: object = error
+    if isinstance(error, OSError) and error.strerror:  # the name of the file is said already
+        text = error.strerror
+    elif isinstance(error, KeyError):
+        text = f"it lacks {error}"
+    elif isinstance(error, RecursionError):
+        text = "it is nested too deeply"
+    elif isinstance(error, MemoryError):
+        text = f"the memory does not suffice. {error}"
+    return one_line(text, REASON_LENGTH) or type(error).__name__
+
+
+def read_text(path: str | os.PathLike[str], argument: str = "") -> str:
+    """Text of a UTF-8 file; raises `InputError`, in one line, unless it is a file of at most `MOST_TEXT`."""
+    with reading(path, argument):
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
+            raise ValueError("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no file")
+        check_text_size(found.st_size)
+        return pathlib.Path(path).read_text(encoding="utf-8")
+
+
+def check_text_size(size: int) -> None:
+    """Raise `ValueError` if a text is too large to be read: the package writes none of that size."""
+    if size > MOST_TEXT:
+        raise ValueError(f"it is larger than {MOST_TEXT / 1e6:.0f} MB")
+
+
+def parse_json(text: str) -> Any:
+    """Value of a JSON text; raises `ValueError` for a name that comes twice in one object."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{twice!r} comes twice in one object")
+        return found
+
+    return json.loads(text, object_pairs_hook=unique)
+
+
+def read_json(path: str | os.PathLike[str], argument: str = "", kind: type | None = None) -> Any:
+    """Value of a JSON file; raises `InputError`, in one line, if the file is missing or damaged.
+
+    Args:
+        path: of the file.
+        argument: whose value the file is, for the message.
+        kind: what the value must be, `dict` or `list`; None for anything.
+    """
+    text = read_text(path, argument)
+    with reading(path, argument):
+        value = parse_json(text)
+        if kind is not None and not isinstance(value, kind):
+            expected = "an object" if kind is dict else "a list"
+            raise ValueError(f"{expected} was expected, not {type(value).__name__}")
+        return value
 
 
 def cache_folder() -> pathlib.Path:
     """Where the package keeps what can be made again: in Keras' own folder (`KERAS_HOME`, or `~/.keras`)."""
-    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_vaegan"
+    return user_path("KERAS_HOME", os.environ.get("KERAS_HOME") or "~/.keras") / "keras_vaegan"
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import atomic_path
+from keras_vaegan.files import atomic_path, read_json, read_text, reading, user_path
+from keras_vaegan.kinds import check_facts
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
 from keras_vaegan.svg import line_chart, number, swatch, text
@@ -33,7 +34,6 @@ MOST_ROWS = 100  # epochs in the table of values
 PICTURE_BYTES, STRIP_BYTES, MOST_WIDTH = 300_000, 60_000, 1200  # a larger picture becomes a JPEG
 NAME_LENGTH = 60  # characters of a class name
 LONG = 16  # characters of a fact that takes two columns
-ERROR_LENGTH = 300  # characters of a foreign error's text
 
 # What is known of a log: its unit and what it is. The order is that of the page.
 LOGS: dict[str, tuple[str, str]] = {
@@ -144,11 +144,13 @@ def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -
 
     Raises `InputError` where the folder is not that of a training, or a file in it is damaged.
     """
-    folder = pathlib.Path(run_folder)
+    folder = user_path("run_folder", run_folder)
     if not (folder / METADATA).is_file():
         what = f"has no {METADATA}" if folder.is_dir() else "is not a folder"
         raise InputError(f"run_folder must be the folder of a training; {folder} {what}.")
     metadata = _read_json(folder / METADATA)
+    with _reading(folder / METADATA):
+        check_facts(metadata, f"{folder / METADATA}:")
     if not {"model", "dataset", "recipe"} <= set(metadata):
         raise InputError(f"run_folder must be the folder of a training; {folder / METADATA} is of none.")
     scores = _read_json(folder / SCORES) if (folder / SCORES).is_file() else None
@@ -160,22 +162,21 @@ def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     with _reading(path):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"an object was expected, not {type(found).__name__}")
-        return found
+        return read_json(path, kind=dict)
 
 
 def _read_history(path: pathlib.Path) -> dict[str, list[float]]:
     if not path.is_file():
         return {}
-    with _reading(path), open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    with _reading(path):
+        rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
         if not rows:
             raise ValueError("the file is empty")
         for i, row in enumerate(rows):
             if len(row) != len(rows[0]):
                 raise ValueError(f"line {i + 1} has {len(row)} cells, the first {len(rows[0])}")
+        if len(set(rows[0])) < len(rows[0]):
+            raise ValueError("two columns have one name")
         columns = zip(*rows[1:], strict=True)
         return {
             name: [float(cell) if cell else math.nan for cell in column]
@@ -185,20 +186,14 @@ def _read_history(path: pathlib.Path) -> dict[str, list[float]]:
 
 @contextlib.contextmanager
 def _reading(path: pathlib.Path) -> Iterator[None]:
-    """Turn the many errors of a damaged or foreign file into one line."""
+    """`files.reading`, which names the run's folder as the argument."""
     try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-    except csv.Error as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: pathlib.Path, error: BaseException) -> InputError:
-    message = " ".join(f"{type(error).__name__}: {error}".split())[:ERROR_LENGTH]
-    return InputError(f"run_folder must hold a readable {path.name}; {path} is damaged: {message}")
+        with reading(path):
+            yield
+    except InputError as error:
+        if str(error).startswith("run_folder"):
+            raise
+        raise InputError(f"run_folder must hold a readable {path.name}; {error}") from error
 
 
 # ---- the page ----
@@ -436,12 +431,9 @@ def _image(source: str, size: tuple[int, int], alternative: str) -> str:
 def _open(path: pathlib.Path) -> "Iterator[PIL.Image.Image]":
     from PIL import Image
 
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            yield picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    with _reading(path), Image.open(path) as picture:
+        picture.load()
+        yield picture
 
 
 def _encoded(picture: "PIL.Image.Image", most_bytes: int) -> tuple[str, tuple[int, int]]:

@@ -341,12 +341,13 @@ def test_a_learning_rate_may_be_a_schedule_in_steps():
     model.fit(np.zeros((6, *SHAPE), "float32"), batch_size=2, verbose=0)
     rates = [float(model.player_optimizer(player).learning_rate) for player in model.players]
     assert rates == pytest.approx([0.0005, 0.1 / 4 + 0.0001 * 3 / 4], rel=1e-4)
-    presets.override(recipe, "discriminator.learning_rate", schedule | {"class": "PolynomialDecai"})
-    with pytest.raises(InputError, match="Did you mean 'PolynomialDecay'"):
-        presets.build(recipe, SHAPE)
-    presets.override(recipe, "discriminator.learning_rate", schedule | {"steps": 3})
-    with pytest.raises(InputError, match="optimizer.discriminator does not take these settings"):
-        presets.build(recipe, SHAPE)
+    wrong = schedule | {"class": "PolynomialDecai"}, schedule | {"decay_step": 3}
+    for value, right in zip(wrong, ("PolynomialDecay", "decay_steps"), strict=True):
+        with pytest.raises(InputError, match=f"Did you mean '{right}'"):
+            presets.override(recipe, "discriminator.learning_rate", value)
+        recipe["optimizer"]["discriminator"]["learning_rate"] = value
+        with pytest.raises(InputError, match=f"Did you mean '{right}'"):
+            presets.build(recipe, SHAPE)
 
 
 def test_a_schedule_that_says_no_steps_ends_with_the_training():
@@ -469,13 +470,13 @@ def foreign(folder):
     [
         (damage("config.json", b""), "cannot be read"),
         (damage("config.json", b'{"class_name": "VAE"'), "cannot be read"),
-        (damage("metadata.json", b"[]"), "not a dictionary"),
+        (damage("metadata.json", b"[]"), "an object was expected"),
         (damage("metadata.json", b"\xff\xfe"), "cannot be read"),
         (shorten, "has the hash"),
         (shorten_and_rehash, "cannot be read"),
         (lambda folder: edit(folder, weights_sha256="0" * 64), "says 000000000000"),
         (lambda folder: edit(folder, format_version=2), "format version 2"),
-        (lambda folder: edit(folder, format_version="new"), "format version 'new'"),
+        (lambda folder: edit(folder, format_version="new"), "format_version must be an integer"),
         (lambda folder: (folder / "model.weights.h5").unlink(), "has no model.weights.h5"),
         (lambda folder: (folder / "metadata.json").unlink(), "has no metadata.json"),
         (lead_out, "must hold its own files"),

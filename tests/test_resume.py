@@ -351,9 +351,9 @@ def test_the_time_of_a_run_that_broke_off_counts(tmp_path, monkeypatch):
             raise RuntimeError("power cut")
         draw(callback, epoch, logs)
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+    with monkeypatch.context() as patch:
         patch.setattr(kvg.callbacks.SampleGrids, "on_epoch_end", break_off)
-        run("train", "--model", "vae", *TINY, "--epochs", 3, "--output", folder)
+        assert run("train", "--model", "vae", *TINY, "--epochs", 3, "--output", folder) == 1
     metadata = json.loads((folder / "metadata.json").read_text())
     assert metadata["seconds"] > 0 and "epochs_done" not in metadata
     metadata["seconds"] = 1000.0

@@ -4,13 +4,13 @@ import re
 
 import click
 
-from keras_vaegan.cli.options import GroupedCommand, option
+from keras_vaegan.cli.options import Count, GroupedCommand, echo, option
 from keras_vaegan.errors import InputError
 
 
 @click.command(cls=GroupedCommand)
 @click.argument("run")
-@option("--patience", type=click.IntRange(1), default=3, help="Epochs that a state must last to be told.")
+@option("--patience", type=Count(1), default=3, help="Epochs that a state must last to be told.")
 def doctor(run, patience):
     """Tell what went wrong in the training of the run folder RUN, and what to try.
 
@@ -28,8 +28,8 @@ def doctor(run, patience):
         raise InputError(f"RUN must have a history.csv with an epoch at least; that of {run} has none.")
     findings = diagnosis.diagnose_run(run, history, patience)
     for finding in findings:
-        click.echo(f"{finding.severity}: {finding.message}")
+        echo(f"{finding.severity}: {finding.message}")
     if not findings:
-        click.echo(f"nothing found in {epochs} epochs")
+        echo(f"nothing found in {epochs} epochs")
     if any(finding.severity == "severe" for finding in findings):
         raise SystemExit(1)

@@ -33,17 +33,17 @@ from keras_vaegan.files import cache_folder
 )
 @option(
     "--num-images",
-    type=click.IntRange(2),
+    type=options.Count(2),
     default=None,
     show_default="as many as the split has, up to 10,000",
     help="How many samples.",
 )
-@option("--likelihood-images", type=click.IntRange(1), default=500, help="Real images for the likelihood.")
-@option("--likelihood-samples", type=click.IntRange(1), default=100, help="Codes drawn for each of them.")
+@option("--likelihood-images", type=options.Count(1), default=500, help="Real images for the likelihood.")
+@option("--likelihood-samples", type=options.Count(1), default=100, help="Codes drawn for each of them.")
 @options.seed
 @option(
     "--output",
-    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    type=options.Output(),
     default=None,
     show_default="evaluate.json in a run folder, else SOURCE.evaluate.json",
     help="JSON file to write.",
@@ -126,8 +126,8 @@ def evaluate(
         result["findings"].insert(0, f"{split} images may have been trained on; {why}")
     evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
     for line in _table(result):
-        click.echo(line)
-    click.echo(f"wrote {path}")
+        options.echo(line)
+    options.echo(f"wrote {path}")
 
 
 def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:

@@ -17,7 +17,7 @@ FORMATS = ("saved_model", "tflite", "onnx", "web")
 @option("--format", type=options.Name("--format", FORMATS), default="saved_model", help="What to write.")
 @option(
     "--output",
-    type=click.Path(path_type=pathlib.Path),
+    type=options.Output(folder=True),
     required=True,
     help="What to make: a folder, or a .tflite or .onnx file with one function.",
 )
@@ -44,7 +44,7 @@ FORMATS = ("saved_model", "tflite", "onnx", "web")
     help="Under which TensorFlow Serving offers the model.",
 )
 @options.data_options("the one SOURCE was trained on", "Images that int8 takes its ranges from.")
-@option("--num-images", type=click.IntRange(1), default=200, group=DATA, help="How many of them.")
+@option("--num-images", type=options.Count(1), default=200, group=DATA, help="How many of them.")
 @option(
     "--runtime-dir",
     type=click.Path(path_type=pathlib.Path),
@@ -107,7 +107,7 @@ def export(
         )
     except InputError as error:
         raise InputError(_as_options(str(error))) from error
-    click.echo(f"wrote {made}")
+    options.echo(f"wrote {made}")
 
 
 def _as_options(message: str) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_vaegan.errors import InputError, choose, unknown_name
-from keras_vaegan.files import holding_stderr
+from keras_vaegan.errors import InputError, choose, printable, shown, unknown_name
+from keras_vaegan.files import holding_stderr, reason_of
+from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
 
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 BACKENDS = ("tensorflow", "jax", "torch")
 IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
 OLDER = "the run is older than splits that follow from the names of files"
+LONGEST_NAME = 230  # bytes of a file's name: file systems allow 255, and the name of a partial file is longer
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
 
@@ -68,6 +70,21 @@ class Name(click.ParamType):
         return "[" + "|".join(self.allowed) + "]"
 
 
+class Count(click.IntRange):
+    """A number of things: an integer of at least `min`, and no larger than any array can have."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        count = int(super().convert(value, parameter, context))
+        if count > LARGEST:
+            self.fail(f"{value} is larger than {LARGEST}.", parameter, context)
+        return count
+
+
+def echo(text: object, **settings: Any) -> None:
+    """`click.echo`, with what a terminal would act on escaped: a file's name may hold it."""
+    click.echo("\n".join(map(printable, str(text).split("\n"))), **settings)
+
+
 class ImageSize(click.ParamType):
     """`28` or `28x20`, height first."""
 
@@ -78,10 +95,49 @@ class ImageSize(click.ParamType):
     ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        sizes = str(value).lower().split("x")
-        if len(sizes) > 2 or not all(size.isdigit() and int(size) > 0 for size in sizes):
-            raise InputError(f"--image-size must be SIZE or HEIGHTxWIDTH in pixels; received {value!r}.")
-        return (int(sizes[0]), int(sizes[-1]))
+        # As many digits as LARGEST_SIDE has, of ASCII: `isdigit` is true of a superscript, too.
+        found = re.fullmatch(r"([1-9][0-9]{0,4})(?:x([1-9][0-9]{0,4}))?", str(value).lower())
+        sizes = [int(size) for size in found.groups() if size] if found else []
+        if not sizes or max(sizes) > LARGEST_SIDE:
+            raise InputError(
+                f"--image-size must be SIZE or HEIGHTxWIDTH, each of 1 to {LARGEST_SIDE} pixels; "
+                f"received {shown(value)}."
+            )
+        return (sizes[0], sizes[-1])
+
+
+def check_output(value: Any) -> str:
+    """Return the path of a file to write if every library can write to it, or raise `InputError`."""
+    text = os.fspath(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"--output must be a name in UTF-8; received {shown(text)}.") from None
+    if not text or "\0" in text:
+        raise InputError(f"--output must be a path; received {shown(text)}.")
+    long = [part for part in pathlib.Path(text).parts if len(part.encode()) > LONGEST_NAME]
+    if long:
+        raise InputError(
+            f"--output must have names of at most {LONGEST_NAME} bytes; received {shown(long[0])}."
+        )
+    return text
+
+
+class Output(click.ParamType):
+    """A file or a folder to write."""
+
+    name = "path"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> pathlib.Path:
+        path = pathlib.Path(check_output(value))
+        if path.is_dir() and not self.folder:
+            raise InputError(f"--output must be a file; {shown(str(path))} is a folder.")
+        return path
+
+    def __init__(self, folder: bool = False) -> None:
+        self.folder = folder
 
 
 class ValueRange(click.ParamType):
@@ -111,11 +167,13 @@ class Picture(click.ParamType):
     def convert(
         self, value: Any, parameter: click.Parameter | None, context: click.Context | None
     ) -> pathlib.Path:
-        path = pathlib.Path(value)
+        path = pathlib.Path(check_output(value))
         if path.suffix not in (".png", ".npz"):
-            raise InputError(f"--output must end in .png (a picture) or .npz (arrays); received {value!r}.")
+            raise InputError(
+                f"--output must end in .png (a picture) or .npz (arrays); received {shown(value)}."
+            )
         if path.is_dir():
-            raise InputError(f"--output must be a file; {value!r} is a folder.")
+            raise InputError(f"--output must be a file; {shown(value)} is a folder.")
         return path
 
 
@@ -150,13 +208,22 @@ def load_keras() -> None:
     TensorFlow writes lines about the processor on standard error whatever its log level.
     """
     if "keras" not in sys.modules:
+        asked = os.environ.get("KERAS_BACKEND")
+        if asked:
+            choose("KERAS_BACKEND", asked, BACKENDS)
         with holding_stderr():
             try:
                 keras = importlib.import_module("keras")
+                choose("KERAS_BACKEND", keras.backend.backend(), BACKENDS)
                 if keras.backend.backend() == "tensorflow":  # a warning for each network that predicts
                     importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
-            except ValueError as error:
-                raise InputError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}: {error}") from error
+            except InputError:
+                raise
+            except (ValueError, ImportError) as error:  # a damaged keras.json, a backend that is not there
+                raise InputError(
+                    f"Keras cannot be imported: {reason_of(error)}. KERAS_BACKEND must be one of "
+                    f"{', '.join(BACKENDS)} that is installed."
+                ) from error
     context = click.get_current_context(silent=True)
     for name in context.meta.get(IMPORTS, ()) if context else ():
         if os.getcwd() not in sys.path:
@@ -164,7 +231,7 @@ def load_keras() -> None:
         try:
             importlib.import_module(name)
         except Exception as error:  # whatever a module of the user's does
-            raise InputError(f"--import {name} cannot be imported: {error}") from error
+            raise InputError(f"--import {name} cannot be imported: {reason_of(error)}") from error
 
 
 _backend = option(
@@ -192,7 +259,7 @@ def backend(function: Any) -> Any:
 
 
 seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all randomness.")
-batch_size = option("--batch-size", type=click.IntRange(1), default=128, help="Images computed at a time.")
+batch_size = option("--batch-size", type=Count(1), default=128, help="Images computed at a time.")
 picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
 
 

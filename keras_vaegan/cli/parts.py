@@ -9,7 +9,8 @@ import click
 import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_magic
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.cli.options import echo
+from keras_vaegan.errors import InputError, shown
 from keras_vaegan.files import atomic_path, read_json, write_json
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def generate_parts(
                 arrays |= labels_and_names(shown, class_names)
             with atomic_path(path) as temporary:
                 np.savez_compressed(temporary, **arrays)
-    click.echo(f"wrote {count} parts, {num_images:,} images, into {folder}")
+    echo(f"wrote {count} parts, {num_images:,} images, into {folder}")
 
 
 def labels_and_names(labels: np.ndarray, class_names: Sequence[str] | None) -> dict[str, np.ndarray]:
@@ -66,12 +67,12 @@ def labels_and_names(labels: np.ndarray, class_names: Sequence[str] | None) -> d
 def _claim(folder: pathlib.Path, facts: dict[str, Any]) -> None:
     """Make the folder, or see that what is in it goes on as it began."""
     if (folder / FACTS).is_file():
-        there = read_json(folder / FACTS)
+        there = read_json(folder / FACTS, "--output", dict)
         other = [name for name in facts if there.get(name) != facts[name]]
         if other:
             raise InputError(
                 f"--output must be a new folder, or one of the same images; in {folder} "
-                f"{', '.join(other)} differ: {', '.join(str(there.get(name)) for name in other)}."
+                f"{', '.join(other)} differ: {', '.join(shown(there.get(name)) for name in other)}."
             )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -89,5 +90,5 @@ def _size_of(path: pathlib.Path) -> int:
         with zipfile.ZipFile(path) as archive, archive.open("images.npy") as stream:
             read_magic(stream)
             return int(read_array_header_1_0(stream)[0][0])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except Exception:  # however it is damaged, it is made again
         return 0

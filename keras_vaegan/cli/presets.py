@@ -24,8 +24,8 @@ def presets(name):
         trained = trained_presets()
         for preset, recipe in RECIPES.items():
             weights = "with weights" if preset in trained else "recipe"
-            click.echo(f"{preset:23} {weights:13} {recipe['expect']}")
+            options.echo(f"{preset:23} {weights:13} {recipe['expect']}")
         return
     found = find(name)
     known = {key: value for key, value in found.metadata.items() if key != "recipe"}
-    click.echo(json.dumps({"preset": found.name, "recipe": found.recipe, **known}, indent=2))
+    options.echo(json.dumps({"preset": found.name, "recipe": found.recipe, **known}, indent=2))

@@ -4,13 +4,19 @@ import re
 
 import click
 
-from keras_vaegan.cli.options import GroupedCommand, option
+from keras_vaegan.cli.options import GroupedCommand, Output, echo, option
 from keras_vaegan.errors import InputError
 
 
 @click.command(cls=GroupedCommand)
 @click.argument("run")
-@option("--output", default=None, show_default="RUN/report.html", help="File to write: .html.")
+@option(
+    "--output",
+    type=Output(folder=True),
+    default=None,
+    show_default="RUN/report.html",
+    help="File to write: .html.",
+)
 def report(run, output):
     """Write one web page on the run folder RUN.
 
@@ -25,4 +31,4 @@ def report(run, output):
     except InputError as error:
         message = re.sub(r"^output\b", "--output", re.sub(r"^run_folder\b", "RUN", str(error)))
         raise InputError(message) from error
-    click.echo(f"wrote {path}")
+    echo(f"wrote {path}")

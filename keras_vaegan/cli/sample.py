@@ -13,7 +13,7 @@ import numpy as np
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import MODEL, GroupedCommand, option
 from keras_vaegan.cli.parts import generate_parts, labels_and_names
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, csv_cell
 from keras_vaegan.files import atomic_path
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ DATA_OPTIONS = options.data_options(
 
 @click.command(cls=GroupedCommand)
 @SOURCE
-@option("--num-images", type=click.IntRange(1), default=64, help="How many images.")
+@option("--num-images", type=options.Count(1), default=64, help="How many images.")
 @options.labels
 @options.seed
 @option(
     "--output",
-    type=click.Path(path_type=pathlib.Path),
+    type=options.Output(folder=True),
     required=True,
     help="File to write, .png or .npz; or a folder, for many images.",
 )
@@ -69,7 +69,7 @@ def generate(source, num_images, labels, seed, output, batch_size):
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=click.IntRange(1), default=64, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=64, help="How many images of the test split.")
 @options.seed
 @options.picture
 @options.batch_size
@@ -92,8 +92,8 @@ def reconstruct(source, num_images, seed, output, batch_size, **where):
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-pairs", type=click.IntRange(1), default=8, help="How many pairs of the test split.")
-@option("--steps", type=click.IntRange(2), default=10, help="Images on each way, both ends included.")
+@option("--num-pairs", type=options.Count(1), default=8, help="How many pairs of the test split.")
+@option("--steps", type=options.Count(2), default=10, help="Images on each way, both ends included.")
 @option("--path", type=options.Name("--path", ("linear", "spherical")), default="linear", help="The way.")
 @options.seed
 @options.picture
@@ -119,14 +119,14 @@ def interpolate(source, num_pairs, steps, path, seed, output, **where):
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=click.IntRange(1), default=8, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=8, help="How many images of the test split.")
 @option(
     "--mask",
     default="left",
     group=MODEL,
     help="What is visible: left, right, top, bottom, quadrants:1 to 3, or a picture, white where visible.",
 )
-@option("--num-samples", type=click.IntRange(1), default=8, help="Completions of each image.")
+@option("--num-samples", type=options.Count(1), default=8, help="Completions of each image.")
 @options.seed
 @options.picture
 @options.batch_size
@@ -154,7 +154,7 @@ def complete(source, num_images, mask, num_samples, seed, output, batch_size, **
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=click.IntRange(1), default=10, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=10, help="How many images of the test split.")
 @options.labels
 @options.seed
 @options.picture
@@ -185,11 +185,11 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=click.IntRange(1), default=8, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=8, help="How many images of the test split.")
 @options.seed
 @option(
     "--output",
-    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    type=options.Output(),
     default=None,
     show_default="standard output",
     help="CSV file to write.",
@@ -210,30 +210,31 @@ def classify(source, num_images, seed, output, batch_size, **where):
     probabilities = model.classify(images, batch_size=batch_size)
     classes = metadata.get("class_names") or [str(k) for k in range(model.num_classes or 0)]
     first = ("image", "class")  # a class of such a name must not have a column of the same name
+    classes = [csv_cell(name) for name in classes]
     rows = [[*first, *(f"p({name})" if name in first else name for name in classes)]]
     for name, row in zip(names, probabilities, strict=True):
-        rows.append([name, classes[int(row.argmax())], *(f"{value:.6f}" for value in row)])
+        rows.append([csv_cell(name), classes[int(row.argmax())], *(f"{value:.6f}" for value in row)])
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(rows)
     encoding = (getattr(sys.stdout, "encoding", None) if output is None else None) or "utf-8"
     # A file's name may be no text; one that cannot be written must not cost the predictions.
     text = table.getvalue().encode(encoding, "backslashreplace").decode(encoding)
     if output is None:
-        click.echo(text, nl=False)
+        options.echo(text, nl=False)
         return
     with atomic_path(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {output}")
+    options.echo(f"wrote {output}")
 
 
 @click.command(cls=GroupedCommand)
 @SOURCE
-@option("--num-images", type=click.IntRange(1), default=16, help="How many images.")
+@option("--num-images", type=options.Count(1), default=16, help="How many images.")
 @options.labels
 @options.seed
 @option(
     "--output",
-    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    type=options.Output(),
     required=True,
     help="File to write: .gif or .npz.",
 )
@@ -333,4 +334,4 @@ def _write(
             np.savez_compressed(temporary, **arrays)
     else:
         save_picture(output)
-    click.echo(f"wrote {output}")
+    options.echo(f"wrote {output}")

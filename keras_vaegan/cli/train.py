@@ -17,7 +17,8 @@ from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.cli.run import claim_folder, run, run_folder
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import PARTIAL
+from keras_vaegan.files import PARTIAL, parse_json, read_text, reading, reason_of
+from keras_vaegan.kinds import check_kind
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.typing import DISTRIBUTIONS
 
@@ -50,7 +51,7 @@ def _resumed_run(context, parameter, value):
 @options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
 @option(
     "--num-labels",
-    type=click.IntRange(1),
+    type=options.Count(1),
     default=None,
     show_default="the recipe's",
     group=DATA,
@@ -63,7 +64,7 @@ def _resumed_run(context, parameter, value):
     group=DATA,
     help="Random changes, as translation,cutout; none for no change.",
 )
-@option("--latent-dim", type=click.IntRange(1), default=None, group=MODEL, help="Dimension of the code.")
+@option("--latent-dim", type=options.Count(1), default=None, group=MODEL, help="Dimension of the code.")
 @option(
     "--init",
     default=None,
@@ -71,8 +72,8 @@ def _resumed_run(context, parameter, value):
     group=TRAINING,
     help="Begin with the weights of a trained model, a run, preset or file, where they have the same place.",
 )
-@option("--epochs", type=click.IntRange(1), default=None, group=TRAINING, help="Passes over the images.")
-@option("--batch-size", type=click.IntRange(1), default=None, group=TRAINING, help="Images in a step.")
+@option("--epochs", type=options.Count(1), default=None, group=TRAINING, help="Passes over the images.")
+@option("--batch-size", type=options.Count(1), default=None, group=TRAINING, help="Images in a step.")
 @option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
@@ -99,11 +100,17 @@ def _resumed_run(context, parameter, value):
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any option of the recipe, as gamma=0.5."
 )
 @options.seed
-@option("--output", default=None, show_default="runs/MODEL_DATASET", help="Run folder to make.")
+@option(
+    "--output",
+    type=options.Output(folder=True),
+    default=None,
+    show_default="runs/MODEL_DATASET",
+    help="Run folder to make.",
+)
 @option("--overwrite", is_flag=True, help="Replace an older run in that folder.")
 @option(
     "--checkpoint-every",
-    type=click.IntRange(1),
+    type=options.Count(1),
     default=None,
     show_default="the end of an epoch",
     help="Batches from one checkpoint to the next.",
@@ -372,18 +379,16 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
     """A recipe, or part of one, from JSON or TOML; a run's `metadata.json` will do as well."""
     if not path.is_file():
         raise InputError(f"--config must be a file of JSON or TOML; there is none at {path}.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        config = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except ValueError as error:
-        raise InputError(f"--config {path} cannot be read: {error}.") from error
+    text = read_text(path, "--config")
+    with reading(path, "--config"):
+        config = tomllib.loads(text) if path.suffix == ".toml" else parse_json(text)
     config = config.get("recipe", config) if isinstance(config, dict) else config
     known = ("model", "networks", "optimizer", "training", "source", "expect")
     if not isinstance(config, dict) or not set(config) <= set(known):
         raise InputError(f"--config {path} must have the sections {', '.join(known)}.")
     for section, value in config.items():
-        if section not in ("source", "expect") and not isinstance(value, dict):
-            raise InputError(f"--config {path}: section {section} must have options; received {value!r}.")
+        if section not in ("source", "expect"):
+            check_kind(f"--config {path}: section {section}", value, dict)
     return config
 
 
@@ -402,6 +407,9 @@ def _key_and_value(setting: str) -> tuple[str, Any]:
     if not equals or not name:
         raise InputError(f"--set must be KEY=VALUE; received {setting!r}.")
     try:
-        return name.strip(), json.loads(text)
+        value = parse_json(text)
     except json.JSONDecodeError:
         return name.strip(), text
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--set {name.strip()} cannot be read: {reason_of(error)}") from error
+    return name.strip(), value

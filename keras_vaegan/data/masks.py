@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.data.checks import numbers
 from keras_vaegan.errors import InputError, choose
+from keras_vaegan.files import reading, user_path
 
 # Name -> whether the pixel in row r and column c of an image of h rows and w columns is given.
 NAMED: dict[str, Callable[..., np.ndarray]] = {
@@ -84,20 +85,21 @@ def read_mask(path: str | os.PathLike[str], image_shape: tuple[int, ...]) -> np.
     Raises:
         InputError: a file that is missing or no picture, of another size, or with grey in it.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("L"))
-    except FileNotFoundError:
+    user_path("mask", path)
+    if not os.path.exists(path):
         raise InputError(
             f"mask must be one of {', '.join(NAMED)} or a picture; there is no file {os.fspath(path)}."
-        ) from None
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"mask {os.fspath(path)} cannot be read: {' '.join(str(error).split())}") from error
-    if pixels.shape != tuple(image_shape[:2]):
-        raise InputError(
-            f"mask {os.fspath(path)} must be a picture of the images' height and width, "
-            f"{tuple(image_shape[:2])}; received {pixels.shape}."
         )
+    with reading(path, "mask"):
+        if not os.path.isfile(path):
+            raise ValueError("it is no file")
+        with Image.open(path) as picture:
+            if picture.size != tuple(image_shape[1::-1]):  # before the pixels are decoded
+                raise InputError(
+                    f"mask {os.fspath(path)} must be a picture of the images' height and width, "
+                    f"{tuple(image_shape[:2])}; received {picture.size[::-1]}."
+                )
+            pixels = np.asarray(picture.convert("L"))
     return check_mask(pixels, 1, image_shape)[0]

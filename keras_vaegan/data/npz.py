@@ -1,9 +1,9 @@
 """Images and labels from a NumPy `.npz` archive."""
 
 import contextlib
+import math
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +14,10 @@ from keras_vaegan.data.images import Levels, fit_all, range_for, to_bytes
 from keras_vaegan.data.names import normalize
 from keras_vaegan.data.splits import Pair, Splits, complete_splits
 from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.files import reason_of, user_path
 
+# What reads the head of an array, by the version of its format; later ones are of records alone.
+HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 KEYS = "x or images (with y or labels), or x_train, y_train, x_val, y_val, x_test, y_test"
 
 
@@ -75,16 +78,61 @@ def require_for_archive(
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Return all arrays of an archive; raise `InputError` where it is missing, damaged or holds objects."""
+    """Return all arrays of an archive.
+
+    Raises `InputError` if it is missing, damaged, encrypted, or larger than the memory; if a member is no
+    array, or one of objects. What an array claims to be is compared with its size before it is read.
+    """
+    user_path("source", path)
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is not an archive")
-        with archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"source must be a whole .npz file of plain arrays; {path}: {reason}.") from error
+        if not os.path.isfile(path):  # opening a pipe would wait for a writer
+            raise ValueError("it is a folder" if os.path.isdir(path) else "there is no such file")
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive)
+            needed = sum(member.file_size for member in members.values())
+            memory.require(
+                f"source {os.fsdecode(path)}", needed, "Split the archive, or use a folder of images."
+            )
+            return {key: _read_array(archive, member) for key, member in members.items()}
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive makes libraries raise errors of many kinds
+        raise InputError(
+            f"source must be a whole .npz file of plain arrays; {one_line(os.fsdecode(path))}: "
+            f"{reason_of(error)}."
+        ) from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The members of an archive by the names of their arrays."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        key = member.filename.removesuffix(".npy")
+        if key == member.filename or key in found:
+            raise ValueError(f"its member {member.filename!r} is no array, or comes twice")
+        found[key] = member
+    return found
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """The array of a member, whose head must claim as many bytes as the member has."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in HEADS:
+            raise ValueError(f"its member {member.filename!r} has the format {version}")
+        shape, _, dtype = HEADS[version](stream)
+        if dtype.hasobject:
+            raise ValueError(f"its member {member.filename!r} holds objects")
+        if any(side < 0 for side in shape):
+            raise ValueError(f"its member {member.filename!r} has the shape {shape}")
+        claimed = math.prod(shape) * dtype.itemsize
+        if not dtype.itemsize or claimed != member.file_size - stream.tell():
+            raise ValueError(
+                f"its member {member.filename!r} claims {dtype} of the shape {shape}, and has "
+                f"{member.file_size - stream.tell()} bytes"
+            )
+    with archive.open(member) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def class_names_in(arrays: Mapping[str, np.ndarray]) -> list[str] | None:

@@ -5,7 +5,6 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -28,6 +27,7 @@ from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
 from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
+from keras_vaegan.files import user_path
 
 UNTRAINED = "Classes with images to validate or test with, but none to train on"
 CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
@@ -295,7 +295,7 @@ def load_pictures(
             or with images or labels out of range. Pictures that do not fit into memory.
     """
     value_range = check_value_range(value_range)
-    path = Path(source).expanduser()
+    path = user_path("images", source)
     if not path.exists():
         raise InputError(f"images must be a picture, a folder or an .npz file; there is none at {source}.")
     if not (path.is_file() or path.is_dir()):
@@ -359,7 +359,7 @@ def _read(
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
-    path = Path(text).expanduser()
+    path = user_path("source", text)
     of_integers: dict[str, Any] = {"value_range": value_range, "bytes_per_value": bytes_per_value}
     if path.is_dir():
         return path.resolve().name, *read_folder(path, size, channels, seed, **of_integers)

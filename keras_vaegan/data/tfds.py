@@ -24,6 +24,7 @@ from keras_vaegan.data.images import (
 from keras_vaegan.data.splits import Splits
 from keras_vaegan.data.tensorflow_side import import_tensorflow
 from keras_vaegan.errors import InputError, unknown_name
+from keras_vaegan.files import user_path
 
 FAMILIAR = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "celeb_a")
 VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,000 / 5,000 / 10,000
@@ -118,7 +119,7 @@ def _prepare(
 
 
 def _expand(folder: Any) -> Any:
-    return None if folder is None else str(Path(folder).expanduser())
+    return None if folder is None else str(user_path("data_dir and manual_dir", folder))
 
 
 @contextlib.contextmanager

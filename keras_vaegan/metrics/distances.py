@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, whole_number
 
 CHUNK = 1000  # rows of a distance matrix that are in memory at a time
 # Rows of a block of the kernel distance; blocks that small sets are divided into, for the error.
@@ -114,6 +114,9 @@ def kernel_distance(a, b, block=None, seed=0):
     """
     a, b = _two_sets(a, b, minimum=2)
     rows = min(len(a), len(b))
+    whole_number("seed", seed, 0)
+    if block is not None:
+        whole_number("block", block, 2)
     if block is None and rows < 2 * BLOCK:
         error = kernel_distance(a, b, max(2, rows // FEWEST_BLOCKS), seed)[1]
         return kernel_distance(a, b, rows, seed)[0], error
@@ -152,7 +155,7 @@ def precision_recall_density_coverage(real, fake, k=5):
     Raises:
         InputError: k rows or fewer, and as of `frechet_distance`.
     """
-    real, fake = _two_sets(real, fake, minimum=k + 1)
+    real, fake = _two_sets(real, fake, minimum=whole_number("k", k, 1) + 1)
     real_radii, fake_radii = _radii(real, k), _radii(fake, k)
     in_real, in_fake_ball = np.zeros(len(fake), int), np.zeros(len(real), bool)
     covered = np.zeros(len(real), bool)

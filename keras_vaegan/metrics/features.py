@@ -13,6 +13,7 @@ import numpy as np
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose
+from keras_vaegan.files import reason_of
 from keras_vaegan.metrics.classifiers import ARCHITECTURES, REJECTING
 
 # Digests of the shipped weights: other weights are another extractor, and are refused.
@@ -221,9 +222,8 @@ def _inception():
             include_top=False, weights="imagenet", input_shape=INCEPTION_SHAPE, pooling="avg"
         )
     except Exception as error:  # each way of having no network fails in its own way
-        message = " ".join(str(error).split())[:200]
         raise InputError(
-            f"features {INCEPTION} must be downloaded by Keras, which failed ({message}); "
+            f"features {INCEPTION} must be downloaded by Keras, which failed ({reason_of(error)}); "
             f"use one of {', '.join(ARCHITECTURES)} without a network."
         ) from error
     return Extractor(INCEPTION, digest(model), model, scale=2.0, offset=-1.0)

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from keras_vaegan.data.checks import numbers
+from keras_vaegan.errors import InputError
+
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
 
@@ -25,7 +28,10 @@ def active_units(mean):
 
     Burda et al. 2016, section 5.2.
     """
-    return int(np.sum(np.var(np.asarray(mean, "float64"), axis=0) > ACTIVE_VARIANCE))
+    mean = numbers(mean, "mean", "biuf", "means (N, Z)").astype("float64")
+    if mean.ndim != 2 or not len(mean) or not np.isfinite(mean).all():
+        raise InputError(f"mean must be finite numbers (N, Z), N > 0; received the shape {mean.shape}.")
+    return int(np.sum(np.var(mean, axis=0) > ACTIVE_VARIANCE))
 
 
 def bits_per_dimension(nats, image_shape):

@@ -2,13 +2,21 @@
 
 import contextlib
 import copy
+import functools
 import inspect
+import itertools
+import math
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import keras
 
-from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
+from keras_vaegan.data.images import parse_size
+from keras_vaegan.errors import InputError, choose, shown, unknown_name, whole_number
+from keras_vaegan.files import reason_of
+from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind, check_recipe
+from keras_vaegan.memory import require
 from keras_vaegan.models import MODELS
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.networks import FAMILIES, heads
@@ -34,7 +42,41 @@ NETWORKS = (
 TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size", "init")
 SEMI_SUPERVISED = ("num_labels", "labelled_share")  # of training, where some of the labels are hidden
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
-WHOLE_NUMBERS = {"training.epochs", "training.batch_size", "training.num_labels", "networks.latent_dim"}
+LEAST_ONE = {"training.epochs", "training.batch_size", "training.num_labels", "networks.latent_dim"}
+PLAYERS = ("encoder", "generator", "discriminator")
+CHECKED_BY_NAME = {"networks.condition", "training.image_size"}
+# What the options take that no constructor of ours has.
+KINDS: dict[str, Kind] = {
+    "networks.latent_dim": int,
+    "networks.base": str | None,
+    "training.dataset": str,
+    "training.augment": str | None,
+    "training.epochs": int,
+    "training.batch_size": int,
+    "training.init": str | None,
+    "training.num_labels": int | None,
+    "training.labelled_share": float,
+}
+OPTIMIZER_KINDS: dict[str, Kind] = {
+    "gradient_accumulation_steps": int | None,
+    "ema_overwrite_frequency": int | None,
+}
+_SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
+RANGES = {  # the least value of an optimizer's setting, and the one that it stays below
+    "learning_rate": _POSITIVE,
+    "weight_decay": _POSITIVE,
+    "epsilon": _POSITIVE,
+    "clipnorm": _POSITIVE,
+    "global_clipnorm": _POSITIVE,
+    "clipvalue": _POSITIVE,
+    "beta_1": _SHARE,
+    "beta_2": _SHARE,
+    "rho": _SHARE,
+    "momentum": _SHARE,
+    "ema_momentum": (0.0, 1.0 + 1e-9),
+    "gradient_accumulation_steps": (2, math.inf),
+    "ema_overwrite_frequency": (1, math.inf),
+}
 NOT_OPTIONS = {"self", "kwargs", "image_shape", "name", "seed", "dtype", *NETWORKS}
 SET_BY_BUILD = {"codes", "latent_dim", "num_outputs", "num_classes", "given", "features"}
 
@@ -79,7 +121,7 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
             names += [f"networks.{network}.{option}" for option in legal]
     for player, settings in _player_settings(recipe).items():
         kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
-        legal = OPTIMIZERS[kind]().get_config().keys() - {"name", "loss_scale_factor"}
+        legal = _defaults(kind).keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
     training = (*TRAINING, *(SEMI_SUPERVISED if "class_head" in _networks_of(model) else ()))
     return sorted([*names, *(f"training.{option}" for option in training)])
@@ -101,6 +143,8 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
             an optimizer's setting that is no number, a family, condition or class of optimizer that there is
             not, a data set that is no text.
     """
+    if not isinstance(key, str):
+        raise InputError(f"key must be the name of an option; received {shown(key)}.")
     legal = options(recipe)
     found = [name for name in legal if name == key or name.endswith(f".{key}")]
     if not found:
@@ -113,13 +157,10 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if len(found) > 1 and key not in found:
         raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
     name = key if key in found else found[0]
-    if name in WHOLE_NUMBERS:
-        whole_number(f"option {name}", value, 1)
     *sections, option = name.split(".")
-    schedule = option == "learning_rate" and isinstance(value, dict)
-    number = isinstance(value, (int, float, type(None)))
-    if sections[0] == "optimizer" and option != "class" and not (number or schedule):
-        raise InputError(f"option {name} must be a number; received {value!r}.")
+    _check_option(recipe, name, value)
+    if sections[0] == "optimizer" and option == "class":
+        choose(name, value, OPTIMIZERS)
     if name.endswith(".family"):  # the settings of networks were those of the other family
         choose(name, value, FAMILIES)
         changed = NETWORKS if name == "networks.family" else name.split(".")[1:2]
@@ -128,18 +169,150 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if name == "networks.condition":
         for part in value if isinstance(value, list) else [value]:
             choose(name, part, CONDITIONS)
-    if name == "training.dataset" and not isinstance(value, str):
-        raise InputError(f"option {name} must be a name or a path; received {value!r}.")
     if sections[0] == "optimizer":
         recipe["optimizer"][sections[1]] = _player_settings(recipe)[sections[1]]
         if option == "class":  # what the new class does not know was the old one's
-            known = OPTIMIZERS[choose(name, value, OPTIMIZERS)]().get_config()
+            known = _defaults(value)
             settings = recipe["optimizer"][sections[1]]
             recipe["optimizer"][sections[1]] = {k: v for k, v in settings.items() if k in known}
     target = recipe
     for section in sections:
         target = target.setdefault(section, {})
     target[option] = value
+
+
+def _check_option(recipe: Mapping[str, Any], name: str, value: Any) -> None:
+    """Raise `InputError` unless a value is of the kind and in the range that an option takes."""
+    argument = f"option {name}"
+    section, *_, option = name.split(".")
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{argument} must hold no null character; received {shown(value)}.")
+    if name == "training.image_size":
+        size = parse_size(value)
+        if size and max(size) > LARGEST_SIDE:
+            raise InputError(f"{argument} must be at most {LARGEST_SIDE} pixels; received {shown(value)}.")
+    elif section == "optimizer" and option == "learning_rate" and isinstance(value, Mapping):
+        _check_schedule(argument, value)
+    elif name in CHECKED_BY_NAME or option in ("family", "class"):
+        pass
+    else:
+        check_kind(argument, value, _kind_of(recipe, name))
+    if section == "optimizer" and isinstance(value, (int, float)) and option in RANGES:
+        least, below = RANGES[option]
+        if not least <= value < below:
+            limit = f" and below {below:g}" if below < math.inf else ""
+            raise InputError(f"{argument} must be at least {least:g}{limit}; received {value!r}.")
+    if name in LEAST_ONE and value is not None:
+        whole_number(argument, value, 1)
+    if name == "training.labelled_share" and not 0 < value < 1:
+        raise InputError(f"{argument} must lie between 0 and 1; received {value!r}.")
+
+
+def _kind_of(recipe: Mapping[str, Any], name: str) -> Kind:
+    """What an option takes: by the annotation of its constructor, or by the default of Keras' optimizer."""
+    section, *part, option = name.split(".")
+    if name in KINDS:
+        return KINDS[name]
+    model = MODELS[recipe["model"]["key"]]
+    if section == "model":
+        for constructor in _constructors(model):
+            if option in inspect.signature(constructor).parameters:
+                return typing.get_type_hints(constructor)[option]
+    if section == "networks":
+        return typing.get_type_hints(_function(recipe, part[0], model))[option]
+    if option in OPTIMIZER_KINDS:
+        return OPTIMIZER_KINDS[option]
+    default = _defaults(_player_settings(recipe)[part[0]]["class"])[option]
+    return bool if isinstance(default, bool) else float | None if default is None else float
+
+
+@functools.cache
+def _defaults(optimizer: str) -> Mapping[str, Any]:
+    """The settings of one of `OPTIMIZERS` by their names, as Keras has them."""
+    return OPTIMIZERS[optimizer]().get_config()
+
+
+def _check_schedule(argument: str, schedule: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless a learning rate's schedule has settings that its class takes."""
+    settings = {name: value for name, value in schedule.items() if name != "class"}
+    kind = SCHEDULES[choose(f"{argument}.class", str(schedule.get("class")), SCHEDULES)]
+    known = {name: of for name, of in inspect.signature(kind).parameters.items() if name != "name"}
+    for name, value in settings.items():
+        choose(argument, name, known)
+        default = known[name].default
+        if name in ("boundaries", "values"):
+            check_kind(f"{argument}.{name}", value, Sequence[float])
+        elif isinstance(default, bool):
+            check_kind(f"{argument}.{name}", value, bool)
+        else:
+            check_kind(f"{argument}.{name}", value, float | None if default is None else float)
+            if value is not None and value < (name == "decay_steps"):
+                raise InputError(
+                    f"{argument}.{name} must be at least {int(name == 'decay_steps')}; received {value!r}."
+                )
+    lacking = [
+        name
+        for name, of in known.items()
+        if of.default is of.empty and name not in settings and name != "decay_steps"
+    ]
+    if lacking:
+        raise InputError(f"{argument} must have {', '.join(lacking)} for {schedule['class']}.")
+
+
+def check(recipe: Any) -> None:
+    """Raise `InputError` unless every setting of a recipe is of a kind that its option takes.
+
+    Nothing is built: this is to be told before data are read and networks are made.
+    """
+    check_recipe(recipe)
+    choose("recipe.model.key", recipe["model"]["key"], MODELS)
+    choose("recipe.networks.family", recipe["networks"]["family"], FAMILIES)
+    for network in NETWORKS[1:]:
+        check_kind(f"recipe.networks.{network}", recipe["networks"].get(network), dict | None)
+    for part in _as_list(recipe["networks"].get("condition", [])):
+        choose("recipe.networks.condition", part, CONDITIONS)
+    legal = set(options(recipe))
+    for section in ("model", "networks", "optimizer", "training"):
+        for name, value in recipe[section].items():
+            nested = isinstance(value, Mapping) and name in (*NETWORKS, *PLAYERS)
+            parts: dict[str, Any] = (
+                {f".{part}": setting for part, setting in value.items()} if nested else {"": value}
+            )
+            for part, setting in parts.items():
+                full = f"{section}.{name}{part}"
+                if full in legal:  # of the others, the constructors tell which they do not take
+                    _check_option(recipe, full, setting)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _check_memory(recipe: Mapping[str, Any], image_shape: Sequence[int]) -> None:
+    """Raise `InputError` if the networks of a recipe need more memory than there is.
+
+    What is counted is less than what they need: the weights between layers whose sizes the recipe names,
+    with their gradients and what Adam keeps of each; of a DRAW also the canvases of its steps.
+    """
+    networks = recipe["networks"]
+    pixels, latent_dim = math.prod(image_shape), networks["latent_dim"]
+    weights = 0
+    for name in NETWORKS[1:]:
+        settings = networks.get(name) or {}
+        sides = [*_as_list(settings.get("kernel_size") or 1)]
+        area = min(sides) ** 2
+        filters, units = (_as_list(settings.get(key) or []) for key in ("filters", "units"))
+        counts = [*filters, *units, latent_dim]
+        if settings.get("family", networks["family"]) == "mlp" and units and name != "class_head":
+            counts.append(pixels)  # at one of its ends
+        weights += sum(a * b * area for a, b in itertools.pairwise(filters))
+        weights += sum(a * b for a, b in itertools.pairwise(units)) + max(counts)
+    per_weight = 4 * 4  # bytes of a float32; itself, its gradient, two means
+    require("networks", weights * per_weight, "Set a smaller latent_dim, smaller filters or units.")
+    steps = recipe["model"].get("steps", 1)
+    batch = steps * pixels * recipe["training"]["batch_size"] * 4
+    if "steps" in recipe["model"]:
+        require(f"model.steps={steps}", batch, "Set fewer steps, or a smaller batch_size.")
 
 
 def build(
@@ -161,6 +334,8 @@ def build(
             optimizer does not take; no `num_classes` for networks that take labels; a base that is no trained
             model of images of that shape; a learning rate as of `plan`.
     """
+    check(recipe)
+    _check_memory(recipe, image_shape)
     arguments = dict(recipe["model"])
     model_class: Any = MODELS[choose("model", arguments.pop("key"), MODELS)]
     latent_dim = recipe["networks"]["latent_dim"]
@@ -321,7 +496,6 @@ class _named:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> Literal[False]:
-        if isinstance(error, (TypeError, ValueError)) and not isinstance(error, InputError):
-            message = " ".join(str(error).split())
-            raise InputError(f"{self.part} does not take these settings: {message}") from error
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            raise InputError(f"{self.part} does not take these settings: {reason_of(error)}") from error
         return False

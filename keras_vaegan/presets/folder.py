@@ -2,23 +2,27 @@
 
 import contextlib
 import hashlib
-import json
+import math
 import os
 import pathlib
 import re
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 import keras_vaegan
 import keras_vaegan.models  # registers the classes that a configuration names
+from keras_vaegan import memory
 from keras_vaegan.diagnosis import FINDINGS
 from keras_vaegan.errors import InputError
-from keras_vaegan.files import atomic_path, write_json
+from keras_vaegan.files import atomic_path, check_text_size, read_json, reading, user_path, write_json
+from keras_vaegan.kinds import check_facts
 from keras_vaegan.models.latent import LatentVariableModel
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
@@ -45,7 +49,6 @@ RUN_FILES = (
     *(f"{name}.png" for name in PICTURES),
 )
 RUN_FOLDERS = ("checkpoints", "samples")
-ERROR_LENGTH = 300  # characters of a foreign error's text
 
 
 def save_folder(
@@ -92,34 +95,41 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
         InputError: a file that is missing, damaged, foreign, of a later format, elsewhere, or weights
             that are not those of the metadata.
     """
-    folder = pathlib.Path(folder)
+    folder = user_path("source", folder)
     for name in (CONFIG, WEIGHTS):
         _inside(folder, name)
     metadata = load_metadata(folder)
+    config = read_json(folder / CONFIG, "source", dict)
     with _reading(folder):
         digest = _sha256(folder / WEIGHTS)
         if metadata.get("weights_sha256", digest) != digest:
             raise ValueError(
                 f"{WEIGHTS} has the hash {digest[:12]}; {METADATA} says {metadata['weights_sha256'][:12]}"
             )
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        _check_weights(folder / WEIGHTS)
         model = keras.saving.deserialize_keras_object(config)
         if not isinstance(model, LatentVariableModel):
             raise ValueError(f"it holds {type(model).__name__}, not a model of keras-vaegan")
-        model.load_weights(folder / WEIGHTS)
+        with warnings.catch_warnings():
+            # Keras warns where weights are missing, and goes on with random ones.
+            warnings.filterwarnings("error", message="(?s).*could not be loaded")
+            model.load_weights(folder / WEIGHTS)
+        _check_finite(model)
+        names, count = metadata.get("class_names"), model.num_classes
+        if names is not None and count is not None and len(names) != count:
+            raise ValueError(f"{METADATA} has {len(names)} class_names; the model has {count} classes")
     return model, metadata
 
 
 def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What is known of the model in a folder."""
-    folder = pathlib.Path(folder)
+    folder = user_path("source", folder)
     _inside(folder, METADATA)
+    metadata = read_json(folder / METADATA, "source", dict)
+    check_facts(metadata, f"source {folder / METADATA}:", whole=True)
     with _reading(folder):
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        if not isinstance(metadata, dict):
-            raise ValueError(f"{METADATA} is not a dictionary")
         version = metadata.get("format_version", 1)
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if version > FORMAT_VERSION:
             raise ValueError(f"format version {version!r}, where up to {FORMAT_VERSION} is known")
     return metadata
 
@@ -167,10 +177,10 @@ def _halve(path: pathlib.Path) -> None:
 def is_run(folder: pathlib.Path) -> bool:
     """Whether a folder's metadata are those that a training wrote."""
     try:
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        metadata = read_json(folder / METADATA, kind=dict)
+    except InputError:
         return False
-    return isinstance(metadata, dict) and {"model", "dataset", "recipe"} <= set(metadata)
+    return {"model", "dataset", "recipe"} <= set(metadata)
 
 
 def clear_run(folder: pathlib.Path) -> None:
@@ -186,23 +196,56 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
 
     Raises `InputError`, in one line, where the file is missing or damaged, or has a class that is unknown.
     """
-    if not pathlib.Path(path).is_file():
+    if not user_path("source", path).is_file():
         raise InputError(f"{path} must be a .keras file; there is none.")
     with _reading(path):
-        return keras.saving.load_model(path)
+        with zipfile.ZipFile(path) as archive:
+            needed = 0
+            for member in archive.infolist():
+                needed += member.file_size
+                if member.filename.endswith(".json"):
+                    check_text_size(member.file_size)
+            memory.require(f"source {path}", needed, "Is it the right file?")
+            if damaged := archive.testzip():
+                raise ValueError(f"its {damaged} is damaged")
+        model = keras.saving.load_model(path)
+        _check_finite(model)
+        return model
+
+
+def _check_finite(model: keras.Model) -> None:
+    """Raise `ValueError` if weights are no numbers: what the model makes would be none, either."""
+    for variable in model.weights:
+        if not np.all(np.isfinite(keras.ops.convert_to_numpy(variable).astype("float64"))):
+            raise ValueError(f"its weights {variable.path} hold NaN or infinity")
+
+
+def _check_weights(path: pathlib.Path) -> None:
+    """Raise unless the arrays of a weights' file fit into memory, whatever shapes they claim."""
+    import h5py
+
+    claimed = []
+
+    def add(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            claimed.append(math.prod(item.shape or ()) * item.dtype.itemsize)
+
+    with h5py.File(path) as file:
+        file.visititems(add)
+    memory.require(f"source {path}", sum(claimed), "Is it the right file?")
 
 
 @contextlib.contextmanager
 def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the many errors of a damaged or foreign file into one line."""
+    """`files.reading`, which says of a class that is unknown how to make it known."""
     try:
-        yield
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
-        unknown = re.search(r"Could not locate class '([^']+)'", str(error))
-        if unknown is not None:
-            raise InputError(
-                f"source {path} has a class that is no part of Keras, {unknown[1]}: import its module first "
-                "(--import MODULE), in which keras.saving.register_keras_serializable makes it known."
-            ) from error
-        message = " ".join(str(error).split())[:ERROR_LENGTH]
-        raise InputError(f"source {path} cannot be read: {message}") from error
+        with reading(path, "source"):
+            yield
+    except InputError as error:
+        unknown = re.search(r"Could not locate class '([^']+)'", str(error.__cause__))
+        if unknown is None:
+            raise
+        raise InputError(
+            f"source {path} has a class that is no part of Keras, {unknown[1]}: import its module first "
+            "(--import MODULE), in which keras.saving.register_keras_serializable makes it known."
+        ) from error

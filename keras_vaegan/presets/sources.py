@@ -11,7 +11,7 @@ from typing import Any, Literal
 import keras
 
 from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
-from keras_vaegan.files import cache_folder
+from keras_vaegan.files import cache_folder, reason_of, user_path
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import CONFIG, METADATA, WEIGHTS, load_folder, load_keras_file, load_metadata
@@ -43,8 +43,8 @@ def find(preset: str | os.PathLike[str]) -> Preset:
     Raises `InputError` where there is none (with the nearest name), where it cannot be downloaded, and where
     its metadata are missing or damaged.
     """
+    path = user_path("preset", preset)
     text = os.fspath(preset)
-    path = pathlib.Path(text)
     if path.is_dir():
         return _in_folder(text, path, {})
     if text in RECIPES:
@@ -114,7 +114,7 @@ def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
         InputError: nothing at `source`; a recipe without weights; a `.keras` file that is damaged or holds no
             model of the package; a preset as of `find`, a folder as of `load_folder`.
     """
-    path = pathlib.Path(source)
+    path = user_path("source", source)
     if path.is_file() and path.suffix == ".keras":
         model = load_keras_file(path)
         if not isinstance(model, LatentVariableModel):
@@ -154,6 +154,8 @@ def take_over(model: LatentVariableModel, other: LatentVariableModel) -> int:
 
 def _in_folder(name: str, folder: pathlib.Path, recipe: dict[str, Any]) -> Preset:
     metadata = load_metadata(folder)
+    if metadata.get("recipe"):
+        configure.check(metadata["recipe"])
     return Preset(name, folder, recipe or metadata.get("recipe") or None, metadata)
 
 
@@ -193,8 +195,7 @@ def _download(address: str) -> pathlib.Path:
             repository, local_dir=folder, allow_patterns=[CONFIG, WEIGHTS, METADATA]
         )
     except Exception as error:  # each way of having no network or no such model fails in its own way
-        message = " ".join(str(error).split())[:300]
-        raise InputError(f"preset {address} cannot be downloaded: {message}") from error
+        raise InputError(f"preset {address} cannot be downloaded: {reason_of(error)}") from error
     return folder
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.export.functions import functions_of
 from keras_vaegan.files import atomic_folder, cache_folder
 
@@ -108,7 +108,7 @@ def _fetch(cache: pathlib.Path) -> None:
         done = subprocess.run(asked, capture_output=True, text=True, cwd=scratch)
         packed = list(pathlib.Path(scratch).glob("*.tgz"))
         if done.returncode or len(packed) != 1:
-            message = " ".join((done.stderr or done.stdout).split())[-300:]
+            message = one_line(done.stderr or done.stdout)[-300:]
             raise InputError(f"runtime must be given: npm cannot fetch {PACKAGE}@{VERSION}: {message}")
         content = packed[0].read_bytes()
         if f"sha512-{_text(hashlib.sha512(content).digest())}" != INTEGRITY:
