@@ -48,7 +48,7 @@ class Steps(StatefulSteps):
         with tf.GradientTape(persistent=True) as tape:
             losses = self.compute_losses(x, y, training=True)
             objectives = {
-                player: self.optimizer.scale_loss(self.objective(loss, sample_weight) * share)
+                player: self.scale_loss(player, self.objective(loss, sample_weight) * share)
                 for player, loss in losses.players.items()
             }
         gradients = {
@@ -87,9 +87,19 @@ class Steps(StatefulSteps):
 def adam_step(
     optimizer: keras.optimizers.Adam, gradient: Tensor, variable: tf.Variable, learning_rate: Tensor
 ) -> None:
-    """The step that Keras' Adam takes, by TensorFlow's kernel, which reads and writes each weight once."""
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    if optimizer.amsgrad or not alone or not gradient.dtype == variable.dtype == tf.float32:
+    """The step that Keras' Adam takes, by TensorFlow's kernel, which reads and writes each weight once.
+
+    The kernel takes the plain case alone; all else goes Keras' own way. Keras clips and decays before this
+    step, and averages after it.
+    """
+    plain = (
+        isinstance(gradient, tf.Tensor)  # not the slices of an embedding
+        and gradient.dtype == variable.dtype == tf.float32
+        and not optimizer.amsgrad
+        and not optimizer.gradient_accumulation_steps
+        and tf.distribute.get_strategy().num_replicas_in_sync == 1
+    )
+    if not plain:
         keras.optimizers.Adam.update_step(optimizer, gradient, variable, learning_rate)
         return
     place = optimizer._get_variable_index(variable)
