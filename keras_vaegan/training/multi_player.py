@@ -101,8 +101,8 @@ class MultiPlayerModel(Steps, keras.Model):
             optimizer: None for the model's own recipe; a name or a Keras optimizer, copied for
                 every player; or `{player: optimizer}`, where players that are left out keep
                 their own recipe.
-            run_eagerly, steps_per_execution, jit_compile: as in `keras.Model.compile`; PyTorch cannot take
-                `jit_compile=True`.
+            run_eagerly, steps_per_execution, jit_compile: as in `keras.Model.compile`; on PyTorch steps
+                are neither compiled nor joined.
 
         The model brings its own losses and metrics. Under `mixed_float16` the losses are scaled.
 
@@ -121,7 +121,7 @@ class MultiPlayerModel(Steps, keras.Model):
             self.quicken(given)
             given.finalize_variable_values = functools.partial(_put_averages_in_place, given)
         combined = self._combine(optimizers)
-        if self.dtype_policy.name == "mixed_float16":
+        if self._scales_losses:
             combined = LossScaleOptimizer(combined, name="loss_scale_optimizer")
         super().compile(
             optimizer=combined,
@@ -147,8 +147,9 @@ class MultiPlayerModel(Steps, keras.Model):
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile from the result of `get_compile_config`."""
         config = dict(config)
-        if config.get("jit_compile") is True and not self.compiles_steps:
-            config["jit_compile"] = "auto"  # the file comes from another backend
+        if not self.compiles_steps:  # and the file may come from a backend that does
+            config["steps_per_execution"] = 1
+            config["jit_compile"] = "auto" if config.get("jit_compile") else False
         optimizers = {
             player: keras.saving.deserialize_keras_object(optimizer)
             for player, optimizer in config.pop("optimizer").items()
@@ -197,12 +198,20 @@ class MultiPlayerModel(Steps, keras.Model):
         default = next(iter(optimizers.values()))
         factors = {player: given.loss_scale_factor for player, given in optimizers.items()}
         combined = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(default, by_path))
-        for player, factor in factors.items():  # which Keras replaces by one for all
-            optimizers[player].loss_scale_factor = factor
+        if not self._scales_losses:
+            for player, factor in factors.items():  # which Keras replaces by one for all
+                optimizers[player].loss_scale_factor = factor
         return combined
 
+    @property
+    def _scales_losses(self) -> bool:
+        return self.dtype_policy.name == "mixed_float16"
+
     def _check_settings(self, run_eagerly: Any, steps_per_execution: Any, jit_compile: Any) -> None:
-        whole_number("steps_per_execution", steps_per_execution, 1)
+        if whole_number("steps_per_execution", steps_per_execution, 1) > 1 and not self.compiles_steps:
+            raise InputError(
+                f"steps_per_execution must be 1 on {keras.backend.backend()}; received {steps_per_execution}."
+            )
         if not isinstance(run_eagerly, bool):
             raise InputError(f"run_eagerly must be True or False; received {run_eagerly!r}.")
         if not isinstance(jit_compile, bool) and jit_compile != "auto":

@@ -25,7 +25,7 @@ def unfold(
 class StatefulSteps:
     """`test_step`, `update` and `synchronize` of a `MultiPlayerModel` on TensorFlow and PyTorch."""
 
-    compiles_steps = True  # whether `jit_compile=True` works
+    compiles_steps = True  # whether `jit_compile` and `steps_per_execution` can be used
 
     @staticmethod
     def quicken(optimizer: keras.optimizers.Optimizer) -> None:
