@@ -299,7 +299,7 @@ def test_a_saved_training_goes_on_with_the_same_steps(option, tmp_path):
 
 
 class Embedded(Toy):
-    """A toy of one player, whose kernel's rows are looked up."""
+    """A toy of one player, whose kernel's rows are looked up: TensorFlow has its gradient in slices."""
 
     def __init__(self):
         super().__init__(0)

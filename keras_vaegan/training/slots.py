@@ -12,9 +12,7 @@ def copy_unbuilt(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Opti
     """A new optimizer of the same settings, without slots."""
     config = optimizer.get_config()
     rate = optimizer._learning_rate
-    if not isinstance(
-        rate, keras.Variable
-    ):  # a schedule, or a function, which the configuration may not hold
+    if not isinstance(rate, keras.Variable):  # a function is no part of the configuration
         config["learning_rate"] = rate
     copy = type(optimizer).from_config(config)
     for name in EXCLUSIONS:

@@ -68,6 +68,10 @@ class Steps(StatefulSteps):
         if type(optimizer) is keras.optimizers.Adam:  # and no class of the user's
             optimizer.update_step = functools.partial(adam_step, optimizer)
 
+    def update(self, gradients: list[Tensor], variables: list[keras.Variable]) -> None:
+        # An embedding's gradient comes in slices; Keras would square each of two slices of one row alone.
+        super().update([tf.convert_to_tensor(gradient) for gradient in gradients], variables)
+
     def test_step(self, data: Any) -> dict[str, Tensor]:
         return _reducible(super().test_step(data))
 
@@ -93,8 +97,7 @@ def adam_step(
     step, and averages after it.
     """
     plain = (
-        isinstance(gradient, tf.Tensor)  # not the slices of an embedding
-        and gradient.dtype == variable.dtype == tf.float32
+        gradient.dtype == variable.dtype == tf.float32
         and not optimizer.amsgrad
         and not optimizer.gradient_accumulation_steps
         and tf.distribute.get_strategy().num_replicas_in_sync == 1
