@@ -175,7 +175,9 @@ class Extractor:
                 )
             images = keras.ops.repeat(images, channels, axis=-1)
         if tuple(images.shape[1:3]) != tuple(size):
-            images = keras.ops.image.resize(images, tuple(size), interpolation="bilinear", antialias=True)
+            images = keras.ops.image.resize(
+                images, tuple(size), interpolation="bilinear", antialias=True, data_format="channels_last"
+            )
         return images * self.scale + self.offset
 
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
 from keras_vaegan.training import Steps, slots
+from keras_vaegan.training.checks import check_floatx, check_layers
 from keras_vaegan.training.watch import Watch, step_tensors
 from keras_vaegan.typing import Tensor
 
@@ -51,11 +52,17 @@ class MultiPlayerModel(Steps, keras.Model):
     train_function: Any  # Keras', which `leave_out` replaces for a while
 
     def __init__(self, **kwargs: Any) -> None:
+        check_floatx()
         super().__init__(**kwargs)
         self._trackers: list[keras.metrics.Mean] = []
         self._watch: Watch | None = None
         self._left_out = 0
         self.built = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, keras.Layer):  # a network, before the model is made of it
+            check_layers(name, value)
+        super().__setattr__(name, value)
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
         """`{player: [networks]}`; no two players own the same variable."""
