@@ -33,13 +33,13 @@ def require() -> None:
     backend = "backend" if name is None else f"backend {name!r}"
     if isinstance(reason, ModuleNotFoundError) and reason.name == name:
         raise BackendError(
-            f"Keras' {backend} must be installed: pip install 'keras-vaegan[{name}]', or set KERAS_BACKEND to "
-            f"another of {', '.join(BACKENDS)}."
+            f"Keras' {backend} must be installed: pip install 'keras-vaegan[{name}]', or set KERAS_BACKEND "
+            f"to another of {', '.join(BACKENDS)}."
         ) from None
     raise BackendError(f"Keras' {backend} cannot be imported: {one_line(reason, 300)}") from reason
 
 
 def _configured() -> str | None:
-    """The backend that Keras chose, from the environment or its own file, whether it could import it or not."""
+    """The backend that Keras chose, from the environment or its own file; it may be missing."""
     chosen = sys.modules.get("keras.src.backend.config")  # is there after an import that failed
     return chosen.backend() if chosen is not None else os.environ.get("KERAS_BACKEND")

@@ -35,6 +35,6 @@ def check_layers(argument: str, network: keras.Layer) -> None:
         kind = keras.backend.standardize_dtype(variable.dtype)
         if "float" in kind and kind != "float32":
             raise InputError(
-                f"{argument} must keep its weights in float32; those of {variable.path!r} are {kind}. For half "
-                "precision build it under the dtype policy 'mixed_float16' or 'mixed_bfloat16'."
+                f"{argument} must keep its weights in float32; those of {variable.path!r} are {kind}. For "
+                "half precision build it under the dtype policy 'mixed_float16' or 'mixed_bfloat16'."
             )
