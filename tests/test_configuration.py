@@ -124,6 +124,15 @@ def test_layers_that_take_channels_first_are_refused(nested, configure):
 
 
 @pytest.mark.core_on("tensorflow")
+def test_features_of_a_network_that_takes_channels_first_are_refused():
+    images = keras.Input((6, 6, 3))
+    x = layers.Conv2D(3, 3, data_format="channels_first", name="mine")(images)
+    network = keras.Model(images, layers.Flatten()(x))
+    with pytest.raises(kvg.InputError, match="features .*layer 'mine' .*channels_first"):
+        kvg.metrics.extractor(network)
+
+
+@pytest.mark.core_on("tensorflow")
 @pytest.mark.parametrize("floatx", ["float16", "bfloat16", "float64"])
 def test_another_floatx_is_refused(floatx, configure):
     configure("floatx", floatx)

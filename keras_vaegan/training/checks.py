@@ -14,8 +14,8 @@ def check_floatx() -> None:
         )
 
 
-def check_layers(argument: str, network: keras.Layer) -> None:
-    """Raise `InputError` where a layer takes channels first, or keeps weights in another type than float32.
+def check_channels(argument: str, network: keras.Layer) -> None:
+    """Raise `InputError` where a layer takes channels first.
 
     Args:
         argument: what the network is called.
@@ -31,6 +31,10 @@ def check_layers(argument: str, network: keras.Layer) -> None:
                 "'channels_first'. Build it with data_format='channels_last', or after "
                 "keras.config.set_image_data_format('channels_last')."
             )
+
+
+def check_weights(argument: str, network: keras.Layer) -> None:
+    """Raise `InputError` where weights are kept in another type than float32; arguments as above."""
     for variable in network.weights:
         kind = keras.backend.standardize_dtype(variable.dtype)
         if "float" in kind and kind != "float32":

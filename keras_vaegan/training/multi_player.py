@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
 from keras_vaegan.training import Steps, slots
-from keras_vaegan.training.checks import check_floatx, check_layers
+from keras_vaegan.training.checks import check_channels, check_floatx, check_weights
 from keras_vaegan.training.watch import Watch, step_tensors
 from keras_vaegan.typing import Tensor
 
@@ -61,7 +61,8 @@ class MultiPlayerModel(Steps, keras.Model):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, keras.Layer):  # a network, before the model is made of it
-            check_layers(name, value)
+            check_channels(name, value)
+            check_weights(name, value)
         super().__setattr__(name, value)
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
