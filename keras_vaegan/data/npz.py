@@ -61,11 +61,7 @@ def require_for_archive(
         for member in archive.infolist():
             stored += member.file_size
             with contextlib.suppress(Exception), archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                    version, np.lib.format.read_array_header_2_0
-                )
-                shape = read(file)[0]
+                shape = HEADS[np.lib.format.read_magic(file)](file)[0]
                 if len(shape) in (3, 4):
                     height, width = size or shape[1:3]
                     depth = channels or (shape[3] if len(shape) == 4 else 1)

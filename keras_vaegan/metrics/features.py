@@ -15,6 +15,7 @@ from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.files import reason_of
 from keras_vaegan.metrics.classifiers import ARCHITECTURES, REJECTING
+from keras_vaegan.training.checks import check_channels
 
 # Digests of the shipped weights: other weights are another extractor, and are refused.
 DIGESTS = {
@@ -74,6 +75,7 @@ class Extractor:
                 f"features must be a network that takes images (B, H, W, C); {self.name} takes "
                 f"{', '.join(map(str, taken))}."
             )
+        check_channels("features", self.model)
         used = [shape for output, shape in given.items() if output in ("features", "logits")]
         if "features" not in given or any(len(shape) != 2 or shape[1] is None for shape in used):
             raise InputError(
@@ -176,7 +178,9 @@ class Extractor:
                 )
             images = keras.ops.repeat(images, channels, axis=-1)
         if tuple(images.shape[1:3]) != tuple(size):
-            images = keras.ops.image.resize(images, tuple(size), interpolation="bilinear", antialias=True)
+            images = keras.ops.image.resize(
+                images, tuple(size), interpolation="bilinear", antialias=True, data_format="channels_last"
+            )
         return images * self.scale + self.offset
 
 

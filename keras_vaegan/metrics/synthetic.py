@@ -9,6 +9,7 @@ from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, whole_number
+from keras_vaegan.metrics.classifiers import EXACT, OF_IMAGES
 
 STEPS = 1500  # enough for 97 % on MNIST from 10,000 real images
 
@@ -75,8 +76,14 @@ def _classifier(image_shape: tuple[int, ...], classes: int, seed: int) -> keras.
     x = images
     for i, filters in enumerate((32, 64)):
         x = layers.Conv2D(
-            filters, 3, strides=2, padding="same", activation="relu", kernel_initializer=initial(i)
+            filters,
+            3,
+            strides=2,
+            padding="same",
+            activation="relu",
+            kernel_initializer=initial(i),
+            **OF_IMAGES,
         )(x)
-    x = layers.Flatten()(x)
-    x = layers.Dense(128, activation="relu", kernel_initializer=initial(2))(x)
-    return keras.Model(images, layers.Dense(classes, dtype="float32", kernel_initializer=initial(3))(x))
+    x = layers.Flatten(**OF_IMAGES)(x)
+    x = layers.Dense(128, activation="relu", kernel_initializer=initial(2), **EXACT)(x)
+    return keras.Model(images, layers.Dense(classes, kernel_initializer=initial(3), **EXACT)(x))

@@ -11,6 +11,7 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.training import conv_transpose, convolve, halve_by_max
 from keras_vaegan.typing import Tensor
 
+LAST = "channels_last"  # of all images here, whatever Keras' configuration says
 Normalization: TypeAlias = Literal["none", "batch", "layer", "instance"]
 NORMALIZATIONS = ("none", "batch", "layer", "instance")
 
@@ -19,10 +20,13 @@ NORMALIZATIONS = ("none", "batch", "layer", "instance")
 class Conv2D(layers.Conv2D):
     """Keras' layer; padding `same`, one group and no dilation by way of `keras_vaegan.training.convolve`."""
 
+    def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
+        super().__init__(*arguments, data_format=data_format, **settings)
+
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """See Keras'."""
         usual = self.padding == "same" and self.groups == 1 and set(self.dilation_rate) == {1}
-        if not usual or self.data_format != "channels_last":
+        if not usual or self.data_format != LAST:
             return super().convolution_op(inputs, kernel)
         return convolve(inputs, kernel, tuple(self.strides))
 
@@ -31,10 +35,13 @@ class Conv2D(layers.Conv2D):
 class Conv2DTranspose(layers.Conv2DTranspose):
     """Keras' layer; with padding `same` and no dilation by way of `keras_vaegan.training.conv_transpose`."""
 
+    def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
+        super().__init__(*arguments, data_format=data_format, **settings)
+
     def call(self, inputs: Tensor) -> Tensor:
         """See Keras'."""
         usual = self.padding == "same" and self.output_padding is None and set(self.dilation_rate) == {1}
-        if not usual or self.data_format != "channels_last":
+        if not usual or self.data_format != LAST:
             return super().call(inputs)
         outputs = conv_transpose(inputs, self.kernel, tuple(self.strides))
         return self.activation(outputs + self.bias if self.use_bias else outputs)
@@ -44,10 +51,13 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 class MaxPooling2D(layers.MaxPooling2D):
     """Keras' layer; of every 2x2 by way of `keras_vaegan.training.halve_by_max`."""
 
+    def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
+        super().__init__(*arguments, data_format=data_format, **settings)
+
     def call(self, inputs: Tensor) -> Tensor:
         """See Keras'."""
         halves = set(self.pool_size) == set(self.strides) == {2} and self.padding == "same"
-        if not halves or self.data_format != "channels_last":
+        if not halves or self.data_format != LAST:
             return super().call(inputs)
         return halve_by_max(inputs)
 
@@ -157,9 +167,14 @@ def drop(x: Tensor, rate: float, name: str) -> Tensor:
     return layers.Dropout(rate, name=name)(x) if rate else x
 
 
+def flatten(x: Tensor, name: str) -> Tensor:
+    """Maps as one row for each image, `(B, F)`, channels side by side."""
+    return layers.Flatten(data_format=LAST, name=name)(x)
+
+
 def flat(x: Tensor, dropout: float, name: str) -> Tensor:
     """Maps as one row for each image, `(B, F)`, a share of them left out in training as of `drop`."""
-    return drop(layers.Flatten(name=f"{name}_flatten")(x), dropout, f"{name}_dropout")
+    return drop(flatten(x, f"{name}_flatten"), dropout, f"{name}_dropout")
 
 
 def dense_stack(

@@ -235,7 +235,8 @@ def crop(x: Tensor, size: Sequence[int], name: str) -> Tensor:
     surplus = (x.shape[1] - size[0], x.shape[2] - size[1])
     if surplus == (0, 0):
         return x
-    return layers.Cropping2D(tuple((0, extra) for extra in surplus), dtype=x.dtype, name=name)(x)
+    edges = tuple((0, extra) for extra in surplus)
+    return layers.Cropping2D(edges, data_format=blocks.LAST, dtype=x.dtype, name=name)(x)
 
 
 def _maps_down(
@@ -266,7 +267,7 @@ def _maps_down(
 def flat_with_labels(parts: Sequence[Tensor], condition: dict[str, Tensor], name: str) -> Tensor:
     """The parts, flattened, and the labels side by side, `(B, F)`."""
     flat = [
-        layers.Flatten(name=f"{name}_flatten" + (f"_{i}" if i else ""))(part) if len(part.shape) > 2 else part
+        blocks.flatten(part, f"{name}_flatten" + (f"_{i}" if i else "")) if len(part.shape) > 2 else part
         for i, part in enumerate(parts)
     ]
     return blocks.joined([*flat, *([condition["labels"]] if "labels" in condition else [])], f"{name}_joined")

@@ -161,7 +161,7 @@ def decoder(
     x = blocks.activate(x, activation, f"{name}_project_activation")
     for i, channels in enumerate([*filters[1:], image_shape[2]]):
         block = f"{name}_deconv_{i}"
-        x = layers.UpSampling2D(2, name=f"{block}_up")(x)
+        x = layers.UpSampling2D(2, data_format=blocks.LAST, name=f"{block}_up")(x)
         x = crop(x, sizes[-2 - i], f"{block}_crop")
         x = blocks.Conv2D(channels, kernel_size, padding="same", name=block)(x)
         x = blocks.activate(x, activation, f"{block}_activation")

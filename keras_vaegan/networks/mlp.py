@@ -45,7 +45,7 @@ def encoder(
     inputs, images, condition = blocks.conditional_inputs(
         "images", image_shape, image_shape, num_classes, given, name
     )
-    x = layers.Flatten(name=f"{name}_flatten")(images)
+    x = blocks.flatten(images, f"{name}_flatten")
     x = _hidden(_with_condition([x], condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     return keras.Model(inputs, blocks.posterior_head(x, latent_dim, name), name=name)
@@ -68,7 +68,7 @@ def trunk(
         InputError: as of `encoder`; `dropout` that is no share of at least 0 and below 1.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
-    x = layers.Flatten(name=f"{name}_flatten")(images)
+    x = blocks.flatten(images, f"{name}_flatten")
     return keras.Model(images, _hidden(x, units, activation, name, dropout=dropout), name=name)
 
 
@@ -142,7 +142,7 @@ def discriminator(
         InputError: as of `trunk`; `feature_layer` that is no index of a layer.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
-    x = layers.Flatten(name=f"{name}_flatten")(images)
+    x = blocks.flatten(images, f"{name}_flatten")
     dense = blocks.dense(spectral_normalization)
     outputs: list[Tensor] = []
     x = _hidden(x, units, activation, name, dropout=dropout, dense=dense, outputs=outputs)
@@ -154,7 +154,7 @@ def _with_condition(parts: list[Tensor], condition: dict[str, Tensor], name: str
     if "labels" in condition:
         parts = [*parts, condition["labels"]]
     if "given" in condition:
-        parts = [*parts, layers.Flatten(name=f"{name}_given_flatten")(condition["given"])]
+        parts = [*parts, blocks.flatten(condition["given"], f"{name}_given_flatten")]
     return blocks.joined(parts, f"{name}_joined")
 
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_vaegan import backends
 from keras_vaegan.errors import choose
 from keras_vaegan.typing import DISTRIBUTIONS, Tensor
 
+backends.require()
 _leaf = importlib.import_module(f"keras_vaegan.training.{keras.backend.backend()}")
 
 if TYPE_CHECKING:

@@ -24,6 +24,8 @@ from keras_vaegan.typing import Tensor
 class Steps:
     """`train_step` and `test_step` of a `MultiPlayerModel` on JAX."""
 
+    compiles_steps = True
+
     def fit(self: Any, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         # Where `fit` ended with averages in place of the weights, both are one array, which JAX
         # refuses to hand to a step twice.
@@ -61,7 +63,7 @@ class Steps:
             own = zip(players_variables, values, strict=True)
             with keras.StatelessScope(state_mapping=[*mapping, *own], collect_losses=True) as scope:
                 losses = self.step_losses(x, y, training=True)
-                scalar = self.optimizer.scale_loss(self.objective(losses, player, sample_weight))
+                scalar = self.scale_loss(player, self.objective(losses, player, sample_weight))
             return scalar, (losses, _values(scope, self.non_trainable_variables))
 
         gradients, current = {}, dict((id(variable), value) for variable, value in mapping)

@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 import keras
 from keras import ops
 
-from keras_vaegan.errors import InputError, choose
-from keras_vaegan.training import Steps
+from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
+from keras_vaegan.training import Steps, slots
+from keras_vaegan.training.checks import check_channels, check_floatx, check_weights
 from keras_vaegan.training.inputs import Seen
 from keras_vaegan.training.watch import Watch, step_tensors
 from keras_vaegan.typing import Tensor
@@ -56,6 +57,7 @@ class MultiPlayerModel(Steps, keras.Model):
     train_function: Any  # Keras', which `leave_out` replaces for a while
 
     def __init__(self, **kwargs: Any) -> None:
+        check_floatx()
         super().__init__(**kwargs)
         self._trackers: list[keras.metrics.Mean] = []
         self._watch: Watch | None = None
@@ -67,6 +69,12 @@ class MultiPlayerModel(Steps, keras.Model):
         self._left_out = 0
         self._step_to_come: Any = None  # behind the function that leaves batches out
         self.built = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, keras.Layer):  # a network, before the model is made of it
+            check_channels(name, value)
+            check_weights(name, value)
+        super().__setattr__(name, value)
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
         """`{player: [networks]}`; no two players own the same variable."""
@@ -112,14 +120,17 @@ class MultiPlayerModel(Steps, keras.Model):
             optimizer: None for the model's own recipe; a name or a Keras optimizer, copied for
                 every player; or `{player: optimizer}`, where players that are left out keep
                 their own recipe.
-            run_eagerly, steps_per_execution, jit_compile: as in `keras.Model.compile`.
+            run_eagerly, steps_per_execution, jit_compile: as in `keras.Model.compile`; on PyTorch steps
+                are neither compiled nor joined.
 
         The model brings its own losses and metrics. Under `mixed_float16` the losses are scaled.
 
         Raises:
-            InputError: an unknown player, one optimizer for two, a player all of whose networks are frozen, a
-                trainable variable that none or two of the players own.
+            InputError: an unknown player, one optimizer for two, an optimizer that wraps others or was built
+                for other variables, a player all of whose networks are frozen, a trainable variable that none
+                or two of the players own, a setting that cannot be used.
         """
+        self._check_settings(run_eagerly, steps_per_execution, jit_compile)
         self._check_owners()
         self._left_out, self._step_to_come = 0, None
         names = [*self.log_names, *([REGULARIZATION] if self._may_be_penalized() else [])]
@@ -134,7 +145,7 @@ class MultiPlayerModel(Steps, keras.Model):
             self.quicken(given)
             given.finalize_variable_values = functools.partial(_put_averages_in_place, given)
         combined = self._combine(optimizers)
-        if self.dtype_policy.name == "mixed_float16":
+        if self._scales_losses:
             combined = LossScaleOptimizer(combined, name="loss_scale_optimizer")
         super().compile(
             optimizer=combined,
@@ -160,6 +171,9 @@ class MultiPlayerModel(Steps, keras.Model):
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile from the result of `get_compile_config`."""
         config = dict(config)
+        if not self.compiles_steps:  # and the file may come from a backend that does
+            config["steps_per_execution"] = 1
+            config["jit_compile"] = "auto" if config.get("jit_compile") else False
         optimizers = {
             player: keras.saving.deserialize_keras_object(optimizer)
             for player, optimizer in config.pop("optimizer").items()
@@ -176,14 +190,22 @@ class MultiPlayerModel(Steps, keras.Model):
         if optimizer is None:
             optimizer = {}
         if not isinstance(optimizer, dict):
-            given = keras.optimizers.get(optimizer)
-            optimizer = {player: type(given).from_config(given.get_config()) for player in self.players}
+            given = _optimizer_of("optimizer", optimizer)
+            optimizer = {player: slots.copy_unbuilt(given) for player in self.players}
         for player in optimizer:
             choose("optimizer: player", player, self.players)
         optimizers = self.default_optimizers()
-        optimizers.update({player: keras.optimizers.get(given) for player, given in optimizer.items()})
+        optimizers.update(
+            {player: _optimizer_of(f"optimizer of {player}", given) for player, given in optimizer.items()}
+        )
         if len({id(given) for given in optimizers.values()}) < len(optimizers):
             raise InputError("optimizer must be a different object for each player; received one twice.")
+        for player, variables in self.player_variables().items():
+            if not slots.are_for(optimizers[player], variables):
+                raise InputError(
+                    f"optimizer of {player} must be new: the one received was built for other variables; "
+                    "compile with a new one."
+                )
         for player, given in optimizers.items():
             given.name = player  # learning-rate callbacks log `learning_rate_<name>`
         return {player: optimizers[player] for player in self.players}
@@ -198,7 +220,31 @@ class MultiPlayerModel(Steps, keras.Model):
             for variable in variables
         }
         default = next(iter(optimizers.values()))
-        return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(default, by_path))
+        factors = {player: given.loss_scale_factor for player, given in optimizers.items()}
+        combined = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(default, by_path))
+        if not self._scales_losses:
+            for player, factor in factors.items():  # which Keras replaces by one for all
+                optimizers[player].loss_scale_factor = factor
+        return combined
+
+    @property
+    def _scales_losses(self) -> bool:
+        return self.dtype_policy.name == "mixed_float16"
+
+    def _check_settings(self, run_eagerly: Any, steps_per_execution: Any, jit_compile: Any) -> None:
+        if whole_number("steps_per_execution", steps_per_execution, 1) > 1 and not self.compiles_steps:
+            raise InputError(
+                f"steps_per_execution must be 1 on {keras.backend.backend()}; received {steps_per_execution}."
+            )
+        if not isinstance(run_eagerly, bool):
+            raise InputError(f"run_eagerly must be True or False; received {run_eagerly!r}.")
+        if not isinstance(jit_compile, bool) and jit_compile != "auto":
+            raise InputError(f"jit_compile must be True, False or 'auto'; received {jit_compile!r}.")
+        if jit_compile is True and not self.compiles_steps:
+            raise InputError(
+                f"jit_compile must be False or 'auto' on {keras.backend.backend()}, which cannot compile the "
+                "steps of several players; received True."
+            )
 
     def _check_owners(self) -> None:
         owners: dict[str, str] = {}
@@ -234,6 +280,13 @@ class MultiPlayerModel(Steps, keras.Model):
         ) or any(_adds_losses(type(layer)) for network in networks for layer in network._flatten_layers())
 
     # ---- one step, called by the backend's leaf ----
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras' function of steps; slots are made when compiled, before weights may be loaded."""
+        if self.train_function is None and self.compiled:
+            for player in self.players:
+                slots.begin(self.player_optimizer(player))
+        super().make_train_function(force)
 
     def step_losses(self, x: Tensor, y: Tensor | None, training: bool) -> Losses:
         """What `compute_losses` gives, with what the players' networks add to their losses."""
@@ -273,6 +326,12 @@ class MultiPlayerModel(Steps, keras.Model):
             loss = loss * ops.reshape(ops.cast(sample_weight, loss.dtype), ops.shape(loss))
         mean = ops.mean(loss)
         return mean + losses.penalties[player] if player in losses.penalties else mean
+
+    def scale_loss(self, player: str, objective: Tensor) -> Tensor:
+        """A player's objective times the factor by which its optimizer will divide the gradients."""
+        if isinstance(self.optimizer, keras.optimizers.MultiOptimizer):
+            return self.player_optimizer(player).scale_loss(objective)
+        return self.optimizer.scale_loss(objective)
 
     def apply_gradients(self, gradients: Mapping[str, list[Tensor]], active: Mapping[str, Tensor]) -> None:
         """Let every player move; one that is not active keeps its weights and optimizer slots.
@@ -411,12 +470,37 @@ def _adds_losses(layer: type[Any]) -> bool:
     return any(code is not None and "add_loss" in code.co_names for code in functions)
 
 
+def _optimizer_of(argument: str, given: Any) -> keras.optimizers.Optimizer:
+    """The Keras optimizer that is given, or has the name that is given, or raise `InputError`."""
+    wrappers = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
+    if isinstance(given, wrappers):
+        raise InputError(
+            f"{argument} must be a plain Keras optimizer, since the model scales its losses itself under "
+            f"mixed_float16 and keeps one for each player; received a {type(given).__name__}."
+        )
+    if isinstance(given, keras.optimizers.Optimizer):
+        return given
+    if not isinstance(given, str):
+        raise InputError(f"{argument} must be a Keras optimizer or its name; received {one_line(given, 80)}.")
+    try:
+        return keras.optimizers.get(given)
+    except (TypeError, ValueError):
+        names = [
+            name.lower()
+            for name, kind in vars(keras.optimizers).items()
+            if isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
+            if kind not in (keras.optimizers.Optimizer, *wrappers)
+        ]
+        raise unknown_name(argument, given, names) from None
+
+
 def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:
     """What Keras has an optimizer do when `fit` ends, unless the averages are young."""
     if not optimizer.use_ema:
         return
     try:
         steps = int(ops.convert_to_numpy(optimizer.iterations))
+        steps *= optimizer.gradient_accumulation_steps or 1  # Keras averages at each of the steps between
     except TypeError:
         return  # a step failed, which on JAX takes the variables' values along: its error is to be seen
     if steps >= 3.0 / (1.0 - optimizer.ema_momentum):

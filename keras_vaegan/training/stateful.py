@@ -25,6 +25,8 @@ def unfold(
 class StatefulSteps:
     """`test_step`, `update` and `synchronize` of a `MultiPlayerModel` on TensorFlow and PyTorch."""
 
+    compiles_steps = True  # whether `jit_compile` and `steps_per_execution` can be used
+
     @staticmethod
     def quicken(optimizer: keras.optimizers.Optimizer) -> None:
         """Let an Adam of Keras take its steps by the backend's kernel for them: equal steps, in less time."""

@@ -49,7 +49,7 @@ class Steps(StatefulSteps):
         with tf.GradientTape(persistent=True) as tape:
             losses = self.step_losses(x, y, training=True)
             objectives = {
-                player: self.optimizer.scale_loss(self.objective(losses, player, sample_weight) * share)
+                player: self.scale_loss(player, self.objective(losses, player, sample_weight) * share)
                 for player in losses.players
             }
         gradients = {
@@ -70,6 +70,10 @@ class Steps(StatefulSteps):
         if type(optimizer) is keras.optimizers.Adam:  # and no class of the user's
             optimizer.update_step = functools.partial(adam_step, optimizer)
 
+    def update(self, gradients: list[Tensor], variables: list[keras.Variable]) -> None:
+        # An embedding's gradient comes in slices; Keras would square each of two slices of one row alone.
+        super().update([tf.convert_to_tensor(gradient) for gradient in gradients], variables)
+
     def test_step(self, data: Any) -> dict[str, Tensor]:
         return _reducible(super().test_step(data))
 
@@ -89,9 +93,18 @@ class Steps(StatefulSteps):
 def adam_step(
     optimizer: keras.optimizers.Adam, gradient: Tensor, variable: tf.Variable, learning_rate: Tensor
 ) -> None:
-    """The step that Keras' Adam takes, by TensorFlow's kernel, which reads and writes each weight once."""
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    if optimizer.amsgrad or not alone or not gradient.dtype == variable.dtype == tf.float32:
+    """The step that Keras' Adam takes, by TensorFlow's kernel, which reads and writes each weight once.
+
+    The kernel takes the plain case alone; all else goes Keras' own way. Keras clips and decays before this
+    step, and averages after it.
+    """
+    plain = (
+        gradient.dtype == variable.dtype == tf.float32
+        and not optimizer.amsgrad
+        and not optimizer.gradient_accumulation_steps
+        and tf.distribute.get_strategy().num_replicas_in_sync == 1
+    )
+    if not plain:
         keras.optimizers.Adam.update_step(optimizer, gradient, variable, learning_rate)
         return
     place = optimizer._get_variable_index(variable)

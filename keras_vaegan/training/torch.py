@@ -39,6 +39,9 @@ __all__ = [
 class Steps(StatefulSteps):
     """`train_step` of a `MultiPlayerModel` on PyTorch."""
 
+    # torch.compile frees the graph that the players' gradients share after the first of them.
+    compiles_steps = False
+
     @staticmethod
     def quicken(optimizer: keras.optimizers.Optimizer) -> None:
         if type(optimizer) is Adam:  # and no class of the user's
@@ -50,7 +53,7 @@ class Steps(StatefulSteps):
         losses = self.step_losses(x, y, training=True)
         gradients = {}
         for player, variables in self.player_variables().items():
-            objective = self.optimizer.scale_loss(self.objective(losses, player, sample_weight))
+            objective = self.scale_loss(player, self.objective(losses, player, sample_weight))
             # Only the path to these variables is walked; another player's gradients are never made.
             gradients[player] = torch.autograd.grad(
                 objective,
@@ -73,7 +76,8 @@ def adam_step(
     """The step that Keras' Adam takes, by torch's kernel, in a fifth of the time on processors.
 
     Keras reads and writes all weights a dozen times. Its epsilon stands beside the root of the mean as it is,
-    torch's beside that of the corrected one.
+    torch's beside that of the corrected one. The kernel takes the plain case alone; all else goes Keras' own
+    way. Keras clips and decays before this step, and averages after it.
     """
     values = [variable.value for variable in variables]
     places = [optimizer._get_variable_index(variable) for variable in variables]
@@ -82,7 +86,8 @@ def adam_step(
     kinds = {(value.dtype, value.device.type) for value in [*values, *gradients]}
     # The kernel goes through memory, whatever the strides: those of a convolution's gradient are others.
     whole = all(array.is_contiguous() for array in [*values, *first, *second])
-    if optimizer.amsgrad or not whole or kinds != {(torch.float32, "cpu")}:
+    plain = whole and kinds == {(torch.float32, "cpu")}
+    if optimizer.amsgrad or optimizer.gradient_accumulation_steps or not plain:
         Adam._parallel_update_step(optimizer, gradients, variables, learning_rate)
         return
     done = int(optimizer.iterations)
