@@ -11,6 +11,7 @@ import click
 
 from keras_vaegan import __version__
 from keras_vaegan.cli.doctor import doctor
+from keras_vaegan.cli.ending import Ended, ending_on_signals
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.export import export
 from keras_vaegan.cli.presets import presets
@@ -71,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
     try:
-        sys.exit(cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
+        with ending_on_signals():
+            code = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False) or 0
+        sys.exit(code)
     except click.ClickException as error:
         _fail(error.format_message())
     except InputError as error:
@@ -82,6 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{PROGRAM}: interrupted", err=True)
         sys.exit(130)
+    except Ended as signal:
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            click.echo(f"{PROGRAM}: ended by {signal.name}", err=True)
+        sys.exit(signal.code)
 
 
 def _fail(message: object) -> NoReturn:

@@ -16,7 +16,8 @@ from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.cli.run import claim_folder, run, run_folder
 from keras_vaegan.errors import InputError
-from keras_vaegan.files import PARTIAL
+from keras_vaegan.files import PARTIAL, member, read_json
+from keras_vaegan.locks import LOCK, FolderLock
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.typing import DISTRIBUTIONS
 
@@ -29,11 +30,10 @@ def _resumed_run(context, parameter, value):
     """Look at the run to go on with before anything is loaded: it says on which backend it runs."""
     if value is None:
         return None
-    from keras_vaegan.files import read_json
-
-    if not (value / "metadata.json").is_file():
+    path = member(value, "metadata.json")
+    if not path.is_file():
         raise InputError(f"--resume must be a run folder; {value} has no metadata.json.")
-    metadata = read_json(value / "metadata.json")
+    metadata = read_json(path)
     if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):
         raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
     os.environ.setdefault("KERAS_BACKEND", metadata["backend"])
@@ -215,26 +215,44 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
     options.load_keras()
     import keras
 
-    from keras_vaegan.presets.folder import load_metadata
-
-    metadata = load_metadata(folder)
+    metadata = _metadata_to_go_on_with(folder, epochs)
     if keras.backend.backend() != metadata["backend"]:
         raise InputError(
             f"--backend must be {metadata['backend']}, that of the run; received {keras.backend.backend()}."
         )
-    training = metadata["recipe"]["training"]
-    if (epochs or training["epochs"]) <= metadata.get("epochs_done", 0) and not metadata.get("interrupted"):
-        raise InputError(
-            f"--epochs must be more than the {metadata['epochs_done']} that {folder} has; "
-            f"received {epochs or training['epochs']}."
-        )
-    training["epochs"] = epochs or training["epochs"]
     size = tuple(metadata["image_shape"][:2])
-    with _devices(metadata.get("distribute", "none")), run_folder(lambda: (folder, False)) as own:
+
+    def find() -> tuple[FolderLock, bool]:
+        lock = FolderLock(folder, "--resume")
+        lock.acquire()
+        try:
+            metadata.update(_metadata_to_go_on_with(folder, epochs))  # another may have gone on meanwhile
+        except BaseException:
+            lock.release()
+            raise
+        return lock, False
+
+    with _devices(metadata.get("distribute", "none")), run_folder(find) as own:
         if own != folder:
-            shutil.copytree(folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
+            left = shutil.ignore_patterns(f"{PARTIAL}*", LOCK)
+            shutil.copytree(folder, own, dirs_exist_ok=True, ignore=left)
         data = options.load_images(metadata["dataset"], size, data_dir=data_dir, manual_dir=manual_dir)
         run(data, own, metadata, new=False)
+
+
+def _metadata_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> dict[str, Any]:
+    """The metadata of a run, with the epochs asked for; raise if there is nothing left to do."""
+    from keras_vaegan.presets.folder import load_metadata
+
+    metadata = load_metadata(folder)
+    training = metadata["recipe"]["training"]
+    training["epochs"] = epochs or training["epochs"]
+    done = metadata.get("epochs_done", 0)
+    if training["epochs"] < done or (training["epochs"] == done and metadata.get("finished")):
+        raise InputError(
+            f"--epochs must be more than the {done} that {folder} has; received {training['epochs']}."
+        )
+    return metadata
 
 
 def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:

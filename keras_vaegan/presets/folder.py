@@ -18,11 +18,12 @@ import keras_vaegan
 import keras_vaegan.models  # registers the classes that a configuration names
 from keras_vaegan.diagnosis import FINDINGS
 from keras_vaegan.errors import InputError
-from keras_vaegan.files import atomic_path, write_json
+from keras_vaegan.files import atomic_files, check_json, member, settle, sweep, write_json
 from keras_vaegan.models.latent import LatentVariableModel
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
+TRIES = 5  # to read the files of a model while another process replaces them
 PICTURES = (
     "samples",
     "reconstructions",
@@ -53,33 +54,43 @@ def save_folder(
     folder: str | os.PathLike[str],
     metadata: dict[str, Any],
     half: bool = False,
-) -> None:
+) -> dict[str, Any]:
     """Write a model's configuration, the weights of its networks, and what is known of it.
+
+    The three files replace older ones all at once: whenever the process is killed, `load_folder` finds
+    either the older model or this one.
 
     Args:
         model: any model of the package.
         folder: made if missing; what is there of the three files is replaced.
         metadata: dictionary for `metadata.json`; the versions and the weights' hash are added.
         half: whether the weights are written in float16.
+
+    Returns:
+        The metadata as they are written.
+
+    Raises:
+        InputError: metadata that JSON cannot hold.
     """
+    check_json(metadata, "metadata")
     folder = pathlib.Path(folder)
     # A copy that was never compiled: the weights' file is to hold the networks and no optimizer.
     networks = type(model).from_config(model.get_config())
     networks.set_weights(model.get_weights())
     networks.seed_generator.state.assign(model.seed_generator.state)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        networks.save_weights(temporary)
+    with atomic_files(folder) as scratch:
+        networks.save_weights(scratch / WEIGHTS)
         if half:
-            _halve(temporary)
-        digest = _sha256(temporary)
-    write_json(folder / CONFIG, keras.saving.serialize_keras_object(networks))
-    own = {  # a run that went on brings those of its older state
-        "format_version": FORMAT_VERSION,
-        "keras_vaegan": keras_vaegan.__version__,
-        "keras": keras.__version__,
-        "weights_sha256": digest,
-    }
-    write_json(folder / METADATA, metadata | own)
+            _halve(scratch / WEIGHTS)
+        own = {  # a run that went on brings those of its older state
+            "format_version": FORMAT_VERSION,
+            "keras_vaegan": keras_vaegan.__version__,
+            "keras": keras.__version__,
+            "weights_sha256": _sha256(scratch / WEIGHTS),
+        }
+        write_json(scratch / CONFIG, keras.saving.serialize_keras_object(networks))
+        write_json(scratch / METADATA, metadata | own)
+    return metadata | own
 
 
 def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
@@ -93,29 +104,54 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
             that are not those of the metadata.
     """
     folder = pathlib.Path(folder)
-    for name in (CONFIG, WEIGHTS):
-        _inside(folder, name)
+    for _ in range(TRIES):
+        before = _identity(folder)
+        try:
+            loaded, error = _load(folder), None
+        except InputError as reason:
+            error = reason
+        if before == _identity(folder):  # no other process has replaced the files meanwhile
+            break
+    if error is not None:
+        raise error
+    return loaded
+
+
+def _load(folder: pathlib.Path) -> tuple[LatentVariableModel, dict[str, Any]]:
+    config_path, weights_path = (_inside(folder, name) for name in (CONFIG, WEIGHTS))
     metadata = load_metadata(folder)
     with _reading(folder):
-        digest = _sha256(folder / WEIGHTS)
+        digest = _sha256(weights_path)
         if metadata.get("weights_sha256", digest) != digest:
             raise ValueError(
                 f"{WEIGHTS} has the hash {digest[:12]}; {METADATA} says {metadata['weights_sha256'][:12]}"
             )
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads(config_path.read_text(encoding="utf-8"))
         model = keras.saving.deserialize_keras_object(config)
         if not isinstance(model, LatentVariableModel):
             raise ValueError(f"it holds {type(model).__name__}, not a model of keras-vaegan")
-        model.load_weights(folder / WEIGHTS)
+        model.load_weights(weights_path)
     return model, metadata
+
+
+def _identity(folder: pathlib.Path) -> list[tuple[int, int, int] | None]:
+    """What tells whether the three files are still the same."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (CONFIG, WEIGHTS, METADATA):
+        try:
+            status = member(folder, name).stat()
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What is known of the model in a folder."""
     folder = pathlib.Path(folder)
-    _inside(folder, METADATA)
+    path = _inside(folder, METADATA)
     with _reading(folder):
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        metadata = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(metadata, dict):
             raise ValueError(f"{METADATA} is not a dictionary")
         version = metadata.get("format_version", 1)
@@ -124,9 +160,9 @@ def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return metadata
 
 
-def _inside(folder: pathlib.Path, name: str) -> None:
-    """Raise unless the folder has that file, and has it itself."""
-    path = folder / name
+def _inside(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The path of a file that the folder has, and has itself; raise if there is none."""
+    path = member(folder, name)
     if not path.is_file():
         raise InputError(
             f"source must be a preset or run folder ({CONFIG}, {WEIGHTS}, {METADATA}); "
@@ -136,6 +172,7 @@ def _inside(folder: pathlib.Path, name: str) -> None:
         raise InputError(
             f"source {folder} must hold its own files; {name} leads out of it, to {path.resolve()}."
         )
+    return path
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -167,18 +204,33 @@ def _halve(path: pathlib.Path) -> None:
 def is_run(folder: pathlib.Path) -> bool:
     """Whether a folder's metadata are those that a training wrote."""
     try:
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        metadata = json.loads(member(folder, METADATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(metadata, dict) and {"model", "dataset", "recipe"} <= set(metadata)
 
 
 def clear_run(folder: pathlib.Path) -> None:
-    """Delete what a training makes, and nothing else that may lie in its folder."""
-    for name in RUN_FILES:
-        (folder / name).unlink(missing_ok=True)
+    """Delete what a training makes, except its metadata, and nothing else that may lie in its folder.
+
+    The metadata mark the folder as a run, which a command that is killed here can be repeated on.
+    """
+    settle(folder)
+    for name in RUN_FILES:  # the configuration first: without it there is no model to load
+        if name != METADATA:
+            (folder / name).unlink(missing_ok=True)
     for name in RUN_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def tidy_run(folder: pathlib.Path) -> None:
+    """Finish and delete what a killed training left half done; the caller holds the folder's lock."""
+    settle(folder)
+    others_write = ("evaluate.json", "report.html")
+    sweep(folder, tuple(name for name in RUN_FILES if name not in others_write), all=True)
+    sweep(folder)
+    for name in RUN_FOLDERS:
+        sweep(folder / name, all=True)
 
 
 def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:

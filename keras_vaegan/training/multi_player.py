@@ -55,6 +55,7 @@ class MultiPlayerModel(Steps, keras.Model):
         self._trackers: list[keras.metrics.Mean] = []
         self._watch: Watch | None = None
         self._left_out = 0
+        self.gone_back = False  # set by a callback that puts back an older state of the running `fit`
         self.built = True
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
@@ -243,7 +244,8 @@ class MultiPlayerModel(Steps, keras.Model):
         """Draw the next batches of the running `fit` without a step, as they were trained on before.
 
         Args:
-            batches: a multiple of `steps_per_execution`; 0 where no more are to be left out.
+            batches: a multiple of `steps_per_execution`, or all of the epoch; 0 if no more are to be left
+                out.
         """
         self._left_out = batches
         if not batches:
@@ -258,10 +260,18 @@ class MultiPlayerModel(Steps, keras.Model):
             *state, data = arguments  # the state is JAX's
             if not isinstance(data, list):
                 for _ in range(self.steps_per_execution):
-                    next(data)
-            return ({}, *state) if state else {}
+                    next(data, None)  # the last execution may be a short one
+            logs = {} if self._left_out > 0 else self._means_so_far(*state)  # of an epoch without a step, too
+            return (logs, *state) if state else logs
 
         self.train_function = draw
+
+    def _means_so_far(self, state: Any = None) -> dict[str, Tensor]:
+        """The logs as a training step returns them; `state` is JAX's."""
+        if state is None:
+            return self.get_metrics_result()
+        with keras.StatelessScope(state_mapping=zip(self.metrics_variables, state[-1], strict=True)):
+            return self.get_metrics_result()
 
     # ---- a watch on the steps ----
 
