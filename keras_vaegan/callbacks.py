@@ -169,7 +169,7 @@ class StopOnInterrupt(keras.callbacks.Callback):
 
     Args:
         signals: which signals stop the training, by number. One that the process ignores, as SIGHUP under
-            `nohup`, stays ignored.
+            `nohup`, stays ignored; SIGINT does not, which shells let their background jobs ignore.
 
     Attributes:
         interrupted: whether one came. A second Ctrl-C raises KeyboardInterrupt, as usual; other signals that
@@ -188,8 +188,8 @@ class StopOnInterrupt(keras.callbacks.Callback):
         if threading.current_thread() is not threading.main_thread():
             return
         for number in self.signals:
-            # None is a handler that was not set from Python, and could not be put back.
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            before = signal.getsignal(number)  # None if it was not set from Python, and could not be put back
+            if before is not None and (number == signal.SIGINT or before != signal.SIG_IGN):
                 self._previous[number] = signal.signal(number, self._stop)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

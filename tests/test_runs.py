@@ -141,11 +141,12 @@ def test_several_trainings_of_a_generator_know_no_number_of_batches(tmp_path):
 
 
 @tensorflow_only
-def test_signals_that_are_ignored_stay_ignored(monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
+def test_signals_that_are_ignored_stay_ignored():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     received = callbacks.StopOnInterrupt((signal.SIGINT, signal.SIGTERM))
     received.set_model(compiled("vae"))
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         received.on_train_begin()
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
@@ -162,7 +163,8 @@ def test_signals_that_are_ignored_stay_ignored(monkeypatch):
         received.on_train_end()
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
