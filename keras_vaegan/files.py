@@ -1,7 +1,6 @@
 """Files that are there whole or not at all."""
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
@@ -54,8 +53,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yield a new folder beside `path`; it takes the place of `path`, and of what is there, at the end.
 
     If the body raises, nothing is left and what was at `path` stays as it was. A process that is killed
-    leaves either what was there or the new folder; a system that cannot exchange two folders in one step
-    may leave neither until the next write to `path`, which puts the new one in place first.
+    between the two moves loses nothing: the next write to `path` first puts the new folder in place.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +66,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         yield made
         if not os.path.lexists(path):
             os.replace(made, path)
-        elif not _exchange(made, path):
+        else:
             os.replace(path, older)
             try:
                 os.replace(made, path)
@@ -136,6 +134,8 @@ def sweep(folder: str | os.PathLike[str], ending: str | tuple[str, ...] = "", al
     except OSError:
         return
     for path in left:
+        if (path / "older").exists() and (path / "made").exists():
+            continue  # killed between the two moves of `atomic_folder`, which finishes them
         if path.name.endswith(ending) and (all or _abandoned(path)):
             with contextlib.suppress(OSError):
                 if path.is_dir() and not path.is_symlink():
@@ -175,18 +175,6 @@ def _partial_suffix(path: pathlib.Path) -> str:
 
 def _machine() -> str:
     return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
-
-
-def _exchange(one: pathlib.Path, other: pathlib.Path) -> bool:
-    """Let two paths change places in one step, if the system can; return whether they have."""
-    function, arguments = {
-        "linux": ("renameat2", (-100, os.fsencode(one), -100, os.fsencode(other), 2)),
-        "darwin": ("renamex_np", (os.fsencode(one), os.fsencode(other), 2)),
-    }.get(sys.platform, ("", ()))
-    if not function:
-        return False
-    exchange = getattr(ctypes.CDLL(None), function, None)
-    return exchange is not None and exchange(*arguments) == 0
 
 
 def _finish_replacing(path: pathlib.Path, suffix: str) -> None:
