@@ -17,6 +17,7 @@ from keras_vaegan.data import ImageData
 from keras_vaegan.errors import csv_cell, whole_number
 from keras_vaegan.files import atomic_path, read_text, reading
 from keras_vaegan.monitor import Monitor
+from keras_vaegan.training.epochs import EpochCallback
 
 __all__ = [
     "Checkpoints",
@@ -28,8 +29,10 @@ __all__ = [
 ]
 
 
-class SampleGrids(keras.callbacks.Callback):
+class SampleGrids(EpochCallback):
     """Write `epoch_0001.png`, ... : pictures from the prior, of the same noise each epoch.
+
+    An epoch that is stopped before its end gets none.
 
     Args:
         folder: where they go.
@@ -42,12 +45,14 @@ class SampleGrids(keras.callbacks.Callback):
         self.folder, self.num_images, self.seed = pathlib.Path(folder), num_images, seed
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.broken_off or self.gone_back:
+            return
         images = self.model.generate(self.num_images, seed=self.seed)
         columns = plots.class_columns(self.model.num_classes, self.num_images)
         plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png", columns)
 
 
-class ScoreSamples(keras.callbacks.Callback):
+class ScoreSamples(EpochCallback):
     """Score the samples against real images every few epochs, and log the numbers.
 
     The names are those of `evaluation.score`, with the features' name where there are several
@@ -82,7 +87,11 @@ class ScoreSamples(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         last = self.model.stop_training or epoch + 1 == self.params["epochs"]
-        if logs is None or ((epoch + 1) % self.every and not last):
+        if (
+            logs is None
+            or (self.broken_off and not self.gone_back)
+            or ((epoch + 1) % self.every and not last)
+        ):
             return
         if self._of is None or self._of.model is not self.model:
             self._of = evaluation.Evaluation(self.model, self.data, **self.settings)
@@ -94,8 +103,10 @@ class ScoreSamples(keras.callbacks.Callback):
             logs[one.name + suffix] = one.value
 
 
-class HistoryFile(keras.callbacks.Callback):
+class HistoryFile(EpochCallback):
     """Write `history.csv`: a row for each epoch, a column for each log; whole after every epoch.
+
+    An epoch that is stopped before its end has no row, unless a `Monitor` stopped it for its numbers.
 
     Args:
         path: of the file. A training that goes on from a later epoch (`initial_epoch`) keeps the
@@ -106,22 +117,23 @@ class HistoryFile(keras.callbacks.Callback):
         super().__init__()
         self.path = pathlib.Path(path)
         self.rows: list[dict[str, Any]] = []
-        self._begun = False
+        self._has_read = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.rows, self._begun = [], False
+        self.rows, self._has_read = [], False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._begun:
+        super().on_epoch_begin(epoch, logs)
+        if not self._has_read:
             self._read(epoch)
-        self._begun = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if not self._begun:  # every epoch was done before
+        if not self._has_read:  # every epoch was done before
             self._read(self.params["epochs"])
 
     def _read(self, done: int) -> None:
         """Take over the rows of the epochs that are done."""
+        self._has_read = True
         if not done or not self.path.is_file():
             return
         rows = csv.DictReader(io.StringIO(read_text(self.path), newline=""))
@@ -134,6 +146,8 @@ class HistoryFile(keras.callbacks.Callback):
             ]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.broken_off and not self.gone_back:
+            return
         self.rows.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
         with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=self._names())
@@ -153,30 +167,54 @@ class HistoryFile(keras.callbacks.Callback):
 class StopOnInterrupt(keras.callbacks.Callback):
     """Turn the first Ctrl-C into an orderly end of the training, after the batch that runs.
 
+    A validation that runs is cut short. `Checkpoints` then keeps the position within the epoch.
+
+    Args:
+        signals: which signals stop the training, by number. One that the process ignores, as SIGHUP under
+            `nohup`, stays ignored; SIGINT does not, which shells let their background jobs ignore.
+
     Attributes:
-        interrupted: whether it came. A second one raises KeyboardInterrupt, as usual.
+        interrupted: whether one came. A second Ctrl-C raises KeyboardInterrupt, as usual; other signals that
+            come again are ignored until the training has ended.
+        received: the number of the last one, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[int] = (signal.SIGINT,)) -> None:
         super().__init__()
+        self.signals = tuple(signals)
         self.interrupted = False
-        self._previous: Any = None
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._stop)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in self.signals:
+            before = signal.getsignal(number)  # None if it was not set from Python, and could not be put back
+            if before is not None and (number == signal.SIGINT or before != signal.SIG_IGN):
+                self._previous[number] = signal.signal(number, self._stop)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.restore()
 
     def restore(self) -> None:
-        """Give the signal back to whoever had it."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        """Give the signals back to whoever had them."""
+        for number in list(self._previous):
+            self._give_back(number)
+
+    def _give_back(self, number: int) -> None:
+        previous = self._previous.pop(number, None)
+        if previous is not None:
+            signal.signal(number, previous)
 
     # The signal comes between any two instructions of Keras: the model is touched at safe places only.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._tell()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._tell()
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._tell()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -185,7 +223,9 @@ class StopOnInterrupt(keras.callbacks.Callback):
     def _tell(self) -> None:
         if self.interrupted:
             self.model.stop_training = True
+            self.model.stop_evaluating = True
 
     def _stop(self, number: int, frame: Any) -> None:
-        self.interrupted = True
-        self.restore()
+        self.interrupted, self.received = True, number
+        if number == signal.SIGINT:
+            self._give_back(number)

@@ -6,6 +6,7 @@ import pathlib
 import re
 import warnings
 import zipfile
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -14,8 +15,9 @@ import numpy as np
 from keras_vaegan import training
 from keras_vaegan.data import Batches
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import PARTIAL, atomic_path, reason_of
-from keras_vaegan.training.watch import state_of
+from keras_vaegan.files import atomic_path, reason_of, sweep
+from keras_vaegan.training.epochs import EpochCallback
+from keras_vaegan.training.watch import Snapshot, state_of
 
 STATE = "training_state.npz"  # beside Keras' own members of a checkpoint
 NAME = re.compile(r"epoch_(\d+)(?:_batch_(\d+))?\.keras")
@@ -42,7 +44,7 @@ class Extra(NamedTuple):
     random_states: list[np.ndarray]
 
 
-class Checkpoints(keras.callbacks.Callback):
+class Checkpoints(EpochCallback):
     """Write `epoch_0001.keras`, ... : the whole model, optimizers included; the last few are kept.
 
     Each is a model that `keras.saving.load_model` reads, and holds beside it the position within the
@@ -56,10 +58,17 @@ class Checkpoints(keras.callbacks.Callback):
     optimizers, seeds and averages come out bit for bit as without the interruption, on the same
     machine, versions and number of threads. To stand after `HistoryFile` in the list of callbacks.
 
+    If a callback stops the training within an epoch or its validation, the checkpoint holds that position.
+    None is written if the state is not finite, or if a `Monitor` put an older one back: the last one stays.
+
     Args:
         folder: where they go; files that another callback wrote stay.
         keep: how many stay, at least 1.
         every: batches from one checkpoint to the next within an epoch; None for the epochs' ends alone.
+
+    Attributes:
+        position: that of the newest checkpoint, as `(epochs that are done, batches of the next one)`.
+        stopped: whether this training was stopped within an epoch, and its position is kept.
 
     Raises:
         InputError: `keep` or `every` that is no whole number of at least 1.
@@ -72,6 +81,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._written: list[pathlib.Path] = []
         self._epoch = self._last = 0
         self._begin_at: Extra | None = None
+        self._pending: Extra | None = None
+        self._fixed: list[np.ndarray] = []
+        self.position, self.stopped = Position(0, 0), False
 
     def resume(self, model: Any, batches: Batches | None = None) -> int:
         """Give a compiled model the state of the newest whole checkpoint.
@@ -86,8 +98,7 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             InputError: the newest whole checkpoint is of another model.
         """
-        for left in self.folder.glob(f"{PARTIAL}*.keras"):  # of a process that was killed as it wrote
-            left.unlink(missing_ok=True)
+        sweep(self.folder)  # of a process that was killed as it wrote
         for path in reversed(found(self.folder)):
             try:
                 extra, saved = _read(path)
@@ -100,6 +111,7 @@ class Checkpoints(keras.callbacks.Callback):
             _hand_over(saved, model, path)
             self._begin_at = extra
             self._written = found(self.folder)
+            self.position = extra.position
             if batches is not None:
                 batches.epoch = extra.position.epoch
             return extra.position.epoch
@@ -108,6 +120,7 @@ class Checkpoints(keras.callbacks.Callback):
     # ---- Keras' hooks ----
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.stopped, self._pending = False, None
         if self._begin_at is not None and self._begin_at.position.batch:
             self.model.leave_out(self._begin_at.position.batch)
 
@@ -115,14 +128,14 @@ class Checkpoints(keras.callbacks.Callback):
         self.model.leave_out(0)  # where it was stopped before it had drawn them all
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch, self._last = epoch, 0
+        super().on_epoch_begin(epoch, logs)
+        self._epoch, self._last, self._pending = epoch, 0, None
         extra = self._begin_at
         if extra is None or epoch != extra.position.epoch:
             self._begin_at = None
         elif extra.position.batch:
             self._last = extra.position.batch
-            for variable, value in zip(_means_of(self.model), extra.means, strict=True):
-                variable.assign(value)
+            _assign(_means_of(self.model), extra.means)
         else:
             self._draw_as_before()
 
@@ -134,23 +147,67 @@ class Checkpoints(keras.callbacks.Callback):
 
     # Not at the end of a batch: a callback with that hook makes Keras fetch the logs of every batch.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_batch_begin(batch, logs)
         if self._begin_at is not None and batch >= self._begin_at.position.batch:
             self._draw_as_before()
         if self.every is not None and batch - self._last >= self.every:
             self._last = batch
             self.model.synchronize()
-            self._save(Position(self._epoch, batch))
+            self._save(self._extra(Position(self._epoch, batch)))
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        super().on_test_begin(logs)
+        self._note_end_of_batches()
+        if self.model.stop_training:  # at once: a process that is asked to end has little time
+            self._save_stop()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        super().on_test_end(logs)
+        if self.broken_off:
+            self._save_stop()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._save(Position(epoch + 1, 0))
+        self._note_end_of_batches()
+        if self.broken_off:
+            self._save_stop()
+        elif not self.gone_back:
+            self.stopped = False
+            self._save(self._extra(Position(epoch + 1, 0)))
 
-    def _save(self, position: Position) -> None:
-        path = self.folder / position.file
-        means = [keras.ops.convert_to_numpy(variable) for variable in _means_of(self.model)]
-        extra = Extra(position, means, training.random_states())
+    def _note_end_of_batches(self) -> None:
+        """Keep what a validation changes: seeds, the means so far, the backend's generators."""
+        if self._pending is not None:
+            return
+        self._pending = self._begin_at  # if there was no step: all batches so far were left out
+        self._draw_as_before()
+        if self._pending is None:
+            self._pending = self._extra(Position(self._epoch, self.batches_done))
+        self._fixed = _values(self.model.non_trainable_variables)
+
+    def _save_stop(self) -> None:
+        """Keep the position at which the batches of an epoch were stopped, or all were done."""
+        extra = self._pending
+        if self.stopped or extra is None or not extra.position.batch or self.gone_back:
+            return
+        variables = self.model.non_trainable_variables
+        after = _values(variables)
+        _assign(variables, self._fixed)
+        try:
+            if Snapshot.take(self.model, 0).first_bad(self.model) is None:
+                self._save(extra)
+                self.stopped = True
+        finally:
+            _assign(variables, after)
+
+    def _extra(self, position: Position) -> Extra:
+        return Extra(position, _values(_means_of(self.model)), training.random_states())
+
+    def _save(self, extra: Extra) -> None:
+        path = self.folder / extra.position.file
         with atomic_path(path) as temporary:
             self.model.save(temporary)
             _add(temporary, extra)
+        self.position = extra.position
         self._written = [*(old for old in self._written if old != path), path]
         while len(self._written) > self.keep:
             self._written.pop(0).unlink(missing_ok=True)
@@ -167,6 +224,16 @@ def found(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _means_of(model: Any) -> list[keras.Variable]:
     return [variable for metric in model.metrics for variable in metric.variables]
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    """Copies of what variables hold: some backends give a view of the variable's own memory."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _add(path: pathlib.Path, extra: Extra) -> None:

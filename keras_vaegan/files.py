@@ -1,12 +1,17 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
+import platform
+import re
+import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +20,11 @@ from keras_vaegan.errors import InputError, one_line, shown
 REASON_LENGTH = 300  # characters of a foreign error's text
 MOST_TEXT = 64_000_000  # bytes of a configuration, of metadata or of scores
 PARTIAL = ".partial-"  # how the names of files begin that are being written
+NEXT = ".next"  # folder of files that have replaced those beside it, and are not moved there yet
+LONGEST_NAME = 150  # bytes of a file's name that a partial file repeats; most systems take 255 in all
+A_DAY = 86400.0  # seconds after which a partial file of another machine is taken to be abandoned
+CLOCK_ERROR = 2.0  # seconds by which the clocks of files and of processes may differ
+OWNER = re.compile(rf"{re.escape(PARTIAL)}(\d+)-([0-9a-f]{{8}})-")
 
 
 @contextlib.contextmanager
@@ -25,9 +35,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=PARTIAL, suffix=path.name, dir=path.parent)
-    os.close(handle)
+    suffix = _partial_suffix(path)
+    sweep(path.parent, suffix)
+    handle, temporary = tempfile.mkstemp(prefix=_partial_prefix(), suffix=suffix, dir=path.parent)
     try:
+        os.close(handle)
         yield pathlib.Path(temporary)
         mask = os.umask(0)
         os.umask(mask)
@@ -42,22 +54,141 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yield a new folder beside `path`; it takes the place of `path`, and of what is there, at the end.
 
-    If the body raises, nothing is left and what was at `path` stays as it was.
+    If the body raises, nothing is left and what was at `path` stays as it was. A process that is killed
+    between the two moves loses nothing: the next write to `path` first puts the new folder in place.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as scratch:
+    suffix = _partial_suffix(path)
+    _finish_replacing(path, suffix)
+    sweep(path.parent, suffix)
+    with tempfile.TemporaryDirectory(prefix=_partial_prefix(), suffix=suffix, dir=path.parent) as scratch:
         made, older = pathlib.Path(scratch, "made"), pathlib.Path(scratch, "older")
         made.mkdir()
         yield made
-        if path.exists():
-            os.replace(path, older)
-        try:
+        if not os.path.lexists(path):
             os.replace(made, path)
-        except OSError:
-            if older.exists():
-                os.replace(older, path)
-            raise
+        else:
+            os.replace(path, older)
+            try:
+                os.replace(made, path)
+            except BaseException:
+                if not os.path.lexists(path):
+                    os.replace(older, path)
+                raise
+
+
+@contextlib.contextmanager
+def atomic_files(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yield a scratch folder whose files take their places in `folder` all at once at the end.
+
+    Read them by `member`. Several files cannot be renamed in one step, but the scratch folder can: it becomes
+    `.next`, whose files stand for those beside it, and then they are moved one by one. A reader finds all the
+    older files or all the new ones, whenever a process is killed. If the body raises, nothing has changed.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder, NEXT)
+    with tempfile.TemporaryDirectory(prefix=_partial_prefix(), suffix=NEXT, dir=folder) as scratch:
+        made = pathlib.Path(scratch, "made")
+        made.mkdir()
+        yield made
+        settle(folder)
+        os.replace(made, folder / NEXT)
+        settle(folder)
+
+
+def settle(folder: str | os.PathLike[str]) -> None:
+    """Move the files to their places that a process which was killed in `atomic_files` did not move."""
+    waiting = pathlib.Path(folder, NEXT)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in sorted(os.listdir(waiting)):
+            with contextlib.suppress(FileNotFoundError):  # another process moves them, too
+                os.replace(waiting / name, waiting.parent / name)
+        with contextlib.suppress(OSError):  # if another process has begun anew
+            waiting.rmdir()
+
+
+def member(folder: str | os.PathLike[str], name: str) -> pathlib.Path:
+    """The path at which to read a file that `atomic_files` writes."""
+    waiting = pathlib.Path(folder, NEXT, name)
+    return waiting if waiting.is_file() else pathlib.Path(folder, name)
+
+
+def holds_files(folder: str | os.PathLike[str], *besides: str) -> bool:
+    """Whether a folder holds anything besides files that are being written, and the names given."""
+    return any(
+        not entry.name.startswith(PARTIAL) and entry.name not in besides for entry in os.scandir(folder)
+    )
+
+
+def sweep(folder: str | os.PathLike[str], ending: str | tuple[str, ...] = "", all: bool = False) -> None:
+    """Delete what processes that were killed left in a folder as they wrote files or folders.
+
+    Args:
+        folder: it may be missing.
+        ending: of the names, one or several.
+        all: whether to delete also what may be of a living process. The caller knows that there is none.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            left = [pathlib.Path(entry) for entry in entries if entry.name.startswith(PARTIAL)]
+    except OSError:
+        return
+    for path in left:
+        if (path / "older").exists() and (path / "made").exists():
+            continue  # killed between the two moves of `atomic_folder`, which finishes them
+        if path.name.endswith(ending) and (all or _abandoned(path)):
+            with contextlib.suppress(OSError):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+
+
+def _abandoned(path: pathlib.Path) -> bool:
+    """Whether the process that writes a partial file is gone."""
+    import psutil
+
+    try:
+        written = path.stat().st_mtime
+    except OSError:
+        return False
+    owner = OWNER.match(path.name)
+    if owner is None or owner[2] != _machine():
+        return time.time() - written > A_DAY
+    try:
+        # A younger process of the same number is another one.
+        return bool(psutil.Process(int(owner[1])).create_time() > written + CLOCK_ERROR)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _partial_prefix() -> str:
+    return f"{PARTIAL}{os.getpid()}-{_machine()}-"
+
+
+def _partial_suffix(path: pathlib.Path) -> str:
+    """What the name of a partial file ends in: the name that it will have, or its suffix if that is long."""
+    return path.name if len(os.fsencode(path.name)) <= LONGEST_NAME else path.suffix[-LONGEST_NAME:]
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def _finish_replacing(path: pathlib.Path, suffix: str) -> None:
+    """Put the folder in place that a killed process had made, if it had moved the older one away."""
+    if os.path.lexists(path) or path.name != suffix:
+        return
+    for scratch in path.parent.glob(f"{PARTIAL}*"):
+        made = scratch / "made"
+        if scratch.name.endswith(suffix) and (scratch / "older").exists() and made.exists():
+            if _abandoned(scratch):
+                os.replace(made, path)
+                return
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -79,6 +210,35 @@ def user_path(argument: str, path: Any) -> pathlib.Path:
         return pathlib.Path(text).expanduser()
     except RuntimeError:
         raise InputError(f"{argument} must be a path; there is no home folder for {shown(text)}.") from None
+
+
+def check_json(value: Any, argument: str) -> None:
+    """Raise `InputError`, which names the place, unless JSON can hold `value`.
+
+    Args:
+        value: what is to be written.
+        argument: how the user calls it.
+    """
+    try:
+        json.dumps(value)
+        return
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = one_line(error, REASON_LENGTH)
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, (str, int, float)) and key is not None:
+                raise InputError(f"{argument} must have text as keys; received {one_line(repr(key), 80)}.")
+        parts = [(f"{argument}[{one_line(repr(key), 80)}]", part) for key, part in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [(f"{argument}[{i}]", part) for i, part in enumerate(value)]
+    if parts and "recursion" not in reason and "ircular" not in reason:
+        for name, part in parts:
+            check_json(part, name)
+    raise InputError(
+        f"{argument} must be what JSON holds: text, numbers, true, false, null, lists and dictionaries; "
+        f"received {type(value).__name__} ({reason}). Convert it, as with float(), str() or .tolist()."
+    )
 
 
 @contextlib.contextmanager
@@ -182,7 +342,7 @@ def holding_stderr() -> Iterator[None]:
             yield
         except InputError:  # which says all there is to say
             raise
-        except BaseException:
+        except Exception:  # and no signal that ends the process
             held.seek(0)
             os.write(error_stream, held.read())
             raise

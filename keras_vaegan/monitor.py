@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -15,12 +14,13 @@ from keras_vaegan.data.images import as_float32
 from keras_vaegan.diagnosis import SAMPLE_DIVERSITY, Finding
 from keras_vaegan.errors import whole_number
 from keras_vaegan.metrics.distances import squared_distances
+from keras_vaegan.training.epochs import EpochCallback
 from keras_vaegan.training.watch import Place, Snapshot, Watch
 
 FEWEST = 16  # images, below which their distances say nothing
 
 
-class Monitor(keras.callbacks.Callback):
+class Monitor(EpochCallback):
     """Tell what goes wrong, once, by the rules of `keras_vaegan.diagnosis`; stop at NaN or infinity.
 
     Every step looks for tensors that are not finite. When one came, the training ends, the whole
@@ -84,19 +84,23 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._begin()
+        self.model.gone_back = False
         self._watch = self.model.watched(True)
         self._look()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
         self._epoch, self._looked = epoch + 1, 0
 
     # Not at the end of a batch: a callback with that hook makes Keras fetch the logs of every batch.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_batch_begin(batch, logs)
         if batch - self._looked >= self.check_every:
             self._looked = batch
             self._look()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        super().on_test_begin(logs)
         if self._watch is not None:
             self._look()
             self._go_back()
@@ -104,6 +108,8 @@ class Monitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._look()
         self._go_back()
+        if self.broken_off and self.stopped is None:
+            return  # the numbers of a part of an epoch are no epoch's
         logs = {} if logs is None else logs
         if self._reference is not None:
             diversity = self._reference.diversity(self.model, self.seed)
@@ -154,6 +160,7 @@ class Monitor(keras.callbacks.Callback):
     def _go_back(self) -> None:
         if self.stopped is not None and self._good is not None:
             self._good.restore(self.model)
+            self.model.gone_back = True
 
     # ---- the rules on epochs ----
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import atomic_path, read_json, read_text, reading, user_path
+from keras_vaegan.files import atomic_path, member, read_json, read_text, reading, user_path
 from keras_vaegan.kinds import check_facts
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
@@ -145,11 +145,12 @@ def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -
     Raises `InputError` where the folder is not that of a training, or a file in it is damaged.
     """
     folder = user_path("run_folder", run_folder)
-    if not (folder / METADATA).is_file():
+    path = member(folder, METADATA)
+    if not path.is_file():
         what = f"has no {METADATA}" if folder.is_dir() else "is not a folder"
         raise InputError(f"run_folder must be the folder of a training; {folder} {what}.")
-    metadata = _read_json(folder / METADATA)
-    with _reading(folder / METADATA):
+    metadata = _read_json(path)
+    with _reading(path):
         check_facts(metadata, f"{folder / METADATA}:")
     if not {"model", "dataset", "recipe"} <= set(metadata):
         raise InputError(f"run_folder must be the folder of a training; {folder / METADATA} is of none.")

@@ -13,6 +13,7 @@ import click
 
 from keras_vaegan import __version__
 from keras_vaegan.cli.doctor import doctor
+from keras_vaegan.cli.ending import Ended, ending_on_signals
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.export import export
 from keras_vaegan.cli.options import GroupedOption
@@ -91,12 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in words or os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
     try:
-        code = cli.main(args=words, prog_name=PROGRAM, standalone_mode=False) or 0
+        with ending_on_signals():
+            code = cli.main(args=words, prog_name=PROGRAM, standalone_mode=False) or 0
         _flush()  # a full disk or a closed pipe shows here, not when Python ends
         sys.exit(code)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
         sys.exit(INTERRUPTED)
+    except Ended as signal:
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            _say(f"ended by {signal.name}")
+        sys.exit(signal.code)
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:  # as of `| head`
             _leave_closed_pipe()

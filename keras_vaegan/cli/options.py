@@ -274,7 +274,7 @@ def load_images(dataset: str, *arguments: Any, told: bool = False, **settings: A
     try:
         data = load(dataset, *arguments, **settings)
         if told and data.notes and training.worker().rank == 0:
-            click.echo(f"{data.name}: {'; '.join(data.notes)}")
+            echo(f"{data.name}: {'; '.join(data.notes)}")
         return data
     except InputError as error:
         raise InputError(re.sub(r"^source\b", "--dataset", str(error))) from error

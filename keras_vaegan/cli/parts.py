@@ -11,7 +11,8 @@ from numpy.lib.format import read_array_header_1_0, read_magic
 
 from keras_vaegan.cli.options import echo
 from keras_vaegan.errors import InputError, shown
-from keras_vaegan.files import atomic_path, read_json, write_json
+from keras_vaegan.files import atomic_path, holds_files, read_json, sweep, write_json
+from keras_vaegan.locks import LOCK, FolderLock
 
 if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
@@ -34,12 +35,30 @@ def generate_parts(
     Image i is the one that `generate` makes as its i-th. What the parts are of stands in `generation.json`.
 
     Raises:
-        InputError: the folder holds parts of another model, seed or labels, or other files.
+        InputError: the folder holds parts of another model, seed or labels, or other files; or another
+            process writes it.
     """
     from keras_vaegan.metrics.features import digest
 
     facts = {"weights": digest(model), "seed": seed, "labels": labels, "images_in_a_part": PART}
-    _claim(folder, facts)
+    _check(folder, facts)  # before the lock's file is in a folder of something else
+    with FolderLock(folder, "--output"):
+        _check(folder, facts)
+        sweep(folder, all=True)
+        if not (folder / FACTS).is_file():
+            write_json(folder / FACTS, facts)
+        _write_parts(model, folder, num_images, labels, seed, batch_size, class_names)
+
+
+def _write_parts(
+    model: "LatentVariableModel",
+    folder: pathlib.Path,
+    num_images: int,
+    labels: list[int] | None,
+    seed: int,
+    batch_size: int,
+    class_names: Sequence[str] | None,
+) -> None:
     count = -(-num_images // PART)
     with click.progressbar(range(count), label="parts") as parts:
         for part in parts:
@@ -64,8 +83,8 @@ def labels_and_names(labels: np.ndarray, class_names: Sequence[str] | None) -> d
     return {"labels": labels} | ({"class_names": np.array(class_names, str)} if class_names else {})
 
 
-def _claim(folder: pathlib.Path, facts: dict[str, Any]) -> None:
-    """Make the folder, or see that what is in it goes on as it began."""
+def _check(folder: pathlib.Path, facts: dict[str, Any]) -> None:
+    """Raise unless the folder is new or empty, or what is in it goes on as it began."""
     if (folder / FACTS).is_file():
         there = read_json(folder / FACTS, "--output", dict)
         other = [name for name in facts if there.get(name) != facts[name]]
@@ -75,13 +94,11 @@ def _claim(folder: pathlib.Path, facts: dict[str, Any]) -> None:
                 f"{', '.join(other)} differ: {', '.join(shown(there.get(name)) for name in other)}."
             )
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or holds_files(folder, LOCK)):
         raise InputError(
             f"--output must be a .png or .npz file, or a folder that is new, empty or has {FACTS}; "
             f"received {str(folder)!r}."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FACTS, facts)
 
 
 def _size_of(path: pathlib.Path) -> int:

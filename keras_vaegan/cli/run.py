@@ -5,17 +5,20 @@ import math
 import os
 import pathlib
 import re
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 
+from keras_vaegan.cli.ending import SIGNALS, Ended
+from keras_vaegan.cli.options import echo
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import atomic_path, write_json
+from keras_vaegan.files import atomic_path, holds_files, write_json
+from keras_vaegan.locks import LOCK, FolderLock, InUse
 
 if TYPE_CHECKING:
     from keras_vaegan.data import Batches, ImageData
@@ -24,46 +27,72 @@ if TYPE_CHECKING:
 NUM_VIEWED = 2000  # images whose codes are drawn
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
+AT_THE_END = ("finished", "interrupted")  # of the metadata, what does not hold while a run goes on
 FEW_STEPS, ENOUGH_STEPS = 500, 2000  # of a whole training
 
 
-def claim_folder(output: str | None, name: str, overwrite: bool) -> tuple[pathlib.Path, bool]:
-    """A folder for the run that can be written to, and whether it is new; an older run is left as it is."""
+def claim_folder(output: str | None, name: str, overwrite: bool) -> tuple[FolderLock, bool]:
+    """The lock of a folder for the run, and whether the folder is new; an older run is left as it is."""
+    number = 1
+    while True:
+        folder = pathlib.Path(output or pathlib.Path("runs", name if number == 1 else f"{name}-{number}"))
+        number += 1
+        try:
+            _check_folder(folder, overwrite)
+            made = not folder.exists()
+            lock = FolderLock(folder, "--output")
+            lock.acquire()  # fails here, before the work, if nothing can be written
+            try:
+                _check_folder(folder, overwrite)  # again: a training may have ended there meanwhile
+            except BaseException:
+                lock.release()
+                raise
+        except (_Taken, InUse):
+            if output is None and not overwrite:
+                continue  # the next name
+            raise
+        return lock, made
+
+
+class _Taken(InputError):
+    """A folder that holds something already."""
+
+
+def _check_folder(folder: pathlib.Path, overwrite: bool) -> None:
+    """Raise unless the folder is missing, empty, or a run that is to be replaced."""
     from keras_vaegan.presets.folder import is_run
 
-    folder, number = pathlib.Path(output or pathlib.Path("runs", name)), 2
-    while output is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
-        folder, number = pathlib.Path("runs", f"{name}-{number}"), number + 1
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output must be a run folder; {folder} is a file.")
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    if folder.exists() and holds_files(folder, LOCK):
         if not is_run(folder):
-            raise InputError(f"--output must be a new or a run folder; {folder} exists and is neither.")
+            raise _Taken(f"--output must be a new or a run folder; {folder} exists and is neither.")
         if not overwrite:
-            raise InputError(f"--output {folder} holds a run already; add --overwrite to replace it.")
-    tempfile.TemporaryFile(dir=folder).close()  # fails here, before the work, if nothing can be written
-    return folder, made
+            raise _Taken(f"--output {folder} holds a run already; add --overwrite to replace it.")
 
 
 @contextlib.contextmanager
-def run_folder(find: Callable[[], tuple[pathlib.Path, bool]]) -> Iterator[pathlib.Path]:
-    """The folder of the run; for a process among several that is not the first, a passing one of its own.
+def run_folder(find: Callable[[], tuple[FolderLock, bool]]) -> Iterator[pathlib.Path]:
+    """The folder of the run, locked; for a process among several that is not the first, a passing one.
 
     All of them do the same work, as devices that share a computation must, and the first one is heard.
     """
     from keras_vaegan import training
+    from keras_vaegan.presets.folder import tidy_run
 
     worker = training.worker()
     if worker.rank == 0:
-        own, made = find()
+        lock, made = find()
         try:
-            yield own
+            try:
+                tidy_run(lock.folder)
+                yield lock.folder
+            finally:
+                lock.release()
         except BaseException:
             if made:
                 with contextlib.suppress(OSError):
-                    own.rmdir()  # where nothing was written to it
+                    lock.folder.rmdir()  # if nothing was written to it
             raise
         return
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
@@ -77,6 +106,7 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
 
     from keras_vaegan import presets, training
     from keras_vaegan.data import Batches
+    from keras_vaegan.data.checks import check_value_range
 
     if metadata["mixed_precision"] != "none":
         keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
@@ -112,6 +142,7 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
     steps = settings["epochs"] * len(batches)
     metadata["recipe"] = recipe = presets.plan(recipe, steps)
     model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    model.value_range = check_value_range(metadata.get("value_range"))
     components = recipe["model"].get("prior_components", 0)
     if components > len(x):  # said before the training, at whose end they are fitted
         raise InputError(
@@ -121,12 +152,12 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
         _begin_with(model, settings["init"])
     name = one_line(f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}")
     labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
-    click.echo(
+    echo(
         f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
         f"into {folder}"
     )
     if steps < FEW_STEPS:  # as with a small folder and the recipe of a large set
-        click.echo(
+        echo(
             f"warning: {steps:,} steps teach little; "
             f"--epochs {-(-ENOUGH_STEPS // len(batches))} makes {ENOUGH_STEPS:,} of them"
         )
@@ -157,7 +188,7 @@ def _begin_with(model: "LatentVariableModel", source: str) -> None:
         raise InputError(re.sub(r"^source\b", "--init", str(error))) from error
     if not taken:
         raise InputError(f"--init must be a model that this one has networks of; {source} shares none.")
-    click.echo(f"begins with {taken} of {len(model.weights)} arrays of {source}")
+    echo(f"begins with {taken} of {len(model.weights)} arrays of {source}")
 
 
 def _fit(
@@ -175,20 +206,37 @@ def _fit(
     from keras_vaegan.diagnosis import FINDINGS
     from keras_vaegan.presets.folder import METADATA, clear_run
 
-    if new:
-        clear_run(folder)
-    write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
+    epochs = metadata["recipe"]["training"]["epochs"]
     checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=metadata.get("checkpoint_every"))
-    first = 0 if new else checkpoints.resume(model, batches)
+    first = 0
+    if not new:
+        first = checkpoints.resume(model, batches)
+        _check_position(checkpoints.position, epochs, folder, metadata)
+    if not any(checkpoints.position):  # from the start, over what a killed or an older run has left
+        clear_run(folder)
+    for name in AT_THE_END:
+        metadata.pop(name, None)
+    write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
     (folder / "evaluate.json").unlink(missing_ok=True)  # scores of weights that will be no more
     history = callbacks.HistoryFile(folder / "history.csv")
     worker = training.worker()
-    stop = callbacks.StopOnInterrupt()
-    orderly = [stop] if worker.size == 1 else []  # several would not all stop after the same batch
+    stop = callbacks.StopOnInterrupt((signal.SIGINT, *SIGNALS))
+
+    def leave(*_: Any) -> None:
+        if stop.received in SIGNALS and checkpoints.stopped:
+            raise _Left
+
+    def leave_epoch(*_: Any) -> None:
+        if stop.received in SIGNALS:  # the checkpoint is written, or an older one stands
+            raise _Left
+
+    at_once = keras.callbacks.LambdaCallback(on_epoch_end=leave_epoch, on_test_begin=leave, on_test_end=leave)
+    # Several processes would not all stop after the same batch.
+    orderly = [stop, at_once] if worker.size == 1 else []
 
     def report(line: str) -> None:
         if worker.rank == 0:
-            click.echo(line, err=True)
+            echo(line, err=True)
 
     monitor = callbacks.Monitor(data.validation[0], folder / FINDINGS, report=report)
     started, spent_before = time.monotonic(), metadata.get("seconds", 0.0)
@@ -197,39 +245,75 @@ def _fit(
         metadata["seconds"] = round(spent_before + time.monotonic() - started, 1)
         write_json(folder / METADATA, metadata)  # at each epoch: a run that is killed has its time, too
 
-    model.fit(
-        batches,
-        epochs=metadata["recipe"]["training"]["epochs"],
-        initial_epoch=first,
-        validation_data=_validation(model, batches, data),
-        validation_batch_size=None if batches.multiple > 1 else batches.batch_size,
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            monitor,
-            callbacks.SampleGrids(folder / "samples"),
-            history,
-            checkpoints,
-            keras.callbacks.LambdaCallback(on_epoch_end=note_time),
-            *orderly,
-        ],
-    )
+    try:
+        with contextlib.suppress(_Left):
+            model.fit(
+                batches,
+                epochs=epochs,
+                initial_epoch=first,
+                validation_data=_validation(model, batches, data),
+                validation_batch_size=None if batches.multiple > 1 else batches.batch_size,
+                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=[
+                    monitor,
+                    callbacks.SampleGrids(folder / "samples"),
+                    history,
+                    checkpoints,
+                    keras.callbacks.LambdaCallback(on_epoch_end=note_time),
+                    *orderly,
+                ],
+            )
+    finally:
+        stop.restore()
     note_time()
-    metadata["epochs_done"] = len(history.rows)
+    metadata["epochs_done"] = checkpoints.position.epoch
     metadata["interrupted"] = stop.interrupted
     last = history.rows[-1] if history.rows else {}
     metadata["results"] = {name: value if math.isfinite(value) else None for name, value in last.items()}
-    _finish(model, data, history.columns, folder, metadata)
+    done = _in_words(checkpoints.position)
+    if stop.received is not None and stop.received in SIGNALS:  # little time is left: nothing is drawn
+        write_json(folder / METADATA, metadata)
+        ended = Ended(stop.received)
+        echo(
+            f"stopped by {ended.name} after {done}; the last checkpoint is in {folder / 'checkpoints'}; "
+            f"keras-vaegan train --resume {folder} goes on",
+            err=True,
+        )
+        raise SystemExit(ended.code)
+    saved = _finish(model, data, history.columns, folder, metadata)
     if stop.interrupted:
-        click.echo(
-            f"stopped by Ctrl-C after {len(history.rows)} epochs; the model is saved in {folder}; "
+        echo(
+            f"stopped by Ctrl-C after {done}; the model is saved in {folder}; "
             f"keras-vaegan train --resume {folder} goes on",
             err=True,
         )
         raise SystemExit(130)
+    write_json(folder / METADATA, saved | {"finished": True})  # the last step: a killed one is repeated
     if monitor.stopped:
-        click.echo(f"the model, of the last good step, is in {folder}")
+        echo(f"the model, of the last good step, is in {folder}")
         raise SystemExit(1)
-    click.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
+    echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
+
+
+class _Left(BaseException):
+    """Raised to leave `fit` at once."""
+
+
+def _check_position(position: Any, epochs: int, folder: pathlib.Path, metadata: dict[str, Any]) -> None:
+    """Raise unless a run can go on from its newest checkpoint to that many epochs."""
+    if metadata.get("epochs_done") and not any(position):
+        raise InputError(
+            f"--resume must be a run with a checkpoint; {folder / 'checkpoints'} has none that can be read. "
+            "Train anew with --overwrite, or with --init from its weights into another folder."
+        )
+    if position > (epochs, 0):
+        raise InputError(f"--epochs must be more than {position.epoch}, as {folder} has; received {epochs}.")
+
+
+def _in_words(position: Any) -> str:
+    """`3 epochs and 20 batches`."""
+    within = f" and {position.batch} batches" if position.batch else ""
+    return f"{position.epoch} epochs{within}"
 
 
 def _validation(model: "LatentVariableModel", batches: "Batches", data: "ImageData") -> Any:
@@ -249,8 +333,8 @@ def _finish(
     history: Mapping[str, Sequence[float]],
     folder: pathlib.Path,
     metadata: dict[str, Any],
-) -> None:
-    """Save the model and draw the pictures of a run."""
+) -> dict[str, Any]:
+    """Save the model and draw the pictures of a run; return its metadata as they are saved."""
     from keras_vaegan import plots
     from keras_vaegan.presets import save_folder
 
@@ -259,16 +343,17 @@ def _finish(
         model.calibrate(x[y >= 0], y[y >= 0])
     if getattr(model, "mixture", None) is not None:
         if metadata["interrupted"]:
-            click.echo("the prior stays N(0, I); it is fitted to the codes when the training has ended")
+            echo("the prior stays N(0, I); it is fitted to the codes when the training has ended")
         else:
-            click.echo(f"fits the prior, of {model.mixture.components} components, to the codes")
+            echo(f"fits the prior, of {model.mixture.components} components, to the codes")
             model.fit_prior(data.train[0])
     with atomic_path(folder / "model.keras") as temporary:
         model.save(temporary)
-    save_folder(model, folder, metadata)
+    saved = save_folder(model, folder, metadata)
     _draw(model, data, folder)
     if history:
         plots.save_curves(history, folder / "curves.png")
+    return saved
 
 
 def _draw(model: "LatentVariableModel", data: "ImageData", folder: pathlib.Path) -> None:

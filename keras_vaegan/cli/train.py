@@ -17,8 +17,18 @@ from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.cli.run import claim_folder, run, run_folder
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import PARTIAL, parse_json, read_text, reading, reason_of
+from keras_vaegan.files import (
+    PARTIAL,
+    member,
+    parse_json,
+    read_json,
+    read_text,
+    reading,
+    reason_of,
+    user_path,
+)
 from keras_vaegan.kinds import check_kind
+from keras_vaegan.locks import LOCK, FolderLock
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.typing import DISTRIBUTIONS
 
@@ -34,11 +44,10 @@ def _resumed_run(context, parameter, value):
     """Look at the run to go on with before anything is loaded: it says on which backend it runs."""
     if value is None:
         return None
-    from keras_vaegan.files import read_json
-
-    if not (value / "metadata.json").is_file():
+    path = member(value, "metadata.json")
+    if not path.is_file():
         raise InputError(f"--resume must be a run folder; {value} has no metadata.json.")
-    metadata = read_json(value / "metadata.json")
+    metadata = read_json(path)
     if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):
         raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
     os.environ.setdefault("KERAS_BACKEND", metadata["backend"])
@@ -236,24 +245,27 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
     options.load_keras()
     import keras
 
-    from keras_vaegan.presets.folder import load_metadata
-
-    metadata = load_metadata(folder)
+    metadata = _metadata_to_go_on_with(folder, epochs)
     if keras.backend.backend() != metadata["backend"]:
         raise InputError(
             f"--backend must be {metadata['backend']}, that of the run; received {keras.backend.backend()}."
         )
-    training = metadata["recipe"]["training"]
-    if (epochs or training["epochs"]) <= metadata.get("epochs_done", 0) and not metadata.get("interrupted"):
-        raise InputError(
-            f"--epochs must be more than the {metadata['epochs_done']} that {folder} has; "
-            f"received {epochs or training['epochs']}."
-        )
-    training["epochs"] = epochs or training["epochs"]
     size = tuple(metadata["image_shape"][:2])
-    with _devices(metadata.get("distribute", "none")), run_folder(lambda: (folder, False)) as own:
+
+    def find() -> tuple[FolderLock, bool]:
+        lock = FolderLock(folder, "--resume")
+        lock.acquire()
+        try:
+            metadata.update(_metadata_to_go_on_with(folder, epochs))  # another may have gone on meanwhile
+        except BaseException:
+            lock.release()
+            raise
+        return lock, False
+
+    with _devices(metadata.get("distribute", "none")), run_folder(find) as own:
         if own != folder:
-            shutil.copytree(folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
+            left = shutil.ignore_patterns(f"{PARTIAL}*", LOCK)
+            shutil.copytree(folder, own, dirs_exist_ok=True, ignore=left)
         data = _unchanged_data(
             folder,
             metadata,
@@ -268,7 +280,7 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
 
 def _check_apart(dataset: str, output: str | os.PathLike[str]) -> None:
     """Raise if a run folder would lie in the folder of its images, or they in it, where runs are deleted."""
-    images, run_folder = pathlib.Path(dataset).expanduser().resolve(), pathlib.Path(output).resolve()
+    images, run_folder = user_path("--dataset", dataset).resolve(), pathlib.Path(output).resolve()
     if not images.exists():
         return
     if run_folder.is_relative_to(images):
@@ -311,13 +323,34 @@ def _unchanged_data(
     data = options.load_images(metadata["dataset"], size, **where)
     change = options.change_since_training(metadata, None, None, data)
     if change == options.OLDER:
-        click.echo(f"warning: validation images may have been trained on; {change}", err=True)
+        options.echo(f"warning: validation images may have been trained on; {change}", err=True)
     elif change is not None:
         raise InputError(
             f"--resume {folder} must have the data that it began with; {one_line(metadata['dataset'])} has "
             f"changed: {change}. Restore the data, or begin a new run with its weights: --init {folder}."
         )
     return data
+
+
+def _metadata_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> dict[str, Any]:
+    """The metadata of a run, with the epochs asked for; end with exit code 0 if there is nothing left to do.
+
+    Whoever starts a run again until it is done, as a scheduler does, is not to see an error then.
+    """
+    from keras_vaegan.presets.folder import load_metadata
+
+    metadata = load_metadata(folder)
+    training = metadata["recipe"]["training"]
+    training["epochs"] = epochs or training["epochs"]
+    done = metadata.get("epochs_done", 0)
+    if training["epochs"] < done:
+        raise InputError(
+            f"--epochs must be more than the {done} that {folder} has; received {training['epochs']}."
+        )
+    if training["epochs"] == done and metadata.get("finished"):
+        options.echo(f"{folder} is finished: it has its {done} epochs; --epochs {2 * done} goes on")
+        raise SystemExit(0)
+    return metadata
 
 
 def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:
@@ -335,7 +368,7 @@ def models():
     """List the models and the names of their presets."""
     for key, summary in MODEL_KEYS.items():
         names = [name for name, recipe in RECIPES.items() if recipe["model"]["key"] == key]
-        click.echo(f"{key:16} {summary}\n{'':16} presets: {', '.join(names)}")
+        options.echo(f"{key:16} {summary}\n{'':16} presets: {', '.join(names)}")
 
 
 def _begun_at(rate: float, recipe: dict[str, Any], name: str) -> Any:

@@ -4,6 +4,7 @@ Functions of a model (`functions`) are traced by TensorFlow, whose exporters and
 format. From another backend the model is rebuilt in a process of its own that runs TensorFlow.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -23,6 +24,7 @@ from keras_vaegan.export.functions import functions_of
 from keras_vaegan.export.serving import check_name, describe, next_version
 from keras_vaegan.export.web import runtime_folder
 from keras_vaegan.files import atomic_folder, atomic_path, holding_stderr
+from keras_vaegan.locks import FolderLock
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.typing import EXPORT_PRECISIONS
 
@@ -96,7 +98,8 @@ def export(
         The path of what was written.
 
     Raises:
-        InputError: bad arguments, something at `path` already, a package that is missing.
+        InputError: bad arguments, something at `path` already, a package that is missing, another process
+            that exports versions to the same `path`.
     """
     format = choose("format", ALIASES.get(format, format), FORMATS)
     known = list(functions_of(model))
@@ -120,18 +123,29 @@ def export(
     final = path
     if serving is not None:
         final = next_version(path, overwrite)
-    elif path.exists() and not overwrite:
-        raise InputError(f"filepath must not exist, or overwrite must be True; there is {path} already.")
-    whole = atomic_path if final.suffix == SUFFIXES.get(format) else atomic_folder
-    with whole(final) as temporary:
-        here = job._replace(path=str(temporary))
-        if keras.backend.backend() == "tensorflow":
-            perform(model, here, examples)
-        else:
-            _perform_elsewhere(model, here, examples, imports)
-    if serving is not None:
-        describe(path, serving, final)
+    else:
+        _check_new(path, overwrite)
+    # Two exports at once would write the same version.
+    with FolderLock(path, "filepath") if serving is not None else contextlib.nullcontext():
+        if serving is not None:
+            final = next_version(path, overwrite)
+        whole = atomic_path if final.suffix == SUFFIXES.get(format) else atomic_folder
+        with whole(final) as temporary:
+            here = job._replace(path=str(temporary))
+            if keras.backend.backend() == "tensorflow":
+                perform(model, here, examples)
+            else:
+                _perform_elsewhere(model, here, examples, imports)
+            if serving is None:
+                _check_new(path, overwrite)  # again: another export may have ended meanwhile
+        if serving is not None:
+            describe(path, serving, final)
     return final
+
+
+def _check_new(path: pathlib.Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(f"filepath must not exist, or overwrite must be True; there is {path} already.")
 
 
 def perform(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:

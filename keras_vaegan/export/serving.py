@@ -13,7 +13,8 @@ import numpy as np
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.export.functions import Function
-from keras_vaegan.files import atomic_path
+from keras_vaegan.files import PARTIAL, atomic_path
+from keras_vaegan.locks import LOCK
 
 WARM_UP = "tf_serving_warmup_requests"
 README, REQUEST, MODELS_CONFIG = "README.md", "request.json", "models.config"
@@ -30,7 +31,9 @@ def next_version(folder: pathlib.Path, overwrite: bool) -> pathlib.Path:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"filepath must be a folder; {folder} is a file.")
-    entries = list(folder.iterdir()) if folder.is_dir() else []
+    # A lock and what is being written are no content.
+    ours = (LOCK, PARTIAL)
+    entries = [entry for entry in folder.glob("*") if not entry.name.startswith(ours)]
     versions = [int(entry.name) for entry in entries if re.fullmatch("[0-9]+", entry.name) and entry.is_dir()]
     if entries and not versions:
         raise InputError(

@@ -214,13 +214,15 @@ class LatentVariableModel(MultiPlayerModel):
             half: whether the weights are written in float16.
 
         Raises:
-            InputError: a file in the folder's place.
+            InputError: a file in the folder's place, or metadata that JSON cannot hold.
         """
         from keras_vaegan.models import MODELS
         from keras_vaegan.presets import save_folder
 
         if pathlib.Path(folder).is_file():
             raise InputError(f"folder must be a folder; {os.fspath(folder)!r} is a file.")
+        if not isinstance(metadata, dict | None):
+            raise InputError(f"metadata must be a dictionary; received {type(metadata).__name__}.")
         key = next((key for key, model in MODELS.items() if model is type(self)), type(self).__name__)
         kind = "completion" if self.completes else "conditional" if self.num_classes else ""
         key = f"{kind}_{key}" if f"{kind}_{key}" in MODELS else key

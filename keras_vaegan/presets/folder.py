@@ -21,12 +21,24 @@ import keras_vaegan.models  # registers the classes that a configuration names
 from keras_vaegan import memory
 from keras_vaegan.diagnosis import FINDINGS
 from keras_vaegan.errors import InputError
-from keras_vaegan.files import atomic_path, check_text_size, read_json, reading, user_path, write_json
+from keras_vaegan.files import (
+    atomic_files,
+    check_json,
+    check_text_size,
+    member,
+    read_json,
+    reading,
+    settle,
+    sweep,
+    user_path,
+    write_json,
+)
 from keras_vaegan.kinds import check_facts
 from keras_vaegan.models.latent import LatentVariableModel
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
+TRIES = 5  # to read the files of a model while another process replaces them
 PICTURES = (
     "samples",
     "reconstructions",
@@ -56,33 +68,43 @@ def save_folder(
     folder: str | os.PathLike[str],
     metadata: dict[str, Any],
     half: bool = False,
-) -> None:
+) -> dict[str, Any]:
     """Write a model's configuration, the weights of its networks, and what is known of it.
+
+    The three files replace older ones all at once: whenever the process is killed, `load_folder` finds
+    either the older model or this one.
 
     Args:
         model: any model of the package.
         folder: made if missing; what is there of the three files is replaced.
         metadata: dictionary for `metadata.json`; the versions and the weights' hash are added.
         half: whether the weights are written in float16.
+
+    Returns:
+        The metadata as they are written.
+
+    Raises:
+        InputError: metadata that JSON cannot hold.
     """
+    check_json(metadata, "metadata")
     folder = pathlib.Path(folder)
     # A copy that was never compiled: the weights' file is to hold the networks and no optimizer.
     networks = type(model).from_config(model.get_config())
     networks.set_weights(model.get_weights())
     networks.seed_generator.state.assign(model.seed_generator.state)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        networks.save_weights(temporary)
+    with atomic_files(folder) as scratch:
+        networks.save_weights(scratch / WEIGHTS)
         if half:
-            _halve(temporary)
-        digest = _sha256(temporary)
-    write_json(folder / CONFIG, keras.saving.serialize_keras_object(networks))
-    own = {  # a run that went on brings those of its older state
-        "format_version": FORMAT_VERSION,
-        "keras_vaegan": keras_vaegan.__version__,
-        "keras": keras.__version__,
-        "weights_sha256": digest,
-    }
-    write_json(folder / METADATA, metadata | own)
+            _halve(scratch / WEIGHTS)
+        own = {  # a run that went on brings those of its older state
+            "format_version": FORMAT_VERSION,
+            "keras_vaegan": keras_vaegan.__version__,
+            "keras": keras.__version__,
+            "weights_sha256": _sha256(scratch / WEIGHTS),
+        }
+        write_json(scratch / CONFIG, keras.saving.serialize_keras_object(networks))
+        write_json(scratch / METADATA, metadata | own)
+    return metadata | own
 
 
 def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
@@ -96,24 +118,37 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
             that are not those of the metadata.
     """
     folder = user_path("source", folder)
-    for name in (CONFIG, WEIGHTS):
-        _inside(folder, name)
+    for _ in range(TRIES):
+        before = _identity(folder)
+        try:
+            loaded, error = _load(folder), None
+        except InputError as reason:
+            error = reason
+        if before == _identity(folder):  # no other process has replaced the files meanwhile
+            break
+    if error is not None:
+        raise error
+    return loaded
+
+
+def _load(folder: pathlib.Path) -> tuple[LatentVariableModel, dict[str, Any]]:
+    config_path, weights_path = (_inside(folder, name) for name in (CONFIG, WEIGHTS))
     metadata = load_metadata(folder)
-    config = read_json(folder / CONFIG, "source", dict)
+    config = read_json(config_path, "source", dict)
     with _reading(folder):
-        digest = _sha256(folder / WEIGHTS)
+        digest = _sha256(weights_path)
         if metadata.get("weights_sha256", digest) != digest:
             raise ValueError(
                 f"{WEIGHTS} has the hash {digest[:12]}; {METADATA} says {metadata['weights_sha256'][:12]}"
             )
-        _check_weights(folder / WEIGHTS)
+        _check_weights(weights_path)
         model = keras.saving.deserialize_keras_object(config)
         if not isinstance(model, LatentVariableModel):
             raise ValueError(f"it holds {type(model).__name__}, not a model of keras-vaegan")
         with warnings.catch_warnings():
             # Keras warns where weights are missing, and goes on with random ones.
             warnings.filterwarnings("error", message="(?s).*could not be loaded")
-            model.load_weights(folder / WEIGHTS)
+            model.load_weights(weights_path)
         _check_finite(model)
         names, count = metadata.get("class_names"), model.num_classes
         if names is not None and count is not None and len(names) != count:
@@ -121,11 +156,23 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
     return model, metadata
 
 
+def _identity(folder: pathlib.Path) -> list[tuple[int, int, int] | None]:
+    """What tells whether the three files are still the same."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (CONFIG, WEIGHTS, METADATA):
+        try:
+            status = member(folder, name).stat()
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append(None)
+    return found
+
+
 def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What is known of the model in a folder."""
     folder = user_path("source", folder)
-    _inside(folder, METADATA)
-    metadata = read_json(folder / METADATA, "source", dict)
+    path = _inside(folder, METADATA)
+    metadata = read_json(path, "source", dict)
     check_facts(metadata, f"source {folder / METADATA}:", whole=True)
     with _reading(folder):
         version = metadata.get("format_version", 1)
@@ -134,9 +181,9 @@ def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return metadata
 
 
-def _inside(folder: pathlib.Path, name: str) -> None:
-    """Raise unless the folder has that file, and has it itself."""
-    path = folder / name
+def _inside(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The path of a file that the folder has, and has itself; raise if there is none."""
+    path = member(folder, name)
     if not path.is_file():
         raise InputError(
             f"source must be a preset or run folder ({CONFIG}, {WEIGHTS}, {METADATA}); "
@@ -146,6 +193,7 @@ def _inside(folder: pathlib.Path, name: str) -> None:
         raise InputError(
             f"source {folder} must hold its own files; {name} leads out of it, to {path.resolve()}."
         )
+    return path
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -177,18 +225,33 @@ def _halve(path: pathlib.Path) -> None:
 def is_run(folder: pathlib.Path) -> bool:
     """Whether a folder's metadata are those that a training wrote."""
     try:
-        metadata = read_json(folder / METADATA, kind=dict)
+        metadata = read_json(member(folder, METADATA), kind=dict)
     except InputError:
         return False
     return {"model", "dataset", "recipe"} <= set(metadata)
 
 
 def clear_run(folder: pathlib.Path) -> None:
-    """Delete what a training makes, and nothing else that may lie in its folder."""
-    for name in RUN_FILES:
-        (folder / name).unlink(missing_ok=True)
+    """Delete what a training makes, except its metadata, and nothing else that may lie in its folder.
+
+    The metadata mark the folder as a run, which a command that is killed here can be repeated on.
+    """
+    settle(folder)
+    for name in RUN_FILES:  # the configuration first: without it there is no model to load
+        if name != METADATA:
+            (folder / name).unlink(missing_ok=True)
     for name in RUN_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def tidy_run(folder: pathlib.Path) -> None:
+    """Finish and delete what a killed training left half done; the caller holds the folder's lock."""
+    settle(folder)
+    others_write = ("evaluate.json", "report.html")
+    sweep(folder, tuple(name for name in RUN_FILES if name not in others_write), all=True)
+    sweep(folder)
+    for name in RUN_FOLDERS:
+        sweep(folder / name, all=True)
 
 
 def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:

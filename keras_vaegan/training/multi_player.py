@@ -68,6 +68,7 @@ class MultiPlayerModel(Steps, keras.Model):
         self._compiled_for: list[int] = []
         self._left_out = 0
         self._step_to_come: Any = None  # behind the function that leaves batches out
+        self.gone_back = False  # set by a callback that puts back an older state of the running `fit`
         self.built = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -394,7 +395,8 @@ class MultiPlayerModel(Steps, keras.Model):
         """Draw the next batches of the running `fit` without a step, as they were trained on before.
 
         Args:
-            batches: a multiple of `steps_per_execution`; 0 where no more are to be left out.
+            batches: a multiple of `steps_per_execution`, or all of the epoch; 0 if no more are to be left
+                out.
         """
         self._left_out = batches
         if self._step_to_come is not None:
@@ -411,10 +413,18 @@ class MultiPlayerModel(Steps, keras.Model):
             *state, data = arguments  # the state is JAX's
             if not isinstance(data, list):
                 for _ in range(self.steps_per_execution):
-                    next(data)
-            return ({}, *state) if state else {}
+                    next(data, None)  # the last execution may be a short one
+            logs = {} if self._left_out > 0 else self._means_so_far(*state)  # of an epoch without a step, too
+            return (logs, *state) if state else logs
 
         self.train_function = draw
+
+    def _means_so_far(self, state: Any = None) -> dict[str, Tensor]:
+        """The logs as a training step returns them; `state` is JAX's."""
+        if state is None:
+            return self.get_metrics_result()
+        with keras.StatelessScope(state_mapping=zip(self.metrics_variables, state[-1], strict=True)):
+            return self.get_metrics_result()
 
     # ---- a watch on the steps ----
 

@@ -1,0 +1,54 @@
+"""Signals that ask a command to end, as preemption and `docker stop` do, turned into a tidy end."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+# SIGHUP, which a closed terminal sends, does not exist on Windows.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Ended(BaseException):
+    """Raised where a signal came; no `except Exception` of a library holds it up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def code(self) -> int:
+        """The exit code by which a shell tells the signal: 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.number
+
+    @property
+    def name(self) -> str:
+        return signal.Signals(self.number).name
+
+
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Raise `Ended` in the body if such a signal comes, so that files and locks are tidied up.
+
+    A signal that the process ignores, as SIGHUP under `nohup`, stays ignored.
+    """
+    previous: dict[int, Any] = {}
+    came: list[int] = []
+
+    def end(number: int, frame: Any) -> None:
+        came.append(number)
+        raise Ended(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            # None is a handler that was not set from Python, and could not be put back.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                previous[number] = signal.signal(number, end)
+    try:
+        yield
+        if came:  # a library has swallowed it
+            raise Ended(came[-1])
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
