@@ -348,7 +348,9 @@ def _metadata_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> dict[st
             f"--epochs must be more than the {done} that {folder} has; received {training['epochs']}."
         )
     if training["epochs"] == done and metadata.get("finished"):
-        options.echo(f"{folder} is finished: it has its {done} epochs; --epochs {2 * done} goes on")
+        options.echo(
+            f"{folder} is finished, with all epochs asked for ({done}); more with --epochs {2 * done}"
+        )
         raise SystemExit(0)
     return metadata
 
