@@ -433,7 +433,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: as of `encode`.
         """
         if isinstance(x, Mapping):
-            return super().predict(x, *args, **kwargs)
+            return super().predict(self._checked_inputs(x), *args, **kwargs)
         if is_array(x):
             return super().predict(self._inputs(x, labels, mask), *args, **kwargs)
         if labels is not None or mask is not None:
@@ -459,7 +459,16 @@ class LatentVariableModel(MultiPlayerModel):
         self, x: Any, labels: ArrayLike | None = None, mask: str | ArrayLike | None = None
     ) -> Any:
         """Reconstruct a batch, as `keras.Model.predict_on_batch`; labels and mask as for `encode`."""
-        return super().predict_on_batch(x if isinstance(x, Mapping) else self._inputs(x, labels, mask))
+        return super().predict_on_batch(
+            self._checked_inputs(x) if isinstance(x, Mapping) else self._inputs(x, labels, mask)
+        )
+
+    def _checked_inputs(self, x: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `call` takes, as it is, with its images checked."""
+        if "images" not in x:
+            raise InputError(f"x must be images; received {_kind(x)}.")
+        check_images(x["images"], self.image_shape, "x['images']", self.value_range)
+        return x
 
     def _checked_batch(self, verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         given = by_name(verb, *args, **kwargs)
@@ -490,10 +499,8 @@ class LatentVariableModel(MultiPlayerModel):
         Lists become arrays. `whole` says that these are all images of a training or evaluation, not a batch.
         """
         if isinstance(x, Batches):
+            check_images(x.x[:1], self.image_shape, f"{prefix}x", x.value_range)  # the rest it has checked
             self.check_targets(x.y, len(x.x), f"{prefix}y")
-            images_shape = x.x.shape[1:]
-            if tuple(images_shape) != tuple(self.image_shape):
-                check_images(x.x[:1], self.image_shape, f"{prefix}x")
         elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
             images, labels = _first_two(x[0])
             images = check_images(images, self.image_shape, f"{prefix}x of the first batch", self.value_range)
