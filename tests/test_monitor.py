@@ -1,5 +1,6 @@
 """The `Monitor`: what it names, what it goes back to, and that it leaves no trace."""
 
+import gc
 import json
 import math
 import os
@@ -532,3 +533,19 @@ def test_exploding_gradients_of_draw_are_named_and_clipped_ones_do_not_explode()
     assert re.search(r"is not finite, the first bad tensor", messages[0][0])
     assert "clipped gradients: --set generator.global_clipnorm" in messages[0][0]
     assert messages[1] == []
+
+
+@pytest.mark.parametrize("fits", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_fits_leave_nothing_behind(fits, tmp_path):
+    """Objects, since the memory of a process also depends on the allocators of libraries."""
+    model, x = build("vae_gan"), registry.images()
+
+    def fit(times):
+        for _ in range(times):
+            model.fit(x, callbacks=[Monitor(), callbacks.Checkpoints(tmp_path)], **QUIET)
+        gc.collect()
+        return len(gc.get_objects())
+
+    fit(3)
+    before = fit(1)
+    assert fit(fits) - before < fits  # a function that is compiled anew has thousands
