@@ -394,9 +394,11 @@ class LatentVariableModel(MultiPlayerModel):
                 raise InputError("validation_data must be (x,) or (x, y); received an array.")
         elif validation is not None:
             self._checked(validation, None, None, "validation_data: ")
-        if not isinstance(given["x"], (np.ndarray, Batches)):
+        unchecked = not isinstance(given["x"], (np.ndarray, Batches))
+        if unchecked:
             given["callbacks"] = [Guard(), *keras.tree.flatten(given.get("callbacks") or [])]
-        return super().fit(**given)
+        with self._guarding(unchecked):
+            return super().fit(**given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The means of the logs, as `keras.Model.evaluate`, weighted if there is a `sample_weight` `(B,)`.
@@ -409,9 +411,19 @@ class LatentVariableModel(MultiPlayerModel):
         """
         given = by_name("evaluate", x, y, *args, **kwargs)
         given |= self._checked(given["x"], given["y"], given.get("sample_weight"))
-        result = super().evaluate(**given)
+        with self._guarding(not isinstance(given["x"], (np.ndarray, Batches))):
+            result = super().evaluate(**given)
         self.check_seen(training=False)
         return result
+
+    @contextlib.contextmanager
+    def _guarding(self, unchecked: bool) -> Iterator[None]:
+        """Say whether batches have to be looked at while they are used."""
+        before, self.guarded = self.guarded, unchecked
+        try:
+            yield
+        finally:
+            self.guarded = before
 
     def predict(
         self,

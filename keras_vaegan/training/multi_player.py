@@ -66,6 +66,8 @@ class MultiPlayerModel(Steps, keras.Model):
         self._seen_in_training: Seen | None = None
         self._seen_in_test: Seen | None = None
         self._compiled_for: list[int] = []
+        self._penalized = True
+        self.guarded = True  # whether the batches of now have not been checked before
         self._left_out = 0
         self._step_to_come: Any = None  # behind the function that leaves batches out
         self.gone_back = False  # set by a callback that puts back an older state of the running `fit`
@@ -134,7 +136,8 @@ class MultiPlayerModel(Steps, keras.Model):
         self._check_settings(run_eagerly, steps_per_execution, jit_compile)
         self._check_owners()
         self._left_out, self._step_to_come = 0, None
-        names = [*self.log_names, *([REGULARIZATION] if self._may_be_penalized() else [])]
+        self._penalized = self._may_be_penalized()
+        names = [*self.log_names, *([REGULARIZATION] if self._penalized else [])]
         if [tracker.name for tracker in self._trackers] != names:
             self._trackers = [keras.metrics.Mean(name=name) for name in names]
         if self._seen_in_training is None:
@@ -274,11 +277,14 @@ class MultiPlayerModel(Steps, keras.Model):
             )
 
     def _may_be_penalized(self) -> bool:
-        """Whether a network has a regularizer, or a layer that calls `add_loss`."""
+        """Whether a network has a regularizer, or a layer that may call `add_loss`."""
         networks = [network for networks in self.player_networks().values() for network in networks]
-        return any(
+        regularized = any(
             variable.regularizer is not None for network in networks for variable in network.trainable_weights
-        ) or any(_adds_losses(type(layer)) for network in networks for layer in network._flatten_layers())
+        )
+        return regularized or any(
+            _may_add_losses(layer) for network in networks for layer in network._flatten_layers()
+        )
 
     # ---- one step, called by the backend's leaf ----
 
@@ -291,6 +297,8 @@ class MultiPlayerModel(Steps, keras.Model):
 
     def step_losses(self, x: Tensor, y: Tensor | None, training: bool) -> Losses:
         """What `compute_losses` gives, with what the players' networks add to their losses."""
+        if not self._penalized:  # to look takes as long as a small network does, where no graph is compiled
+            return self.compute_losses(x, y, training=training)
         # One call of the model to Keras: layers keep what `add_loss` was given, of all calls of a network.
         self._get_call_context()
         try:
@@ -471,13 +479,11 @@ class MultiPlayerModel(Steps, keras.Model):
         return list(self._trackers)
 
 
-def _adds_losses(layer: type[Any]) -> bool:
-    """Whether a class of the user's calls `add_loss`, or one of Keras' is there for it."""
-    if issubclass(layer, keras.layers.ActivityRegularization):
+def _may_add_losses(layer: keras.Layer) -> bool:
+    """Whether a layer is the user's own, or one of Keras' that has a loss to add."""
+    if getattr(layer, "activity_regularizer", None) is not None:
         return True
-    own = (base for base in layer.__mro__ if not base.__module__.startswith(("keras.", "builtins")))
-    functions = (getattr(value, "__code__", None) for base in own for value in vars(base).values())
-    return any(code is not None and "add_loss" in code.co_names for code in functions)
+    return not type(layer).__module__.startswith(("keras.", "keras_vaegan."))
 
 
 def _optimizer_of(argument: str, given: Any) -> keras.optimizers.Optimizer:

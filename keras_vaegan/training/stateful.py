@@ -25,6 +25,8 @@ def unfold(
 class StatefulSteps:
     """`test_step`, `update` and `synchronize` of a `MultiPlayerModel` on TensorFlow and PyTorch."""
 
+    compiles = True  # a step that is compiled for batches that were checked serves others as well
+
     compiles_steps = True  # whether `jit_compile` and `steps_per_execution` can be used
 
     @staticmethod
@@ -36,7 +38,8 @@ class StatefulSteps:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.check_batch(x, y)
         self.track(self.step_losses(x, y, training=False), sample_weight)
-        self.note(x, y, training=False)
+        if self.guarded or self.compiles:
+            self.note(x, y, training=False)
         return self.get_metrics_result()
 
     @staticmethod

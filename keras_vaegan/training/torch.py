@@ -39,6 +39,8 @@ __all__ = [
 class Steps(StatefulSteps):
     """`train_step` of a `MultiPlayerModel` on PyTorch."""
 
+    compiles = False
+
     # torch.compile frees the graph that the players' gradients share after the first of them.
     compiles_steps = False
 
@@ -65,7 +67,8 @@ class Steps(StatefulSteps):
         with torch.no_grad():
             self.apply_gradients(gradients, losses.active)
             self.track(losses, sample_weight)
-            self.note(x, y, training=True)
+            if self.guarded:
+                self.note(x, y, training=True)
             self.observe(x, sample_weight, losses, gradients)
         return self.get_metrics_result()
 
