@@ -14,6 +14,7 @@ import click
 from keras_vaegan.errors import InputError, choose, printable, shown, unknown_name
 from keras_vaegan.files import holding_stderr, reason_of
 from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
+from keras_vaegan.presets.recipes import HUB
 
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
@@ -175,6 +176,16 @@ class Picture(click.ParamType):
         if path.is_dir():
             raise InputError(f"--output must be a file; {shown(value)} is a folder.")
         return path
+
+
+def plain_name(source: str) -> str:
+    """A name for what comes of SOURCE: that of the folder or preset, `user_name` of a model on the Hub."""
+    if source.startswith(HUB):
+        return re.sub(r"[^\w.-]+", "_", source.removeprefix(HUB), flags=re.ASCII)
+    path = pathlib.Path(source)
+    if path.suffix == ".keras":
+        return path.stem
+    return path.resolve().name if path.name in ("", "..") else path.name
 
 
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:

@@ -9,7 +9,7 @@ import shutil
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,6 +18,7 @@ from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, opti
 from keras_vaegan.cli.run import claim_folder, run, run_folder
 from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import (
+    MOST_FACTS,
     PARTIAL,
     member,
     parse_json,
@@ -27,9 +28,10 @@ from keras_vaegan.files import (
     reason_of,
     user_path,
 )
-from keras_vaegan.kinds import check_kind
+from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind
 from keras_vaegan.locks import LOCK, FolderLock
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+from keras_vaegan.runs import METADATA, check_own
 from keras_vaegan.typing import DISTRIBUTIONS
 
 if TYPE_CHECKING:
@@ -38,18 +40,38 @@ if TYPE_CHECKING:
 # Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
 PRECISIONS = ("none", "bfloat16", "float16")
+# What `metadata.json` must have for a run to go on; other facts may be missing.
+NEEDED_TO_RESUME: dict[str, Kind] = {
+    "model": str,
+    "dataset": str,
+    "image_shape": tuple[int, int, int],
+    "seed": int,
+    "backend": Literal["tensorflow", "jax", "torch"],
+    "mixed_precision": Literal["none", "bfloat16", "float16"],
+    "recipe": dict,
+}
 
 
 def _resumed_run(context, parameter, value):
     """Look at the run to go on with before anything is loaded: it says on which backend it runs."""
     if value is None:
         return None
-    path = member(value, "metadata.json")
+    path = member(value, METADATA)
     if not path.is_file():
-        raise InputError(f"--resume must be a run folder; {value} has no metadata.json.")
-    metadata = read_json(path)
+        raise InputError(f"--resume must be a run folder; {value} has no {METADATA}.")
+    check_own("--resume", value)
+    metadata = read_json(path, "--resume", most=MOST_FACTS)
     if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):
         raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
+    for name, kind in NEEDED_TO_RESUME.items():
+        check_kind(f"--resume {value / METADATA}: {name}", metadata.get(name), kind)
+    if (
+        metadata["seed"] < 0
+        or not 0 < min(metadata["image_shape"]) <= max(metadata["image_shape"]) <= LARGEST_SIDE
+    ):
+        raise InputError(
+            f"--resume {value / METADATA} must have a seed of at least 0 and images of at least a pixel."
+        )
     os.environ.setdefault("KERAS_BACKEND", metadata["backend"])
     return value
 
@@ -342,7 +364,7 @@ def _metadata_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> dict[st
     metadata = load_metadata(folder)
     training = metadata["recipe"]["training"]
     training["epochs"] = epochs or training["epochs"]
-    done = metadata.get("epochs_done", 0)
+    done = max(metadata.get("epochs_done", 0), 0)
     if training["epochs"] < done:
         raise InputError(
             f"--epochs must be more than the {done} that {folder} has; received {training['epochs']}."

@@ -121,7 +121,9 @@ def _read(path: pathlib.Path, extractor: Extractor, count: int, keep_features: b
             arrays = {name: archive[name] for name in shapes}
     except Exception:  # damaged files make libraries raise errors of many kinds
         return None
-    if any(arrays[name].shape != shape or arrays[name].dtype.kind not in "if" for name, shape in shapes.items()):
+    if any(
+        arrays[name].shape != shape or arrays[name].dtype.kind not in "if" for name, shape in shapes.items()
+    ):
         return None
     moments = Moments(int(arrays["count"]), arrays["mean"], arrays["scatter"])
     return Statistics(moments, arrays.get("features"), arrays.get("probabilities"))

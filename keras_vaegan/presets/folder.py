@@ -42,7 +42,6 @@ FORMAT_VERSION = 1
 TRIES = 5  # to read the files of a model while another process replaces them
 
 
-
 def save_folder(
     model: LatentVariableModel,
     folder: str | os.PathLike[str],
@@ -202,7 +201,7 @@ def _halve(path: pathlib.Path) -> None:
 def is_run(folder: pathlib.Path) -> bool:
     """Whether a folder's metadata are those that a training wrote."""
     try:
-        metadata = read_json(member(folder, METADATA), kind=dict)
+        metadata = read_json(member(folder, METADATA), kind=dict, most=MOST_FACTS)
     except InputError:
         return False
     return {"model", "dataset", "recipe"} <= set(metadata)
