@@ -101,8 +101,8 @@ def diagnose(history: History, patience: int = 3) -> list[Finding]:
 
     Args:
         history: `{log name: [mean of each epoch]}` with `val_` names beside theirs; `epoch`, if it is
-            there and rises, numbers the epochs. NaN in a `val_` column, in `sample_diversity`, or in a column that
-            begins with it while `loss` does not, as scores of every few epochs do, stands for an epoch
+            there and rises, numbers the epochs. NaN in a `val_` column, in `sample_diversity`, or in a
+            column that begins with it while `loss` does not, as scores of every few epochs do, stands for an epoch
             without that value; elsewhere it is a number gone bad.
         patience: epochs in a row that a state must last to be told. Of several stretches the latest
             is told.
@@ -121,7 +121,7 @@ def diagnose(history: History, patience: int = 3) -> list[Finding]:
 
 
 def numbers_of_epochs(told: Sequence[float], count: int) -> list[int]:
-    """The number of each epoch as a history tells it; they are counted if those are no rising whole numbers."""
+    """The number of each epoch as a history tells it; they are counted if those do not rise."""
     right = all(math.isfinite(number) and abs(number) < LARGEST_EPOCH for number in told)
     numbers = [int(number) for number in told] if right else []
     if len(numbers) == count and all(a < b for a, b in itertools.pairwise(numbers)):
@@ -138,9 +138,10 @@ def _not_finite(run: _Run) -> Finding | None:
     for i in range(len(run.epochs)):
         bad = [name for name, values in judged.items() if not math.isfinite(values[i])]
         if bad:
-            more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
+            names = ", ".join(bad[:MOST_NAMED])
+            names += f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
             message = (
-                f"{run.at(i)}: {', '.join(bad[:MOST_NAMED])}{more} {'is' if len(bad) == 1 else 'are'} not finite. "
+                f"{run.at(i)}: {names} {'is' if len(bad) == 1 else 'are'} not finite. "
                 f"{lower_rates(players_of(run.columns))}"
             )
             return Finding("not_finite", "severe", run.epochs[i], message)

@@ -16,7 +16,7 @@ import click
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.cli.run import claim_folder, run, run_folder
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import InputError, one_line, whole_number
 from keras_vaegan.files import (
     MOST_FACTS,
     PARTIAL,
@@ -65,13 +65,13 @@ def _resumed_run(context, parameter, value):
         raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
     for name, kind in NEEDED_TO_RESUME.items():
         check_kind(f"--resume {value / METADATA}: {name}", metadata.get(name), kind)
-    if (
-        metadata["seed"] < 0
-        or not 0 < min(metadata["image_shape"]) <= max(metadata["image_shape"]) <= LARGEST_SIDE
-    ):
-        raise InputError(
-            f"--resume {value / METADATA} must have a seed of at least 0 and images of at least a pixel."
-        )
+    whole_number(f"--resume {value / METADATA}: seed", metadata["seed"], 0)
+    for side in metadata["image_shape"]:
+        if not 0 < side <= LARGEST_SIDE:
+            raise InputError(
+                f"--resume {value / METADATA}: image_shape must have sides of 1 to {LARGEST_SIDE}; "
+                f"received {side}."
+            )
     os.environ.setdefault("KERAS_BACKEND", metadata["backend"])
     return value
 
