@@ -102,8 +102,8 @@ def diagnose(history: History, patience: int = 3) -> list[Finding]:
     Args:
         history: `{log name: [mean of each epoch]}` with `val_` names beside theirs; `epoch`, if it is
             there and rises, numbers the epochs. NaN in a `val_` column, in `sample_diversity`, or in a
-            column that begins with it while `loss` does not, as scores of every few epochs do, stands for an epoch
-            without that value; elsewhere it is a number gone bad.
+            column that begins with it while `loss` does not, as scores of every few epochs do, stands for an
+            epoch without that value; elsewhere it is a number gone bad.
         patience: epochs in a row that a state must last to be told. Of several stretches the latest
             is told.
 

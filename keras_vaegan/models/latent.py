@@ -436,6 +436,8 @@ class LatentVariableModel(MultiPlayerModel):
             return super().predict(x, *args, **kwargs)
         if is_array(x):
             return super().predict(self._inputs(x, labels, mask), *args, **kwargs)
+        if isinstance(x, (str, bytes)) or not hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
+            raise InputError(f"x must be images, or a dataset, loader or generator; received {_kind(x)}.")
         if labels is not None or mask is not None:
             raise InputError(
                 "labels and mask must be None unless x holds images: a dataset has its own labels."
@@ -742,12 +744,15 @@ class LatentVariableModel(MultiPlayerModel):
         Raises:
             InputError: codes of another shape, and as of `encode`.
         """
-        z = numbers(z, "z", "biuf", "codes").astype("float32")
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+            z = numbers(z, "z", "biuf", "codes").astype("float32")
         if not np.isfinite(z).all():
             raise InputError("z must be finite codes; received NaN or infinite values.")
         if z.shape[1:] != self.code_shape or z.ndim == len(self.code_shape):
             shape = ", ".join(map(str, ("B", *self.code_shape)))
             raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
+        if not len(z):
+            raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
         return self._decoded(z, self.condition(len(z), labels, images, mask), batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
