@@ -1,6 +1,7 @@
 """Folders, caches and addresses that are not ours: each ends in one line, or in a page of bounded size."""
 
 import errno
+import importlib
 import json
 import os
 import pathlib
@@ -16,7 +17,6 @@ from PIL import Image
 
 from keras_vaegan import InputError, cli, diagnosis, evaluation, files, metrics, plots, presets
 from keras_vaegan.callbacks import HistoryFile
-from keras_vaegan.cli import evaluate as evaluate_command
 from keras_vaegan.cli import options, parts
 from keras_vaegan.data import tfds as tfds_source
 from keras_vaegan.export import web
@@ -25,12 +25,13 @@ from keras_vaegan.report import read_run, write_report
 from keras_vaegan.runs import RUN_FILES, RUN_FOLDERS
 from tests import registry
 
+evaluate_command = importlib.import_module("keras_vaegan.cli.evaluate")  # the name is that of the command
 pytestmark = pytest.mark.core_on("tensorflow")
 GONE = 2**22 + 1  # no process has this number
 SHAPE = (5, 4, 1)
 METADATA = {
     "model": "vae",
-    "dataset": "digits",
+    "dataset": "no such data",
     "image_shape": list(SHAPE),
     "seed": 1,
     "backend": "tensorflow",
@@ -39,7 +40,7 @@ METADATA = {
         "model": {"key": "vae"},
         "networks": {"family": "mlp", "latent_dim": 2},
         "optimizer": {"generator": {"class": "Adam"}},
-        "training": {"dataset": "digits", "epochs": 3, "batch_size": 4},
+        "training": {"dataset": "no such data", "epochs": 3, "batch_size": 4},
     },
     "epochs_done": 2,
 }
@@ -229,7 +230,9 @@ def test_kept_statistics_of_other_shapes_are_computed_anew(tmp_path):
 
 @pytest.fixture
 def archive(tmp_path):
-    np.savez(tmp_path / "images.npz", images=np.random.default_rng(0).random((30, 8, 8, 1)).astype("float32"))
+    np.savez(
+        tmp_path / "images.npz", images=np.random.default_rng(0).random((150, 8, 8, 1)).astype("float32")
+    )
     return tmp_path / "images.npz"
 
 
@@ -269,7 +272,7 @@ def test_scores_are_printed_if_a_later_group_fails(archive, capsys, monkeypatch,
     monkeypatch.setitem(evaluation.GROUPS, "frechet", fail)
     words = ("evaluate", archive, "--dataset", "digits", "--metrics", "sharpness,frechet", "--no-cache")
     found, out, err = run(capsys, *words)
-    assert found == code and "\nsharpness" in out and err.count("\n") == 1
+    assert found == code and "\nsharpness" in out and err.strip().count("\n") == 0
     assert not (archive.parent / "images.npz.evaluate.json").exists()
 
 
@@ -321,7 +324,7 @@ HOSTILE = {
     "null recipe": {"metadata": METADATA | {"recipe": None}},
     "empty recipe": {"metadata": METADATA | {"recipe": {}}},
     "recipe of lists": {"metadata": with_recipe(training=[], networks=[])},
-    "recipe without epochs": {"metadata": with_recipe(training={"dataset": "digits"})},
+    "recipe without epochs": {"metadata": with_recipe(training={"dataset": "no such data"})},
     "no image_shape": {"metadata": {k: v for k, v in METADATA.items() if k != "image_shape"}},
     "no backend": {"metadata": {k: v for k, v in METADATA.items() if k != "backend"}},
     "no model": {"metadata": {k: v for k, v in METADATA.items() if k != "model"}},
@@ -515,7 +518,7 @@ def test_no_lock_empties_a_file_elsewhere(tmp_path):
 
 
 def test_files_of_another_folder_are_not_moved_into_a_preset(tmp_path):
-    model = registry.make("vae")
+    model = registry.vae()
     model.save_to_preset(tmp_path / "preset")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "precious").write_text("kept")
@@ -552,13 +555,13 @@ def test_parts_are_not_gone_on_with_through_a_link(tmp_path):
 def test_codes_that_are_none_are_refused(codes, said):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        message = refused(registry.make("vae").decode, codes)
+        message = refused(registry.vae().decode, codes)
     assert message.startswith("z must") and said in message
 
 
 @pytest.mark.parametrize("x", [None, "abc", 3, b"abc"])
 def test_what_is_no_images_is_not_predicted(x):
-    assert "x must" in refused(registry.make("vae").predict, x)
+    assert "x must" in refused(registry.vae().predict, x)
 
 
 @pytest.mark.parametrize(
@@ -595,7 +598,7 @@ def hub(tmp_path, monkeypatch):
         asked.append((repository, named))
         if named.get("revision") == "missing":
             raise ValueError("404: no\nsuch revision")
-        model = registry.make("vae")
+        model = registry.vae()
         scale = len(named.get("revision", ""))
         model.set_weights([np.full_like(value, scale) for value in model.get_weights()])
         model.save_to_preset(local_dir)

@@ -135,7 +135,7 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
         y,
         batch_size=settings["batch_size"],
         seed=seed,
-        augment=metadata["augment"],
+        augment=metadata.get("augment"),
         labelled_share=None if all_known else settings.get("labelled_share"),
         multiple=devices,
         part=training.part(),

@@ -359,9 +359,11 @@ def _metadata_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> dict[st
 
     Whoever starts a run again until it is done, as a scheduler does, is not to see an error then.
     """
+    from keras_vaegan.presets.configure import check
     from keras_vaegan.presets.folder import load_metadata
 
     metadata = load_metadata(folder)
+    check(metadata["recipe"])
     training = metadata["recipe"]["training"]
     training["epochs"] = epochs or training["epochs"]
     done = max(metadata.get("epochs_done", 0), 0)
