@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from keras_vaegan import memory
 from keras_vaegan.errors import InputError, one_line, shown
 
 REASON_LENGTH = 300  # characters of a foreign error's text
@@ -400,6 +402,23 @@ def check_text_size(size: int, most: int | None = None) -> None:
     most = MOST_TEXT if most is None else most
     if size > most:
         raise ValueError(f"it is larger than {most / 1e6:.0f} MB")
+
+
+def check_zip(archive: zipfile.ZipFile, argument: str) -> None:
+    """Raise unless an archive is whole and what is in it fits into memory, whatever it unpacks to.
+
+    Args:
+        archive: a `.keras` file.
+        argument: what it is, for the message.
+    """
+    needed = 0
+    for member in archive.infolist():
+        needed += member.file_size
+        if member.filename.endswith(".json"):
+            check_text_size(member.file_size)
+    memory.require(argument, needed, "Is it the right file?")
+    if damaged := archive.testzip():
+        raise ValueError(f"its {damaged} is damaged")
 
 
 def read_table(path: str | os.PathLike[str], argument: str = "") -> tuple[list[str], list[list[str]]]:

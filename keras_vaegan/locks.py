@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import stat
 from typing import Any
 
 from keras_vaegan.errors import SHOWN, InputError, one_line
@@ -83,6 +84,10 @@ class FolderLock:
     def _take(self, handle: int, new: bool) -> None:
         """Lock the open file, unless it has changed meanwhile."""
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise InputError(
+                    f"{self.argument} must be a folder to write; {one_line(self.path)} is no file."
+                )
             try:
                 if not _lock(handle):
                     raise self._in_use()

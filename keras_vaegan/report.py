@@ -384,7 +384,7 @@ def _growth(run: Run) -> str:
     found = {}
     for path in (run.folder / "samples").glob("epoch_*.png"):
         match = re.fullmatch(r"epoch_(\d+)\.png", path.name)
-        if match:
+        if match and path.is_file():  # opening a pipe would wait for a writer
             found[int(match[1])] = path
     if not found:
         return _missing("samples/epoch_0001.png", "<code>keras-vaegan train</code> draws one each epoch")

@@ -10,12 +10,24 @@ import sys
 import tempfile
 import types
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_vaegan import InputError, cli, diagnosis, evaluation, files, metrics, plots, presets
+from keras_vaegan import (
+    InputError,
+    checkpoints,
+    cli,
+    diagnosis,
+    evaluation,
+    files,
+    memory,
+    metrics,
+    plots,
+    presets,
+)
 from keras_vaegan.callbacks import HistoryFile
 from keras_vaegan.cli import options, parts
 from keras_vaegan.data import tfds as tfds_source
@@ -444,6 +456,38 @@ def test_a_picture_of_another_format_is_refused(folder):
     assert "samples.png" in refused(write_report, folder)
 
 
+def test_pipes_in_a_run_are_not_waited_for(folder):
+    (folder / "samples.png").unlink()
+    (folder / "checkpoints").mkdir()
+    for name in ("samples.png", "samples/epoch_0003.png", "checkpoints/epoch_0001.keras", LOCK):
+        os.mkfifo(folder / name)
+    assert "Epoch 3" not in write_report(folder).read_text()
+    assert checkpoints.found(folder / "checkpoints") == []
+    assert ".lock is no file" in refused(FolderLock(folder, "--output").acquire)
+
+
+def test_a_checkpoint_is_checked_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "epoch_0001.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("training_state.npz", b"0" * 30_000_000)
+    monkeypatch.setattr(memory, "available", lambda: 20_000_000)
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)
+    with pytest.warns(UserWarning, match="must fit into memory"):
+        assert checkpoints.Checkpoints(tmp_path).resume(None) == 0
+
+
+def test_a_missing_home_is_told_before_anything_is_downloaded(monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+
+    def expanduser(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "expanduser", expanduser)
+    assert "data_dir must be a path; there is no home" in refused(
+        tfds_source._prepare, "mnist", None, None, None
+    )
+
+
 # ---- links that leave the folder ----
 
 
@@ -539,12 +583,19 @@ def test_parts_are_not_gone_on_with_through_a_link(tmp_path):
 # ---- codes and settings ----
 
 
+class Ragged(list):
+    """Rows of different lengths as TensorFlow has them."""
+
+    row_splits = ()
+
+
 @pytest.mark.parametrize(
     ("codes", "said"),
     [
         (np.zeros((0, registry.LATENT_DIM)), "at least one code"),
         ([], "shape"),
         ([[1.0], [1.0, 2.0]], "unequal length"),
+        (Ragged([[1.0], [1.0, 2.0]]), "unequal length"),
         ("abc", "as numbers"),
         ([["1", "2"]], "as numbers"),
         (None, "as numbers"),
@@ -673,6 +724,15 @@ def test_a_filled_cache_that_cannot_be_written_is_read(hub, monkeypatch):
 def test_scores_go_beside_the_caller(tmp_path, monkeypatch, source, name):
     monkeypatch.chdir(tmp_path)
     assert evaluate_command._default_output(source) == pathlib.Path(name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_to_an_address(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "one of this machine" in refused(registry.vae().save_to_preset, "hf://user/name")
+    for words in (("train", "--output"), ("generate", "vae_mnist", "--output"), ("report", "x", "--output")):
+        code, _, err = run(capsys, *words, "hf://user/name.png")
+        assert code == 2 and "--output must be a path of this machine" in err
     assert not list(tmp_path.iterdir())
 
 

@@ -114,6 +114,8 @@ def check_output(value: Any) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InputError(f"--output must be a name in UTF-8; received {shown(text)}.") from None
+    if text.startswith(HUB):
+        raise InputError(f"--output must be a path of this machine; received {shown(text)}.")
     if not text or "\0" in text:
         raise InputError(f"--output must be a path; received {shown(text)}.")
     long = [part for part in pathlib.Path(text).parts if len(part.encode()) > LONGEST_NAME]

@@ -91,6 +91,10 @@ def _prepare(
     """Return the builder of a set that is on disk, downloaded first where that is needed."""
     import requests
 
+    if data_dir is None and not os.environ.get("TFDS_DATA_DIR"):
+        user_path(
+            "data_dir", "~"
+        )  # raises if there is no home folder, for which TFDS would make one named "~"
     config = tfds.download.DownloadConfig(manual_dir=_expand(manual_dir))
 
     def prepared() -> Any:

@@ -214,11 +214,16 @@ class LatentVariableModel(MultiPlayerModel):
             half: whether the weights are written in float16.
 
         Raises:
-            InputError: a file in the folder's place, or metadata that JSON cannot hold.
+            InputError: a file in the folder's place, an address, or metadata that JSON cannot hold.
         """
         from keras_vaegan.models import MODELS
         from keras_vaegan.presets import save_folder
+        from keras_vaegan.presets.recipes import HUB
 
+        if os.fsdecode(folder).startswith(HUB):
+            raise InputError(
+                f"folder must be one of this machine; received {os.fspath(folder)!r}. Upload it then."
+            )
         if pathlib.Path(folder).is_file():
             raise InputError(f"folder must be a folder; {os.fspath(folder)!r} is a file.")
         if not isinstance(metadata, dict | None):

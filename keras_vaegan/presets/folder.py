@@ -25,7 +25,7 @@ from keras_vaegan.files import (
     atomic_files,
     check_inside,
     check_json,
-    check_text_size,
+    check_zip,
     member,
     read_json,
     reading,
@@ -239,14 +239,7 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
         raise InputError(f"{path} must be a .keras file; there is none.")
     with _reading(path):
         with zipfile.ZipFile(path) as archive:
-            needed = 0
-            for member in archive.infolist():
-                needed += member.file_size
-                if member.filename.endswith(".json"):
-                    check_text_size(member.file_size)
-            memory.require(f"source {path}", needed, "Is it the right file?")
-            if damaged := archive.testzip():
-                raise ValueError(f"its {damaged} is damaged")
+            check_zip(archive, f"source {path}")
         model = keras.saving.load_model(path)
         _check_finite(model)
         return model
