@@ -1,7 +1,6 @@
 """Keras callbacks that fill a run folder while a model trains."""
 
 import csv
-import io
 import os
 import pathlib
 import signal
@@ -15,7 +14,7 @@ from keras_vaegan import evaluation, plots
 from keras_vaegan.checkpoints import Checkpoints
 from keras_vaegan.data import ImageData
 from keras_vaegan.errors import csv_cell, whole_number
-from keras_vaegan.files import atomic_path, read_text, reading
+from keras_vaegan.files import atomic_path, read_table, reading
 from keras_vaegan.monitor import Monitor
 from keras_vaegan.training.epochs import EpochCallback
 
@@ -136,9 +135,10 @@ class HistoryFile(EpochCallback):
         self._has_read = True
         if not done or not self.path.is_file():
             return
-        rows = csv.DictReader(io.StringIO(read_text(self.path), newline=""))
+        names, rows = read_table(self.path)
+        names = [name.removeprefix("'") for name in names]
         with reading(self.path):
-            filled = [{k.removeprefix("'"): v for k, v in row.items() if v} for row in rows]
+            filled = [{k: v for k, v in zip(names, row, strict=True) if v} for row in rows]
             self.rows = [
                 {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
                 for row in filled

@@ -15,7 +15,7 @@ import numpy as np
 from keras_vaegan import training
 from keras_vaegan.data import Batches
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import atomic_path, reason_of, sweep
+from keras_vaegan.files import atomic_path, check_zip, reason_of, sweep
 from keras_vaegan.training.epochs import EpochCallback
 from keras_vaegan.training.watch import Snapshot, state_of
 
@@ -215,7 +215,7 @@ class Checkpoints(EpochCallback):
 
 def found(folder: pathlib.Path) -> list[pathlib.Path]:
     """The checkpoints in a folder, oldest first."""
-    matches = {path: NAME.fullmatch(path.name) for path in folder.glob("*.keras")}
+    matches = {path: NAME.fullmatch(path.name) for path in folder.glob("*.keras") if path.is_file()}
     positions = {
         path: [int(part or 0) for part in match.groups()] for path, match in matches.items() if match
     }
@@ -250,15 +250,15 @@ def _add(path: pathlib.Path, extra: Extra) -> None:
 def _read(path: pathlib.Path) -> tuple[Extra, Any]:
     """What a checkpoint holds, every byte of which has been read, and its model."""
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"its {damaged} is damaged")
+        check_zip(archive, f"checkpoint {path}")
         with np.load(io.BytesIO(archive.read(STATE)), allow_pickle=False) as arrays:
             means, states = (
                 [arrays[name] for name in sorted(arrays.files) if name.startswith(kind)]
                 for kind in ("mean", "random_state")
             )
             extra = Extra(Position(*map(int, arrays["position"])), means, states)
+        if min(extra.position) < 0:
+            raise ValueError(f"its position is {tuple(extra.position)}")
     return extra, keras.saving.load_model(path)
 
 

@@ -4,6 +4,7 @@ Nothing here imports a backend. All rules on a history are in this file.
 """
 
 import dataclasses
+import itertools
 import math
 import os
 import pathlib
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import read_json, reading, write_json
+from keras_vaegan.files import MOST_FACTS, read_json, reading, write_json
 from keras_vaegan.kinds import check_kind
 
 FINDINGS = "findings.json"  # its name in a run folder
@@ -33,6 +34,11 @@ DEAD_KL = 0.05
 LONG, WORSE = 10, 0.02
 
 CLIP = "--set {player}.global_clipnorm=1"
+
+MOST_FINDINGS = 1000  # in a file; there is at most one of a kind
+LARGEST_EPOCH = 2**31
+LONGEST_MESSAGE = 2000  # characters of a finding in a file
+MOST_NAMED = 10  # columns in a message
 
 History = Mapping[str, Sequence[float]]
 
@@ -95,9 +101,9 @@ def diagnose(history: History, patience: int = 3) -> list[Finding]:
 
     Args:
         history: `{log name: [mean of each epoch]}` with `val_` names beside theirs; `epoch`, if it is
-            there, numbers the epochs. NaN in a `val_` column, in `sample_diversity`, or in a column that
-            begins with it while `loss` does not, as scores of every few epochs do, stands for an epoch
-            without that value; elsewhere it is a number gone bad.
+            there and rises, numbers the epochs. NaN in a `val_` column, in `sample_diversity`, or in a
+            column that begins with it while `loss` does not, as scores of every few epochs do, stands for an
+            epoch without that value; elsewhere it is a number gone bad.
         patience: epochs in a row that a state must last to be told. Of several stretches the latest
             is told.
 
@@ -109,10 +115,18 @@ def diagnose(history: History, patience: int = 3) -> list[Finding]:
     if len({len(values) for values in columns.values()}) > 1:
         raise InputError("history must have columns of equal lengths.")
     count = max(map(len, columns.values()), default=0)
-    numbers = columns.pop("epoch", None) or range(1, count + 1)
-    run = _Run(columns, [int(number) for number in numbers], patience)
+    run = _Run(columns, numbers_of_epochs(columns.pop("epoch", ()), count), patience)
     findings = [finding for rule in RULES if (finding := rule(run)) is not None]
     return sorted(findings, key=lambda finding: finding.epoch)
+
+
+def numbers_of_epochs(told: Sequence[float], count: int) -> list[int]:
+    """The number of each epoch as a history tells it; they are counted if those do not rise."""
+    right = all(math.isfinite(number) and abs(number) < LARGEST_EPOCH for number in told)
+    numbers = [int(number) for number in told] if right else []
+    if len(numbers) == count and all(a < b for a, b in itertools.pairwise(numbers)):
+        return numbers
+    return list(range(1, count + 1))
 
 
 def _not_finite(run: _Run) -> Finding | None:
@@ -124,8 +138,10 @@ def _not_finite(run: _Run) -> Finding | None:
     for i in range(len(run.epochs)):
         bad = [name for name, values in judged.items() if not math.isfinite(values[i])]
         if bad:
+            names = ", ".join(bad[:MOST_NAMED])
+            names += f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
             message = (
-                f"{run.at(i)}: {', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite. "
+                f"{run.at(i)}: {names} {'is' if len(bad) == 1 else 'are'} not finite. "
                 f"{lower_rates(players_of(run.columns))}"
             )
             return Finding("not_finite", "severe", run.epochs[i], message)
@@ -256,13 +272,17 @@ def read_findings(path: str | os.PathLike[str]) -> list[Finding]:
     path = pathlib.Path(path)
     if not path.is_file():
         return []
-    entries = read_json(path, kind=list)
+    entries = read_json(path, kind=list, most=MOST_FACTS)
     with reading(path):
+        if len(entries) > MOST_FINDINGS:
+            raise ValueError(f"it has {len(entries):,} entries, more than {MOST_FINDINGS}")
         for number, entry in enumerate(entries, 1):
             if not isinstance(entry, dict) or entry.keys() != FIELDS.keys():
                 raise ValueError(f"entry {number} must have {', '.join(FIELDS)}")
             for name, kind in FIELDS.items():
                 check_kind(f"{path}: {name}", entry[name], kind)
+            if len(entry["message"]) > LONGEST_MESSAGE:
+                raise ValueError(f"the message of entry {number} is longer than {LONGEST_MESSAGE} characters")
         return [Finding(**entry) for entry in entries]
 
 

@@ -1,7 +1,11 @@
 """Files that are there whole or not at all."""
 
+import atexit
 import contextlib
+import csv
+import errno
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -12,18 +16,28 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from keras_vaegan import memory
 from keras_vaegan.errors import InputError, one_line, shown
 
 REASON_LENGTH = 300  # characters of a foreign error's text
-MOST_TEXT = 64_000_000  # bytes of a configuration, of metadata or of scores
+MOST_TEXT = 64_000_000  # bytes of a configuration
+MOST_FACTS = 4_000_000  # bytes of metadata, of scores or of findings
+MOST_DEPTH = 200  # levels of a JSON file; a model within a model within a model has fewer than 100
+MOST_COLUMNS, MOST_ROWS, MOST_CELLS = 500, 200_000, 2_000_000  # of a table, as `history.csv`
+LONGEST_COLUMN = 200  # characters of a column's name
 PARTIAL = ".partial-"  # how the names of files begin that are being written
 NEXT = ".next"  # folder of files that have replaced those beside it, and are not moved there yet
 LONGEST_NAME = 150  # bytes of a file's name that a partial file repeats; most systems take 255 in all
 A_DAY = 86400.0  # seconds after which a partial file of another machine is taken to be abandoned
 CLOCK_ERROR = 2.0  # seconds by which the clocks of files and of processes may differ
+SCRATCH = "-keras-vaegan"  # how the names of passing folders end
+# Of file systems that cannot wait for the disk, and of folders that may be written to, but not read.
+NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 OWNER = re.compile(rf"{re.escape(PARTIAL)}(\d+)-([0-9a-f]{{8}})-")
 
 
@@ -31,7 +45,8 @@ OWNER = re.compile(rf"{re.escape(PARTIAL)}(\d+)-([0-9a-f]{{8}})-")
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yield a temporary path beside `path`, of the same suffixes; rename it to `path` at the end.
 
-    If the body raises, nothing is left and what was at `path` stays as it was.
+    If the body raises, nothing is left and what was at `path` stays as it was. The content is on the disk
+    before the rename, so that a power cut leaves the older file or the new one.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +59,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -66,6 +83,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         made, older = pathlib.Path(scratch, "made"), pathlib.Path(scratch, "older")
         made.mkdir()
         yield made
+        _tree_to_disk(made)
         if not os.path.lexists(path):
             os.replace(made, path)
         else:
@@ -76,6 +94,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
                 if not os.path.lexists(path):
                     os.replace(older, path)
                 raise
+        _to_disk(path.parent)
 
 
 @contextlib.contextmanager
@@ -93,26 +112,118 @@ def atomic_files(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         made = pathlib.Path(scratch, "made")
         made.mkdir()
         yield made
+        _tree_to_disk(made)
         settle(folder)
         os.replace(made, folder / NEXT)
+        _to_disk(folder)
         settle(folder)
 
 
 def settle(folder: str | os.PathLike[str]) -> None:
-    """Move the files to their places that a process which was killed in `atomic_files` did not move."""
+    """Move the files to their places that a process which was killed in `atomic_files` did not move.
+
+    Raises `InputError` if a link leads there: the files of another folder are not to be moved.
+    """
     waiting = pathlib.Path(folder, NEXT)
+    if waiting.is_symlink():
+        raise leads_out("folder", pathlib.Path(folder), waiting)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for name in sorted(os.listdir(waiting)):
             with contextlib.suppress(FileNotFoundError):  # another process moves them, too
                 os.replace(waiting / name, waiting.parent / name)
         with contextlib.suppress(OSError):  # if another process has begun anew
             waiting.rmdir()
+        _to_disk(folder)
 
 
 def member(folder: str | os.PathLike[str], name: str) -> pathlib.Path:
     """The path at which to read a file that `atomic_files` writes."""
     waiting = pathlib.Path(folder, NEXT, name)
     return waiting if waiting.is_file() else pathlib.Path(folder, name)
+
+
+def _tree_to_disk(folder: pathlib.Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _to_disk(os.path.join(place, name))
+        _to_disk(place)
+
+
+def _to_disk(path: str | os.PathLike[str]) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk, where the system can tell."""
+    if os.name == "nt":  # which has no such call for folders, and wants files open for writing
+        return
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[pathlib.Path]:
+    """Yield a passing folder of the system; those that killed processes have left there are deleted."""
+    sweep(tempfile.gettempdir(), SCRATCH)
+    with tempfile.TemporaryDirectory(prefix=_partial_prefix(), suffix=SCRATCH) as folder:
+        yield pathlib.Path(folder)
+
+
+def check_inside(argument: str, folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Raise `InputError`, which names the link, if a path in a folder leads out of it.
+
+    The folder itself may be a link, and what is in it may be missing.
+
+    Args:
+        argument: whose value the folder is, for the message.
+        folder: with files of its own.
+        path: in it.
+    """
+    try:
+        inside = pathlib.Path(path).resolve().is_relative_to(pathlib.Path(folder).resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
+        inside = False
+    if not inside:
+        raise leads_out(argument, pathlib.Path(folder), pathlib.Path(path))
+
+
+def leads_out(argument: str, folder: pathlib.Path, path: pathlib.Path) -> InputError:
+    """The error for a link that leads out of the folder that it stands in."""
+    try:
+        place = os.fspath(path.resolve())
+    except (OSError, RuntimeError):
+        place = "itself"
+    name = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return InputError(
+        one_line(
+            f"{argument} {folder} must hold its own files; {name} leads out of it, to {place}. "
+            "Put the file or folder itself there."
+        )
+    )
+
+
+def check_links(
+    argument: str, folder: str | os.PathLike[str], files: Iterable[str], folders: Iterable[str] = ()
+) -> None:
+    """Raise `InputError` if one of a folder's own files is a link that leads out of it.
+
+    Args:
+        argument: whose value the folder is, for the message.
+        folder: it may be missing, and may be a link itself.
+        files: names in it that are looked at.
+        folders: the same, of folders of which each file is looked at.
+    """
+    folder = pathlib.Path(folder)
+    for name in (*files, *folders):
+        check_inside(argument, folder, folder / name)
+    for name in folders:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder / name) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    check_inside(argument, folder, folder / name / entry.name)
 
 
 def holds_files(folder: str | os.PathLike[str], *besides: str) -> bool:
@@ -136,7 +247,7 @@ def sweep(folder: str | os.PathLike[str], ending: str | tuple[str, ...] = "", al
     except OSError:
         return
     for path in left:
-        if (path / "older").exists() and (path / "made").exists():
+        if not path.is_symlink() and (path / "older").exists() and (path / "made").exists():
             continue  # killed between the two moves of `atomic_folder`, which finishes them
         if path.name.endswith(ending) and (all or _abandoned(path)):
             with contextlib.suppress(OSError):
@@ -185,6 +296,8 @@ def _finish_replacing(path: pathlib.Path, suffix: str) -> None:
         return
     for scratch in path.parent.glob(f"{PARTIAL}*"):
         made = scratch / "made"
+        if scratch.is_symlink():
+            continue
         if scratch.name.endswith(suffix) and (scratch / "older").exists() and made.exists():
             if _abandoned(scratch):
                 os.replace(made, path)
@@ -274,20 +387,67 @@ def reason_of(error: BaseException) -> str:
     return one_line(text, REASON_LENGTH) or type(error).__name__
 
 
-def read_text(path: str | os.PathLike[str], argument: str = "") -> str:
-    """Text of a UTF-8 file; raises `InputError`, in one line, unless it is a file of at most `MOST_TEXT`."""
+def read_text(path: str | os.PathLike[str], argument: str = "", most: int = MOST_TEXT) -> str:
+    """Text of a UTF-8 file; raises `InputError`, in one line, unless it is a file of at most `most` bytes."""
     with reading(path, argument):
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
             raise ValueError("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no file")
-        check_text_size(found.st_size)
+        check_text_size(found.st_size, most)
         return pathlib.Path(path).read_text(encoding="utf-8")
 
 
-def check_text_size(size: int) -> None:
+def check_text_size(size: int, most: int | None = None) -> None:
     """Raise `ValueError` if a text is too large to be read: the package writes none of that size."""
-    if size > MOST_TEXT:
-        raise ValueError(f"it is larger than {MOST_TEXT / 1e6:.0f} MB")
+    most = MOST_TEXT if most is None else most
+    if size > most:
+        raise ValueError(f"it is larger than {most / 1e6:.0f} MB")
+
+
+def check_zip(archive: zipfile.ZipFile, argument: str) -> None:
+    """Raise unless an archive is whole and what is in it fits into memory, whatever it unpacks to.
+
+    Args:
+        archive: a `.keras` file.
+        argument: what it is, for the message.
+    """
+    needed = 0
+    for member in archive.infolist():
+        needed += member.file_size
+        if member.filename.endswith(".json"):
+            check_text_size(member.file_size)
+    memory.require(argument, needed, "Is it the right file?")
+    if damaged := archive.testzip():
+        raise ValueError(f"its {damaged} is damaged")
+
+
+def read_table(path: str | os.PathLike[str], argument: str = "") -> tuple[list[str], list[list[str]]]:
+    """The names of the columns and the rows of a CSV file, which has a cell for each column in each row.
+
+    Raises `InputError`, in one line, where it is damaged, two columns have one name, or it has more than
+    `MOST_COLUMNS` columns, `MOST_ROWS` rows or `MOST_CELLS` cells.
+    """
+    text = read_text(path, argument)
+    with reading(path, argument):
+        lines = csv.reader(io.StringIO(text, newline=""))
+        names = next(lines, [])
+        if not names:
+            raise ValueError("the file is empty" if not text else "it has no columns")
+        if len(names) > MOST_COLUMNS:
+            raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS}")
+        if longest := max(names, key=len)[LONGEST_COLUMN:]:
+            raise ValueError(f"a column's name has {LONGEST_COLUMN + len(longest):,} characters")
+        if len(set(names)) < len(names):
+            raise ValueError("two columns have one name")
+        most = min(MOST_ROWS, MOST_CELLS // len(names))
+        rows: list[list[str]] = []
+        for row in lines:
+            if len(row) != len(names):
+                raise ValueError(f"line {len(rows) + 2} has {len(row)} cells, the first {len(names)}")
+            if len(rows) == most:
+                raise ValueError(f"it has more than {most:,} rows of {len(names)} columns")
+            rows.append(row)
+        return names, rows
 
 
 def parse_json(text: str) -> Any:
@@ -296,23 +456,33 @@ def parse_json(text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise ValueError(f"{twice!r} comes twice in one object")
         return found
 
-    return json.loads(text, object_pairs_hook=unique)
+    value = json.loads(text, object_pairs_hook=unique)
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MOST_DEPTH):
+        parts = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [inner for part in parts for inner in part if isinstance(inner, (dict, list))]
+        if not level:
+            return value
+    raise ValueError("it is nested too deeply")
 
 
-def read_json(path: str | os.PathLike[str], argument: str = "", kind: type | None = None) -> Any:
+def read_json(
+    path: str | os.PathLike[str], argument: str = "", kind: type | None = None, most: int = MOST_TEXT
+) -> Any:
     """Value of a JSON file; raises `InputError`, in one line, if the file is missing or damaged.
 
     Args:
         path: of the file.
         argument: whose value the file is, for the message.
         kind: what the value must be, `dict` or `list`; None for anything.
+        most: bytes that it may have.
     """
-    text = read_text(path, argument)
+    text = read_text(path, argument, most)
     with reading(path, argument):
         value = parse_json(text)
         if kind is not None and not isinstance(value, kind):
@@ -324,6 +494,33 @@ def read_json(path: str | os.PathLike[str], argument: str = "", kind: type | Non
 def cache_folder() -> pathlib.Path:
     """Where the package keeps what can be made again: in Keras' own folder (`KERAS_HOME`, or `~/.keras`)."""
     return user_path("KERAS_HOME", os.environ.get("KERAS_HOME") or "~/.keras") / "keras_vaegan"
+
+
+def warn_of_cache(error: BaseException) -> None:
+    """Say in one line that nothing can be kept, and why."""
+    reason = str(error) if isinstance(error, InputError) else reason_of(error)
+    where = getattr(error, "filename", None)
+    at = f" {one_line(os.fsdecode(where))}" if isinstance(where, (str, bytes)) else ""
+    warnings.warn(
+        f"goes on without a cache, which cannot be written{at}: {reason.rstrip('.')}. Set KERAS_HOME to a "
+        "folder that can be.",
+        stacklevel=2,
+    )
+
+
+def kept_or_passing(name: str) -> pathlib.Path:
+    """A folder of the cache to write to; one that this process deletes at its end if nothing can be kept."""
+    try:
+        folder = cache_folder() / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else folder.parent):
+            return folder
+    except (InputError, OSError) as error:
+        warn_of_cache(error)
+    sweep(tempfile.gettempdir(), SCRATCH)
+    passing = tempfile.mkdtemp(prefix=_partial_prefix(), suffix=SCRATCH)
+    atexit.register(shutil.rmtree, passing, ignore_errors=True)
+    return pathlib.Path(passing, name)
 
 
 @contextlib.contextmanager

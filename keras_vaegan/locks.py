@@ -7,9 +7,11 @@ import json
 import os
 import pathlib
 import platform
+import stat
 from typing import Any
 
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import SHOWN, InputError, one_line
+from keras_vaegan.files import leads_out, read_json
 
 try:
     import fcntl
@@ -17,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+LARGEST = 10_000  # bytes of its file
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 TRIES = 100  # while other processes take it, release it and remove the folder
 FAR = 2**30  # the byte that is locked on Windows, where a locked one cannot be read
@@ -71,14 +74,20 @@ class FolderLock:
 
     def _open(self) -> tuple[int, bool] | None:
         """The lock's file, and whether it is new; None if it has changed meanwhile."""
-        for flags in (os.O_CREAT | os.O_EXCL, 0):
+        if self.path.is_symlink():  # what is at its end would be emptied
+            raise leads_out(self.argument, self.folder, self.path)
+        for flags in (os.O_CREAT | os.O_EXCL, getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)):
             with contextlib.suppress(FileExistsError, FileNotFoundError):
-                return os.open(self.path, os.O_RDWR | flags, 0o666), bool(flags)
+                return os.open(self.path, os.O_RDWR | flags, 0o666), bool(flags & os.O_CREAT)
         return None
 
     def _take(self, handle: int, new: bool) -> None:
         """Lock the open file, unless it has changed meanwhile."""
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise InputError(
+                    f"{self.argument} must be a folder to write; {one_line(self.path)} is no file."
+                )
             try:
                 if not _lock(handle):
                     raise self._in_use()
@@ -121,8 +130,8 @@ class FolderLock:
     def _holder(self) -> dict[str, Any]:
         """What the lock's file says of its process; nothing if it cannot be read."""
         try:
-            holder = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            holder = read_json(self.path, most=LARGEST)
+        except InputError:
             return {}
         return holder if isinstance(holder, dict) else {}
 
@@ -133,7 +142,7 @@ class FolderLock:
             who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
         return InUse(
             f"{self.argument} must be a folder that no other process writes; "
-            f"{one_line(self.folder)} is in use by {one_line(who)}{hint}."
+            f"{one_line(self.folder)} is in use by {one_line(who, SHOWN)}{hint}."
         )
 
 

@@ -5,9 +5,10 @@ Nothing here imports a backend: what a run wrote is only read.
 
 import base64
 import contextlib
-import csv
 import dataclasses
+import functools
 import io
+import itertools
 import json
 import math
 import os
@@ -17,20 +18,29 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_vaegan.diagnosis import LARGEST_EPOCH
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import atomic_path, member, read_json, read_text, reading, user_path
-from keras_vaegan.kinds import check_facts
+from keras_vaegan.files import MOST_FACTS, atomic_path, member, read_json, read_table, reading, user_path
+from keras_vaegan.kinds import check_facts, check_kind
+from keras_vaegan.memory import require
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
-from keras_vaegan.svg import line_chart, number, swatch, text
+from keras_vaegan.runs import HISTORY, METADATA, PAGE, SCORES, check_own
+from keras_vaegan.svg import escaped, line_chart, number, swatch
 
 if TYPE_CHECKING:
     import PIL.Image
 
-PAGE, METADATA, HISTORY, SCORES = "report.html", "metadata.json", "history.csv", "evaluate.json"
 SCORES_FORMAT = 1
 NUM_STRIPS, STRIP_ROWS = 6, 2  # epochs whose samples are shown, and rows of each
 MOST_ROWS = 100  # epochs in the table of values
+MOST_CHARTS = 60  # quantities that are drawn, and columns of the table of values
+MOST_POINTS = 2000  # epochs in a chart
+MOST_SCORES, MOST_DETAILS, MOST_LISTED = 200, 1000, 100  # scores, values of one, other things in a list
+LONGEST_TEXT, LONGEST_JSON = 2000, 50_000  # characters
+MOST_PIXELS = 80_000_000  # of a picture
+LARGE = 16_000_000  # pixels from which it is made smaller at once
+PIXEL_BYTES = 16  # of memory for each of them
 PICTURE_BYTES, STRIP_BYTES, MOST_WIDTH = 300_000, 60_000, 1200  # a larger picture becomes a JPEG
 NAME_LENGTH = 60  # characters of a class name
 LONG = 16  # characters of a fact that takes two columns
@@ -91,12 +101,12 @@ class Run:
     def name(self) -> str:
         return self.folder.resolve().name
 
-    @property
+    @functools.cached_property
     def epochs(self) -> list[float]:
         """Number of each epoch in the history; they are counted where it has no right numbers."""
         count = max(map(len, self.history.values()), default=0)
         told = self.history.get("epoch") or []
-        if told and all(map(math.isfinite, told)) and sorted(set(told)) == told:
+        if told and all(abs(number) < LARGEST_EPOCH for number in told) and sorted(set(told)) == told:
             return told
         return [float(i + 1) for i in range(count)]
 
@@ -147,8 +157,9 @@ def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -
     folder = user_path("run_folder", run_folder)
     path = member(folder, METADATA)
     if not path.is_file():
-        what = f"has no {METADATA}" if folder.is_dir() else "is not a folder"
+        what = f"has no {METADATA}" if folder.is_dir() else "is not a folder of this machine"
         raise InputError(f"run_folder must be the folder of a training; {folder} {what}.")
+    check_own("run_folder", folder)
     metadata = _read_json(path)
     with _reading(path):
         check_facts(metadata, f"{folder / METADATA}:")
@@ -163,25 +174,18 @@ def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     with _reading(path):
-        return read_json(path, kind=dict)
+        return read_json(path, kind=dict, most=MOST_FACTS)
 
 
 def _read_history(path: pathlib.Path) -> dict[str, list[float]]:
     if not path.is_file():
         return {}
     with _reading(path):
-        rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
-        if not rows:
-            raise ValueError("the file is empty")
-        for i, row in enumerate(rows):
-            if len(row) != len(rows[0]):
-                raise ValueError(f"line {i + 1} has {len(row)} cells, the first {len(rows[0])}")
-        if len(set(rows[0])) < len(rows[0]):
-            raise ValueError("two columns have one name")
-        columns = zip(*rows[1:], strict=True)
+        names, rows = read_table(path)
+        columns = zip(*rows, strict=True)
         return {
             name: [float(cell) if cell else math.nan for cell in column]
-            for name, column in zip(rows[0], columns, strict=False)
+            for name, column in zip(names, columns, strict=False)
         }
 
 
@@ -200,11 +204,31 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
 # ---- the page ----
 
 
+def text(value: object) -> str:
+    """`svg.escaped`, of at most `LONGEST_TEXT` characters."""
+    whole = str(value)
+    return escaped(whole if len(whole) <= LONGEST_TEXT else f"{whole[:LONGEST_TEXT]} ...")
+
+
+def _as_json(value: Any) -> str:
+    """A value as readable JSON, safe inside HTML, of at most `LONGEST_JSON` characters."""
+    written, length = [], 0
+    for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
+        written.append(part[: LONGEST_JSON - length])
+        length += len(part)
+        if length > LONGEST_JSON:
+            written.append(" ...")
+            break
+    return escaped("".join(written))
+
+
 def _page(run: Run) -> str:
     with _reading(run.folder / METADATA):
         title, head, recipe = _title(run), _facts(_run_facts(run.metadata)), _recipe(run.metadata)
     with _reading(run.folder / SCORES):
-        findings = [*run.findings, *((run.scores or {}).get("findings") or [])]
+        found = (run.scores or {}).get("findings") or []
+        check_kind("findings", found, list[str])
+        findings = [*run.findings, *found]
         scores = _scores(run)
     sections = {
         "samples": ("Samples", _samples(run)),
@@ -323,14 +347,14 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 
 def _recipe(metadata: Mapping[str, Any]) -> str:
-    recipe = json.dumps(metadata["recipe"], indent=2, ensure_ascii=False)
-    return f'<details><summary>Recipe</summary><pre tabindex="0">{text(recipe)}</pre></details>'
+    recipe = _as_json(metadata["recipe"])
+    return f'<details><summary>Recipe</summary><pre tabindex="0">{recipe}</pre></details>'
 
 
 def _findings(findings: Sequence[Any]) -> str:
     if not findings:
         return ""
-    items = "".join(f"<li>{text(finding)}</li>" for finding in findings)
+    items = "".join(f"<li>{text(finding)}</li>" for finding in findings[:MOST_LISTED])
     return (
         '<section id="findings" class="notice" aria-labelledby="findings-heading">'
         f'<h2 id="findings-heading">Findings</h2><ul>{items}</ul></section>'
@@ -360,7 +384,7 @@ def _growth(run: Run) -> str:
     found = {}
     for path in (run.folder / "samples").glob("epoch_*.png"):
         match = re.fullmatch(r"epoch_(\d+)\.png", path.name)
-        if match:
+        if match and path.is_file():  # opening a pipe would wait for a writer
             found[int(match[1])] = path
     if not found:
         return _missing("samples/epoch_0001.png", "<code>keras-vaegan train</code> draws one each epoch")
@@ -373,6 +397,7 @@ def _strip(run: Run, epoch: int, path: pathlib.Path) -> str:
     with _open(path) as picture:
         # Whole rows of the grid, as `plots.save_grid` lays it out.
         height, width = run.metadata.get("image_shape", (picture.height // 4, picture.width))[:2]
+        height, width = max(1, height), max(1, width)
         scale = max(1, math.ceil(MIN_SIDE / max(height, width)))
         bottom = (STRIP_ROWS * (height + PADDING) + PADDING) * scale
         source, size = _encoded(picture.crop((0, 0, picture.width, min(bottom, picture.height))), STRIP_BYTES)
@@ -432,7 +457,12 @@ def _image(source: str, size: tuple[int, int], alternative: str) -> str:
 def _open(path: pathlib.Path) -> "Iterator[PIL.Image.Image]":
     from PIL import Image
 
-    with _reading(path), Image.open(path) as picture:
+    with _reading(path), Image.open(path, formats=("PNG",)) as picture:
+        pixels = picture.width * picture.height
+        if pixels > MOST_PIXELS:
+            raise ValueError(f"it has {pixels:,} pixels, more than {MOST_PIXELS:,}")
+        if pixels > LARGE:
+            require(f"run_folder {path}", pixels * PIXEL_BYTES, "Delete the picture.")
         picture.load()
         yield picture
 
@@ -441,13 +471,17 @@ def _encoded(picture: "PIL.Image.Image", most_bytes: int) -> tuple[str, tuple[in
     """A picture as a `data:` address, and its size: PNG, or a JPEG where that would be large."""
     from PIL import Image
 
+    whole = picture.size
+    if picture.width * picture.height > LARGE:  # it would become a JPEG in any case, and that takes long
+        picture = picture.copy()
+        picture.thumbnail((MOST_WIDTH, MOST_WIDTH))
     if picture.mode not in ("L", "RGB"):
         opaque = picture.convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
         picture = Image.alpha_composite(white, opaque).convert("RGB")
     content, kind = io.BytesIO(), "png"
     picture.save(content, "PNG")
-    if len(content.getvalue()) > most_bytes:
+    if len(content.getvalue()) > most_bytes or picture.size != whole:
         content, kind = io.BytesIO(), "jpeg"
         picture.thumbnail((MOST_WIDTH, MOST_WIDTH))
         picture.save(content, "JPEG", quality=82)
@@ -470,7 +504,9 @@ def _curves(run: Run) -> str:
     if not run.epochs or not quantities:
         return _missing(HISTORY, "<code>keras-vaegan train</code> writes it after each epoch")
     names = sorted(quantities, key=lambda name: list(LOGS).index(name) if name in LOGS else len(LOGS))
-    charts = "\n".join(_chart(run, name, i) for i, name in enumerate(names))
+    charts = "\n".join(_chart(run, name, i) for i, name in enumerate(names[:MOST_CHARTS]))
+    if len(names) > MOST_CHARTS:
+        charts += f"\n<p>{len(names) - MOST_CHARTS:,} more quantities are not shown.</p>"
     legend = "".join(f"<span>{swatch(name)}{name}</span>" for name in ("training", "validation"))
     return f'<p class="legend">{legend}</p>\n<div class="charts">\n{charts}\n</div>\n{_values(run)}'
 
@@ -483,7 +519,9 @@ def _chart(run: Run, name: str, i: int) -> str:
     last = ", ".join(f"{number(values[-1])} {kind}" for kind, values in lines.items())
     explained = f"{text(meaning)}<br/> " if meaning else ""
     with _reading(run.folder / HISTORY):
-        chart = line_chart(title, run.epochs, lines, f"chart-{i}")
+        rows = spread(range(len(run.epochs)), MOST_POINTS)
+        shown = {kind: [values[row] for row in rows] for kind, values in lines.items()}
+        chart = line_chart(title, [run.epochs[row] for row in rows], shown, f"chart-{i}")
     return (
         f"<figure>{chart}<figcaption><strong>{text(name)}</strong>{f' {unit}' if unit else ''}<br/> "
         f"{explained}last {text(last)}</figcaption></figure>"
@@ -492,7 +530,7 @@ def _chart(run: Run, name: str, i: int) -> str:
 
 def _values(run: Run) -> str:
     """The history as a table, for reading exact values and for screen readers."""
-    names = [name for name in run.history if name != "epoch"]
+    names = [name for name in run.history if name != "epoch"][:MOST_CHARTS]
     rows = spread(range(len(run.epochs)), MOST_ROWS)
     head = "".join(f'<th scope="col" class="number">{text(name)}</th>' for name in ["epoch", *names])
     body = "".join(
@@ -520,11 +558,16 @@ def _scores(run: Run) -> str:
     if scores["format_version"] > SCORES_FORMAT:
         raise ValueError(f"format version {scores['format_version']}, newer than {SCORES_FORMAT}")
     skipped = "".join(
-        f"<li>{text(name)}: {text(reason)}</li>" for name, reason in (scores.get("skipped") or {}).items()
+        f"<li>{text(name)}: {text(reason)}</li>"
+        for name, reason in _first(scores.get("skipped") or {}, MOST_LISTED).items()
     )
+    listed = scores["scores"]
+    check_kind("scores", listed, list[dict])
+    more = f"<p>{len(listed) - MOST_SCORES:,} more scores are not shown.</p>" * (len(listed) > MOST_SCORES)
     return (
-        _score_table(scores["scores"])
-        + "".join(_score_details(score) for score in scores["scores"] if score.get("details"))
+        _score_table(listed[:MOST_SCORES])
+        + more
+        + "".join(_score_details(score) for score in listed[:MOST_SCORES] if score.get("details"))
         + (f"\n<h3>Not computed</h3>\n<ul>{skipped}</ul>" if skipped else "")
         + f"\n<h3>How they were computed</h3>\n{_facts(_provenance(scores))}"
     )
@@ -583,18 +626,27 @@ def _score_details(score: Mapping[str, Any]) -> str:
     """The same number by class, dimension, ...: bars, or JSON where it is something else."""
     found, label = score["details"], _label(score["name"])
     pairs = dict(enumerate(found)) if isinstance(found, list) else found
+    more = ""
+    if isinstance(pairs, dict) and len(pairs) > MOST_DETAILS:
+        more = f"<p>The first {MOST_DETAILS:,} of {len(pairs):,}.</p>"
+        pairs = _first(pairs, MOST_DETAILS)
     if score.get("features"):
         label += f", {text(score['features'])}"
     plain = isinstance(pairs, dict) and all(
         value is None or isinstance(value, (int, float)) for value in pairs.values()
     )
     if not plain:
-        content = f'<pre tabindex="0">{text(json.dumps(found, indent=2, ensure_ascii=False))}</pre>'
+        content = f'<pre tabindex="0">{_as_json(found)}</pre>'
     else:
         longest = max((abs(value) for value in pairs.values() if _drawable(value)), default=0) or 1
         rows = "".join(_bar(name, value, longest) for name, value in pairs.items())
         content = f'<div class="scroll"><table><caption>{label}</caption><tbody>{rows}</tbody></table></div>'
+        content += more
     return f"<details><summary>{label}, in detail</summary>{content}</details>\n"
+
+
+def _first(pairs: Mapping[Any, Any], most: int) -> dict[Any, Any]:
+    return dict(itertools.islice(pairs.items(), most))
 
 
 def _bar(name: object, value: float | None, longest: float) -> str:
@@ -629,7 +681,9 @@ def _provenance(scores: Mapping[str, Any]) -> dict[str, str]:
         if hashes:
             facts["Scored images"] += f"<br/> <small>{text(hashes)}</small>"
     if scores.get("features"):
-        facts["Features"] = "<br/> ".join(_extractor(features) for features in scores["features"])
+        facts["Features"] = "<br/> ".join(
+            _extractor(features) for features in scores["features"][:MOST_LISTED]
+        )
     if scores.get("backend"):
         facts["Backend"] = text(scores["backend"])
     if scores.get("versions"):

@@ -14,7 +14,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 Points = list[tuple[float, float]]
 
 
-def text(value: object) -> str:
+def escaped(value: object) -> str:
     """The text of a value, safe inside HTML, XML and quoted attributes."""
     return html.escape(_UNPRINTABLE.sub("\ufffd", str(value)))
 
@@ -81,7 +81,7 @@ def line_chart(
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-labelledby="{key}-title {key}-desc">'
-        f'<title id="{key}-title">{text(title)}</title><desc id="{key}-desc">{text(described)}</desc>'
+        f'<title id="{key}-title">{escaped(title)}</title><desc id="{key}-desc">{escaped(described)}</desc>'
         + "".join(parts)
         + "</svg>"
     )
@@ -119,9 +119,9 @@ def _unbroken(x: Sequence[float], values: Sequence[float]) -> list[Points]:
 
 def _drawn(name: str, points: Points) -> str:
     if len(points) == 1:
-        return f'<circle class="{text(name)}" cx="{points[0][0]:.2f}" cy="{points[0][1]:.2f}" r="3"/>'
+        return f'<circle class="{escaped(name)}" cx="{points[0][0]:.2f}" cy="{points[0][1]:.2f}" r="3"/>'
     places = " ".join(f"{a:.2f},{b:.2f}" for a, b in points)
-    return f'<polyline class="{text(name)}" points="{places}"/>'
+    return f'<polyline class="{escaped(name)}" points="{places}"/>'
 
 
 def _y_axis(values: Sequence[float], down: Callable[[float], float]) -> Iterable[str]:
@@ -139,7 +139,7 @@ def _x_axis(values: Sequence[float], across: Callable[[float], float], label: st
         x = f"{across(value):.2f}"
         yield f'<line class="axis" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>'
         yield f'<text class="x" x="{x}" y="{bottom + 16}">{value:,.0f}</text>'
-    yield f'<text class="x" x="{(LEFT + WIDTH - RIGHT) / 2:.2f}" y="{HEIGHT - 5}">{text(label)}</text>'
+    yield f'<text class="x" x="{(LEFT + WIDTH - RIGHT) / 2:.2f}" y="{HEIGHT - 5}">{escaped(label)}</text>'
 
 
 def _labels(values: Sequence[float]) -> list[str]:

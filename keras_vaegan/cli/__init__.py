@@ -35,6 +35,7 @@ from keras_vaegan.files import reason_of
 PROGRAM = "keras-vaegan"
 DEBUG, DEBUG_VARIABLE = "--debug", "KERAS_VAEGAN_DEBUG"
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130  # exit codes; 1 is also that of a training or doctor that warns
+LONGEST_MESSAGE = 2000  # characters of an error, which may repeat what a foreign file holds
 # How the backends say that the memory does not suffice; none of them raises `MemoryError`.
 OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError", "OutOfMemoryError")
 OUT_OF_MEMORY = ("resource_exhausted", "resource exhausted", "not enough memory", "out of memory", "oom when")
@@ -150,7 +151,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _say(message: object) -> None:
     with contextlib.suppress(OSError):
-        click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
+        click.echo(f"{PROGRAM}: {one_line(message, LONGEST_MESSAGE)}", err=True)
 
 
 def _flush() -> None:

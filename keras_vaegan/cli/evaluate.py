@@ -1,6 +1,7 @@
 """`evaluate`: scores of a trained model, or of images that one made."""
 
 import contextlib
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,9 @@ import click
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, GroupedCommand, option
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import cache_folder
+from keras_vaegan.files import cache_folder, user_path, warn_of_cache
+from keras_vaegan.presets.recipes import HUB
+from keras_vaegan.runs import SCORES, check_own
 
 
 @click.command(cls=GroupedCommand)
@@ -45,7 +48,7 @@ from keras_vaegan.files import cache_folder
     "--output",
     type=options.Output(),
     default=None,
-    show_default="evaluate.json in a run folder, else SOURCE.evaluate.json",
+    show_default="evaluate.json in a run folder, evaluate_USER_NAME.json of hf://, else SOURCE.evaluate.json",
     help="JSON file to write.",
 )
 @option("--no-cache", is_flag=True, help="Neither read nor keep the statistics of real images.")
@@ -104,12 +107,14 @@ def evaluate(
     )
     changed = options.change_since_training(metadata, dataset, image_size, data)
     path = output or _default_output(source)
-    with _progress(groups or list(evaluation.GROUPS)) as advance:
+    cache = None if no_cache else _cache()
+    with _shown_if_it_fails() as finished, _progress(groups or list(evaluation.GROUPS)) as advance:
         result = evaluation.score(
             subject,
             data,
             groups,
             advance,
+            finished,
             split=split,
             num_images=num_images,
             seed=seed,
@@ -118,15 +123,15 @@ def evaluate(
             likelihood_images=likelihood_images,
             likelihood_samples=likelihood_samples,
             batch_size=batch_size,
-            cache=None if no_cache else cache_folder(),
+            cache=cache,
         )
     if changed is not None:
         result["data"]["changed_since_training"] = changed
         why = changed if changed == options.OLDER else f"the data have changed since the training: {changed}"
         result["findings"].insert(0, f"{split} images may have been trained on; {why}")
-    evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
-    for line in _table(result):
+    for line in _table(result):  # first: they are not to be lost if the file cannot be written
         options.echo(line)
+    evaluation.save_scores({"source": source, "model": metadata.get("model"), **result}, path)
     options.echo(f"wrote {path}")
 
 
@@ -152,8 +157,23 @@ def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _default_output(source: str) -> pathlib.Path:
-    path = pathlib.Path(source)
-    return path / "evaluate.json" if path.is_dir() else path.with_name(path.name + ".evaluate.json")
+    """Where the scores go; of a model on the Hugging Face Hub, into the current folder."""
+    path = user_path("source", source)
+    if path.is_dir():
+        check_own("source", path)
+        return path / SCORES
+    if source.startswith(HUB):
+        return pathlib.Path(f"evaluate_{options.plain_name(source)}.json")
+    return path.with_name(path.name + ".evaluate.json")
+
+
+def _cache() -> pathlib.Path | None:
+    """The folder of the statistics of real images; None, with a warning, if there is no home for it."""
+    try:
+        return cache_folder()
+    except InputError as error:
+        warn_of_cache(error)
+        return None
 
 
 def _names(argument: str, text: str) -> list[str]:
@@ -193,10 +213,22 @@ def _progress(groups: Sequence[str]) -> Iterator[Callable[[str], None]]:
         bar.update(1)
 
 
-def _table(result: dict[str, Any]) -> Iterator[str]:
-    """Lines of a table for people."""
+@contextlib.contextmanager
+def _shown_if_it_fails() -> Iterator[Callable[[Any], None]]:
+    """What takes each score; if a later one fails, or is stopped, those so far are printed."""
+    scores: list[Any] = []
+    try:
+        yield scores.append
+    except BaseException:
+        for line in _rows([dataclasses.asdict(one) for one in scores]) if scores else ():
+            options.echo(line)
+        raise
+
+
+def _rows(scores: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Lines of a table of scores."""
     rows = [("score", "value", "reference", "features")]
-    for one in result["scores"]:
+    for one in scores:
         error = "" if one["error"] is None else f" +- {one['error']:.2g}"
         unit = f" {one['unit']}" if one["unit"] else ""
         reference = "" if one["reference"] is None else f"{one['reference']:.4g}"
@@ -206,6 +238,11 @@ def _table(result: dict[str, Any]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _table(result: dict[str, Any]) -> Iterator[str]:
+    """Lines of a table for people, with what the scores were computed from."""
+    yield from _rows(result["scores"])
     data, samples = result["data"], result["samples"]
     dataset = one_line(data["dataset"])
     yield (

@@ -89,8 +89,7 @@ def export(
         )
         images, labels = (None if part is None else part[:num_images] for part in found.train)
         data = images, model.labels_of(labels, images)
-    path = pathlib.Path(source)
-    title = name if name is not None else path.stem if path.suffix == ".keras" else path.name
+    title = name if name is not None else options.plain_name(source)
     try:
         made = export_model(
             model,

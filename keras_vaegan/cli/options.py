@@ -14,6 +14,7 @@ import click
 from keras_vaegan.errors import InputError, choose, printable, shown, unknown_name
 from keras_vaegan.files import holding_stderr, reason_of
 from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
+from keras_vaegan.presets.recipes import HUB
 
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
@@ -113,6 +114,8 @@ def check_output(value: Any) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InputError(f"--output must be a name in UTF-8; received {shown(text)}.") from None
+    if text.startswith(HUB):
+        raise InputError(f"--output must be a path of this machine; received {shown(text)}.")
     if not text or "\0" in text:
         raise InputError(f"--output must be a path; received {shown(text)}.")
     long = [part for part in pathlib.Path(text).parts if len(part.encode()) > LONGEST_NAME]
@@ -175,6 +178,16 @@ class Picture(click.ParamType):
         if path.is_dir():
             raise InputError(f"--output must be a file; {shown(value)} is a folder.")
         return path
+
+
+def plain_name(source: str) -> str:
+    """A name for what comes of SOURCE: that of the folder or preset, `user_name` of a model on the Hub."""
+    if source.startswith(HUB):
+        return re.sub(r"[^\w.-]+", "_", source.removeprefix(HUB), flags=re.ASCII)
+    path = pathlib.Path(source)
+    if path.suffix == ".keras":
+        return path.stem
+    return path.resolve().name if path.name in ("", "..") else path.name
 
 
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:

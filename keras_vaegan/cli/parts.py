@@ -11,7 +11,7 @@ from numpy.lib.format import read_array_header_1_0, read_magic
 
 from keras_vaegan.cli.options import echo
 from keras_vaegan.errors import InputError, shown
-from keras_vaegan.files import atomic_path, holds_files, read_json, sweep, write_json
+from keras_vaegan.files import MOST_FACTS, atomic_path, check_links, holds_files, read_json, sweep, write_json
 from keras_vaegan.locks import LOCK, FolderLock
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def labels_and_names(labels: np.ndarray, class_names: Sequence[str] | None) -> d
 def _check(folder: pathlib.Path, facts: dict[str, Any]) -> None:
     """Raise unless the folder is new or empty, or what is in it goes on as it began."""
     if (folder / FACTS).is_file():
-        there = read_json(folder / FACTS, "--output", dict)
+        check_links("--output", folder, (FACTS, LOCK, *(path.name for path in folder.glob("part-*.npz"))))
+        there = read_json(folder / FACTS, "--output", dict, MOST_FACTS)
         other = [name for name in facts if there.get(name) != facts[name]]
         if other:
             raise InputError(

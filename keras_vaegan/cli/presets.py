@@ -6,6 +6,8 @@ import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import GroupedCommand
+from keras_vaegan.errors import InputError
+from keras_vaegan.files import MOST_FACTS
 
 
 @click.command(cls=GroupedCommand)
@@ -14,8 +16,8 @@ from keras_vaegan.cli.options import GroupedCommand
 def presets(name):
     """List the presets, or show one: its recipe, and what its trained weights gave.
 
-    NAME may also be a folder or hf://user/name. `train --preset NAME` repeats the recipe; commands
-    that take a SOURCE take the name of a preset with weights.
+    NAME may also be a folder, hf://user/name or hf://user/name@revision. `train --preset NAME` repeats the
+    recipe; commands that take a SOURCE take the name of a preset with weights.
     """
     options.load_keras()
     from keras_vaegan.presets import RECIPES, find, trained_presets
@@ -28,4 +30,11 @@ def presets(name):
         return
     found = find(name)
     known = {key: value for key, value in found.metadata.items() if key != "recipe"}
-    options.echo(json.dumps({"preset": found.name, "recipe": found.recipe, **known}, indent=2))
+    written, length = [], 0
+    shown = {"preset": found.name, "recipe": found.recipe, **known}
+    for part in json.JSONEncoder(indent=2).iterencode(shown):
+        written.append(part)
+        length += len(part)
+        if length > MOST_FACTS:
+            raise InputError(f"name must be a preset of which less than {MOST_FACTS:,} characters are known.")
+    options.echo("".join(written))

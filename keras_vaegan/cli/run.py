@@ -7,7 +7,6 @@ import pathlib
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,9 @@ import numpy as np
 from keras_vaegan.cli.ending import SIGNALS, Ended
 from keras_vaegan.cli.options import echo
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import atomic_path, holds_files, write_json
+from keras_vaegan.files import atomic_path, holds_files, scratch_folder, write_json
 from keras_vaegan.locks import LOCK, FolderLock, InUse
+from keras_vaegan.runs import METADATA, check_own
 
 if TYPE_CHECKING:
     from keras_vaegan.data import Batches, ImageData
@@ -69,6 +69,7 @@ def _check_folder(folder: pathlib.Path, overwrite: bool) -> None:
             raise _Taken(f"--output must be a new or a run folder; {folder} exists and is neither.")
         if not overwrite:
             raise _Taken(f"--output {folder} holds a run already; add --overwrite to replace it.")
+        check_own("--output", folder)
 
 
 @contextlib.contextmanager
@@ -95,9 +96,9 @@ def run_folder(find: Callable[[], tuple[FolderLock, bool]]) -> Iterator[pathlib.
                     lock.folder.rmdir()  # if nothing was written to it
             raise
         return
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
+    with scratch_folder() as folder, open(os.devnull, "w") as nothing:
         with contextlib.redirect_stdout(nothing):
-            yield pathlib.Path(folder)
+            yield folder
 
 
 def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: bool) -> None:
@@ -134,7 +135,7 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
         y,
         batch_size=settings["batch_size"],
         seed=seed,
-        augment=metadata["augment"],
+        augment=metadata.get("augment"),
         labelled_share=None if all_known else settings.get("labelled_share"),
         multiple=devices,
         part=training.part(),
@@ -204,7 +205,7 @@ def _fit(
 
     from keras_vaegan import callbacks, training
     from keras_vaegan.diagnosis import FINDINGS
-    from keras_vaegan.presets.folder import METADATA, clear_run
+    from keras_vaegan.presets.folder import clear_run
 
     epochs = metadata["recipe"]["training"]["epochs"]
     checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=metadata.get("checkpoint_every"))

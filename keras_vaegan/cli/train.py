@@ -9,15 +9,16 @@ import shutil
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
 from keras_vaegan.cli.run import claim_folder, run, run_folder
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import InputError, one_line, whole_number
 from keras_vaegan.files import (
+    MOST_FACTS,
     PARTIAL,
     member,
     parse_json,
@@ -27,9 +28,10 @@ from keras_vaegan.files import (
     reason_of,
     user_path,
 )
-from keras_vaegan.kinds import check_kind
+from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind
 from keras_vaegan.locks import LOCK, FolderLock
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+from keras_vaegan.runs import METADATA, check_own
 from keras_vaegan.typing import DISTRIBUTIONS
 
 if TYPE_CHECKING:
@@ -38,18 +40,38 @@ if TYPE_CHECKING:
 # Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
 PRECISIONS = ("none", "bfloat16", "float16")
+# What `metadata.json` must have for a run to go on; other facts may be missing.
+NEEDED_TO_RESUME: dict[str, Kind] = {
+    "model": str,
+    "dataset": str,
+    "image_shape": tuple[int, int, int],
+    "seed": int,
+    "backend": Literal["tensorflow", "jax", "torch"],
+    "mixed_precision": Literal["none", "bfloat16", "float16"],
+    "recipe": dict,
+}
 
 
 def _resumed_run(context, parameter, value):
     """Look at the run to go on with before anything is loaded: it says on which backend it runs."""
     if value is None:
         return None
-    path = member(value, "metadata.json")
+    path = member(value, METADATA)
     if not path.is_file():
-        raise InputError(f"--resume must be a run folder; {value} has no metadata.json.")
-    metadata = read_json(path)
+        raise InputError(f"--resume must be a run folder; {value} has no {METADATA}.")
+    check_own("--resume", value)
+    metadata = read_json(path, "--resume", most=MOST_FACTS)
     if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):
         raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
+    for name, kind in NEEDED_TO_RESUME.items():
+        check_kind(f"--resume {value / METADATA}: {name}", metadata.get(name), kind)
+    whole_number(f"--resume {value / METADATA}: seed", metadata["seed"], 0)
+    for side in metadata["image_shape"]:
+        if not 0 < side <= LARGEST_SIDE:
+            raise InputError(
+                f"--resume {value / METADATA}: image_shape must have sides of 1 to {LARGEST_SIDE}; "
+                f"received {side}."
+            )
     os.environ.setdefault("KERAS_BACKEND", metadata["backend"])
     return value
 
@@ -337,12 +359,14 @@ def _metadata_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> dict[st
 
     Whoever starts a run again until it is done, as a scheduler does, is not to see an error then.
     """
+    from keras_vaegan.presets.configure import check
     from keras_vaegan.presets.folder import load_metadata
 
     metadata = load_metadata(folder)
+    check(metadata["recipe"])
     training = metadata["recipe"]["training"]
     training["epochs"] = epochs or training["epochs"]
-    done = metadata.get("epochs_done", 0)
+    done = max(metadata.get("epochs_done", 0), 0)
     if training["epochs"] < done:
         raise InputError(
             f"--epochs must be more than the {done} that {folder} has; received {training['epochs']}."

@@ -147,6 +147,8 @@ def check_weights(weights: ArrayLike, num_images: int, argument: str = "sample_w
 
 def numbers(values: ArrayLike, argument: str, kinds: str, wanted: str) -> np.ndarray:
     """Return `values` as a NumPy array whose dtype is one of `kinds`, or raise."""
+    if hasattr(values, "row_splits"):  # TensorFlow's ragged tensors, which Keras fills up with zeros
+        raise InputError(f"{argument} must be {wanted}; received rows of unequal length.")
     try:
         # Tensors may live on an accelerator, where np.asarray cannot reach them.
         if keras.ops.is_tensor(values):

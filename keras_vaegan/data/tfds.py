@@ -23,8 +23,8 @@ from keras_vaegan.data.images import (
 )
 from keras_vaegan.data.splits import Splits
 from keras_vaegan.data.tensorflow_side import import_tensorflow
-from keras_vaegan.errors import InputError, unknown_name
-from keras_vaegan.files import user_path
+from keras_vaegan.errors import InputError, one_line, unknown_name
+from keras_vaegan.files import reason_of, user_path
 
 FAMILIAR = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "celeb_a")
 VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,000 / 5,000 / 10,000
@@ -91,6 +91,10 @@ def _prepare(
     """Return the builder of a set that is on disk, downloaded first where that is needed."""
     import requests
 
+    if data_dir is None and not os.environ.get("TFDS_DATA_DIR"):
+        user_path(
+            "data_dir", "~"
+        )  # raises if there is no home folder, for which TFDS would make one named "~"
     config = tfds.download.DownloadConfig(manual_dir=_expand(manual_dir))
 
     def prepared() -> Any:
@@ -110,12 +114,29 @@ def _prepare(
             f"({type(error).__name__}). Point data_dir (--data-dir) at a folder where TFDS has prepared it, "
             "or manual_dir (--manual-dir) at a folder with the original files."
         ) from error
-    except Exception as error:  # each of the hundreds of sets fails in its own way
-        reason = " ".join(str(error).split())[:REASON_LENGTH]
+    except OSError as error:
+        if error.errno is None:
+            raise _unprepared(name, error) from error
+        place = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
         raise InputError(
-            f"source {name!r} could not be prepared by TFDS ({type(error).__name__}: {reason}). Files that "
-            "it cannot download itself go into manual_dir (--manual-dir)."
+            f"data_dir (--data-dir) must be a folder that TFDS can write; it cannot prepare {name!r} in "
+            f"{one_line(place)}: {reason_of(error)}."
         ) from error
+    except Exception as error:  # each of the hundreds of sets fails in its own way
+        raise _unprepared(name, error) from error
+
+
+def _unprepared(name: str, error: Exception) -> InputError:
+    if type(error).__name__ in ("PermissionDeniedError", "FailedPreconditionError"):  # of TensorFlow's files
+        return InputError(
+            f"data_dir (--data-dir) must be a folder that TFDS can write; it cannot prepare {name!r}: "
+            f"{reason_of(error)}."
+        )
+    reason = " ".join(str(error).split())[:REASON_LENGTH]
+    return InputError(
+        f"source {name!r} could not be prepared by TFDS ({type(error).__name__}: {reason}). Files that "
+        "it cannot download itself go into manual_dir (--manual-dir)."
+    )
 
 
 def _expand(folder: Any) -> Any:

@@ -43,6 +43,7 @@ def score(
     data: ImageData,
     groups: Sequence[str] | None = None,
     progress: Callable[[str], None] | None = None,
+    finished: Callable[[Score], None] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Score a model, or images that one made, against real images.
@@ -52,6 +53,7 @@ def score(
         data: what `keras_vaegan.data.load` gives.
         groups: which of `GROUPS`; all that can be computed if None, the others with the reason.
         progress: called with the name of each group before its work.
+        finished: called with each score when it is there: a later one may fail.
         **settings: the other arguments of `Evaluation`.
 
     Returns:
@@ -74,7 +76,7 @@ def score(
         ['mean_squared_error', 'peak_signal_to_noise_ratio', 'structural_similarity']
     """
     of = Evaluation(subject, data, **settings)
-    scores, skipped = compute(of, groups, progress)
+    scores, skipped = compute(of, groups, progress, finished)
     return {
         "format_version": FORMAT_VERSION,
         **_provenance(of),
@@ -85,7 +87,10 @@ def score(
 
 
 def compute(
-    of: Evaluation, groups: Sequence[str] | None = None, progress: Callable[[str], None] | None = None
+    of: Evaluation,
+    groups: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+    finished: Callable[[Score], None] | None = None,
 ) -> tuple[list[Score], dict[str, str]]:
     """The scores and the skipped groups of `score`, of an `Evaluation` that is kept."""
     check_groups("metrics", groups)
@@ -99,7 +104,10 @@ def compute(
         if progress is not None:
             progress(name)
         try:
-            scores += GROUPS[name](of)
+            for one in GROUPS[name](of):
+                scores.append(one)
+                if finished is not None:
+                    finished(one)
         except NotApplicable as reason:
             if groups is not None:
                 raise InputError(f"metrics {name} cannot be computed: {reason}.") from reason

@@ -11,7 +11,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.export.functions import functions_of
 from keras_vaegan.export.serving import check_name, describe, next_version
 from keras_vaegan.export.web import runtime_folder
-from keras_vaegan.files import atomic_folder, atomic_path, holding_stderr
+from keras_vaegan.files import atomic_folder, atomic_path, holding_stderr, scratch_folder, sweep
 from keras_vaegan.locks import FolderLock
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.typing import EXPORT_PRECISIONS
@@ -128,6 +127,7 @@ def export(
     # Two exports at once would write the same version.
     with FolderLock(path, "filepath") if serving is not None else contextlib.nullcontext():
         if serving is not None:
+            sweep(path)  # of a version that a killed process had begun, whatever its number
             final = next_version(path, overwrite)
         whole = atomic_path if final.suffix == SUFFIXES.get(format) else atomic_folder
         with whole(final) as temporary:
@@ -159,8 +159,7 @@ def _perform_elsewhere(
     model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray], imports: Sequence[str]
 ) -> None:
     """Do a job in a process that runs TensorFlow, from the model's configuration and weights."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
+    with scratch_folder() as folder:
         with holding_stderr():  # Keras imports TensorFlow to save, where it is there
             model.save_to_preset(folder / "model")
         np.savez(folder / "examples.npz", allow_pickle=False, **examples)

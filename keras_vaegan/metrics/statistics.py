@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.content import content_hash
-from keras_vaegan.files import atomic_path
+from keras_vaegan.files import atomic_path, warn_of_cache
 from keras_vaegan.metrics.distances import Moments
 from keras_vaegan.metrics.features import Extractor
 
@@ -71,7 +70,8 @@ def reference_statistics(
     """Statistics of real images, computed once and then read from a file.
 
     The file is named by the extractor's weights, layers and scaling and by the images' content, so it is
-    never stale; a damaged one is made anew. A network whose layers cannot be told has no file.
+    never stale; a damaged one is made anew. A network whose layers cannot be told has no file. If the file
+    cannot be written, a warning says so.
 
     Args:
         extractor: whose features.
@@ -89,10 +89,13 @@ def reference_statistics(
     kind = "features" if keep_features else "moments"
     known = (extractor.name, extractor.digest, extractor.architecture, content_hash(images), kind)
     path = pathlib.Path(cache) / f"{'-'.join(known)}.npz"
-    found = _read(path)
+    found = _read(path, extractor, len(images), keep_features)
     if found is None:
         found = gather(extractor, chunked(images), keep_features)
-        _write(path, found)
+        try:
+            _write(path, found)
+        except OSError as error:  # a cache is no reason to lose what was computed
+            warn_of_cache(error)
     return found
 
 
@@ -105,11 +108,22 @@ def _write(path: pathlib.Path, statistics: Statistics) -> None:
         np.savez(temporary, **arrays)
 
 
-def _read(path: pathlib.Path) -> Statistics | None:
+def _read(path: pathlib.Path, extractor: Extractor, count: int, keep_features: bool) -> Statistics | None:
+    """What a file keeps; None if it is missing or damaged, or its arrays are of other shapes."""
+    width, classes = extractor.dimension, extractor.num_classes
+    shapes = {"count": (), "mean": (width,), "scatter": (width, width)}
+    shapes |= {"features": (count, width)} if keep_features else {}
+    shapes |= {"probabilities": (count, classes)} if classes is not None else {}
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-        moments = Moments(int(arrays["count"]), arrays["mean"], arrays["scatter"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            if set(archive.files) != set(shapes):
+                return None
+            arrays = {name: archive[name] for name in shapes}
+    except Exception:  # damaged files make libraries raise errors of many kinds
         return None
+    if any(
+        arrays[name].shape != shape or arrays[name].dtype.kind not in "if" for name, shape in shapes.items()
+    ):
+        return None
+    moments = Moments(int(arrays["count"]), arrays["mean"], arrays["scatter"])
     return Statistics(moments, arrays.get("features"), arrays.get("probabilities"))

@@ -214,11 +214,16 @@ class LatentVariableModel(MultiPlayerModel):
             half: whether the weights are written in float16.
 
         Raises:
-            InputError: a file in the folder's place, or metadata that JSON cannot hold.
+            InputError: a file in the folder's place, an address, or metadata that JSON cannot hold.
         """
         from keras_vaegan.models import MODELS
         from keras_vaegan.presets import save_folder
+        from keras_vaegan.presets.recipes import HUB
 
+        if os.fsdecode(folder).startswith(HUB):
+            raise InputError(
+                f"folder must be one of this machine; received {os.fspath(folder)!r}. Upload it then."
+            )
         if pathlib.Path(folder).is_file():
             raise InputError(f"folder must be a folder; {os.fspath(folder)!r} is a file.")
         if not isinstance(metadata, dict | None):
@@ -448,6 +453,8 @@ class LatentVariableModel(MultiPlayerModel):
             return super().predict(self._checked_inputs(x), *args, **kwargs)
         if is_array(x):
             return super().predict(self._inputs(x, labels, mask), *args, **kwargs)
+        if isinstance(x, (str, bytes)) or not hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
+            raise InputError(f"x must be images, or a dataset, loader or generator; received {_kind(x)}.")
         if labels is not None or mask is not None:
             raise InputError(
                 "labels and mask must be None unless x holds images: a dataset has its own labels."
@@ -761,12 +768,15 @@ class LatentVariableModel(MultiPlayerModel):
         Raises:
             InputError: codes of another shape, and as of `encode`.
         """
-        z = numbers(z, "z", "biuf", "codes").astype("float32")
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+            z = numbers(z, "z", "biuf", "codes").astype("float32")
         if not np.isfinite(z).all():
             raise InputError("z must be finite codes; received NaN or infinite values.")
         if z.shape[1:] != self.code_shape or z.ndim == len(self.code_shape):
             shape = ", ".join(map(str, ("B", *self.code_shape)))
             raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
+        if not len(z):
+            raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
         return self._decoded(z, self.condition(len(z), labels, images, mask), batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:

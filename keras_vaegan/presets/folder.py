@@ -19,12 +19,13 @@ import numpy as np
 import keras_vaegan
 import keras_vaegan.models  # registers the classes that a configuration names
 from keras_vaegan import memory
-from keras_vaegan.diagnosis import FINDINGS
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import (
+    MOST_FACTS,
     atomic_files,
+    check_inside,
     check_json,
-    check_text_size,
+    check_zip,
     member,
     read_json,
     reading,
@@ -35,32 +36,10 @@ from keras_vaegan.files import (
 )
 from keras_vaegan.kinds import check_facts
 from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.runs import CONFIG, METADATA, RUN_FILES, RUN_FOLDERS, WEIGHTS
 
-CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 FORMAT_VERSION = 1
 TRIES = 5  # to read the files of a model while another process replaces them
-PICTURES = (
-    "samples",
-    "reconstructions",
-    "completions",
-    "styles",
-    "interpolation",
-    "curves",
-    "latent_means",
-    "latent_grid",
-)
-RUN_FILES = (
-    CONFIG,
-    WEIGHTS,
-    METADATA,
-    "model.keras",
-    "history.csv",
-    FINDINGS,
-    "evaluate.json",
-    "report.html",
-    *(f"{name}.png" for name in PICTURES),
-)
-RUN_FOLDERS = ("checkpoints", "samples")
 
 
 def save_folder(
@@ -172,7 +151,7 @@ def load_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What is known of the model in a folder."""
     folder = user_path("source", folder)
     path = _inside(folder, METADATA)
-    metadata = read_json(path, "source", dict)
+    metadata = read_json(path, "source", dict, MOST_FACTS)
     check_facts(metadata, f"source {folder / METADATA}:", whole=True)
     with _reading(folder):
         version = metadata.get("format_version", 1)
@@ -189,10 +168,7 @@ def _inside(folder: pathlib.Path, name: str) -> pathlib.Path:
             f"source must be a preset or run folder ({CONFIG}, {WEIGHTS}, {METADATA}); "
             f"{folder} has no {name}."
         )
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"source {folder} must hold its own files; {name} leads out of it, to {path.resolve()}."
-        )
+    check_inside("source", folder, path)
     return path
 
 
@@ -225,7 +201,7 @@ def _halve(path: pathlib.Path) -> None:
 def is_run(folder: pathlib.Path) -> bool:
     """Whether a folder's metadata are those that a training wrote."""
     try:
-        metadata = read_json(member(folder, METADATA), kind=dict)
+        metadata = read_json(member(folder, METADATA), kind=dict, most=MOST_FACTS)
     except InputError:
         return False
     return {"model", "dataset", "recipe"} <= set(metadata)
@@ -263,14 +239,7 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
         raise InputError(f"{path} must be a .keras file; there is none.")
     with _reading(path):
         with zipfile.ZipFile(path) as archive:
-            needed = 0
-            for member in archive.infolist():
-                needed += member.file_size
-                if member.filename.endswith(".json"):
-                    check_text_size(member.file_size)
-            memory.require(f"source {path}", needed, "Is it the right file?")
-            if damaged := archive.testzip():
-                raise ValueError(f"its {damaged} is damaged")
+            check_zip(archive, f"source {path}")
         model = keras.saving.load_model(path)
         _check_finite(model)
         return model

@@ -127,6 +127,8 @@ DRAWN_GAME = {"pixel_weight": 0.2, "beta": 0.2, "gamma": 0.0}
 # prior is judged.
 GAME_OF_THE_TRAINED = {"pixel_weight": 0.05, "beta": 0.125, "gamma": 0.0, "r1": 0.3}
 
+HUB = "hf://"  # how the address of a model on the Hugging Face Hub begins
+
 RECIPES: dict[str, dict[str, Any]] = {
     "vae_digits": {
         "model": {"key": "vae"},

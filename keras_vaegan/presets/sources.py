@@ -1,23 +1,31 @@
 """Presets by name, by folder and by address: where a model comes from."""
 
+import contextlib
 import dataclasses
 import importlib.resources
 import os
 import pathlib
+import re
+import urllib.parse
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
 
-from keras_vaegan.errors import InputError, choose, unknown_name, whole_number
-from keras_vaegan.files import cache_folder, reason_of, user_path
+from keras_vaegan.errors import InputError, choose, shown, unknown_name, whole_number
+from keras_vaegan.files import cache_folder, kept_or_passing, reason_of, user_path
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.presets import configure
-from keras_vaegan.presets.folder import CONFIG, METADATA, WEIGHTS, load_folder, load_keras_file, load_metadata
-from keras_vaegan.presets.recipes import DATA_SETS, RECIPES
+from keras_vaegan.presets.folder import load_folder, load_keras_file, load_metadata
+from keras_vaegan.presets.recipes import DATA_SETS, HUB, RECIPES
+from keras_vaegan.runs import CONFIG, METADATA, WEIGHTS
 
-HUB = "hf://"
+ADDRESS = "hf://user/name or hf://user/name@revision"
+# A revision is a branch, a tag or a commit.
+REPOSITORY = re.compile(
+    r"hf://([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})(?:@([A-Za-z0-9_][\w.+/-]{0,99}))?", re.ASCII
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Preset:
 
 
 def find(preset: str | os.PathLike[str]) -> Preset:
-    """The preset of a folder that exists, of a name, or of `hf://user/name` (in this order).
+    """The preset of a folder that exists, of a name, or of `hf://user/name@revision` (in this order).
 
     Raises `InputError` where there is none (with the nearest name), where it cannot be downloaded, and where
     its metadata are missing or damaged.
@@ -52,7 +60,7 @@ def find(preset: str | os.PathLike[str]) -> Preset:
         return _in_folder(text, folder, recipe) if folder else Preset(text, None, recipe, {})
     if text.startswith(HUB):
         return _in_folder(text, _download(text), {})
-    raise unknown_name("preset", text, [*RECIPES, "a folder", "hf://user/name"])
+    raise unknown_name("preset", text, [*RECIPES, "a folder", ADDRESS])
 
 
 def from_preset(
@@ -179,21 +187,29 @@ def _untrained(
 
 
 def _download(address: str) -> pathlib.Path:
-    """The folder of a model on the Hugging Face Hub, which is downloaded once."""
-    repository = address.removeprefix(HUB)
-    if repository.count("/") != 1 or ".." in repository:
-        raise InputError(f"preset must be hf://user/name; received {address!r}.")
+    """The folder of a model on the Hugging Face Hub, which is downloaded once for each revision."""
+    found = REPOSITORY.fullmatch(address)
+    if found is None or ".." in address or "//" in address.removeprefix(HUB) or address.endswith("/"):
+        raise InputError(f"preset must be {ADDRESS}, a branch, a tag or a commit; received {shown(address)}.")
+    repository, revision = found.groups()
     try:
         import huggingface_hub
     except ImportError as error:
         raise InputError(
             f"preset {address} needs the package huggingface_hub: pip install 'keras-vaegan[hf]'."
         ) from error
-    folder = cache_folder() / "hub" / repository.replace("/", "--")
+    name = repository.replace("/", "--")
+    asked = {}
+    if revision is not None:
+        name, asked = f"{name}@{urllib.parse.quote(revision, safe='')}", {"revision": revision}
+    files = [CONFIG, WEIGHTS, METADATA]
+    with contextlib.suppress(InputError):  # no home folder
+        kept = cache_folder() / "hub" / name
+        if all((kept / file).is_file() for file in files) and not os.access(kept, os.W_OK):
+            return kept
+    folder = kept_or_passing(f"hub/{name}")
     try:
-        huggingface_hub.snapshot_download(
-            repository, local_dir=folder, allow_patterns=[CONFIG, WEIGHTS, METADATA]
-        )
+        huggingface_hub.snapshot_download(repository, local_dir=folder, allow_patterns=files, **asked)
     except Exception as error:  # each way of having no network or no such model fails in its own way
         raise InputError(f"preset {address} cannot be downloaded: {reason_of(error)}") from error
     return folder

@@ -1,6 +1,7 @@
 """A page that runs a model in the browser: no server behind it, and no request leaves its folder."""
 
 import base64
+import contextlib
 import hashlib
 import html
 import importlib.resources
@@ -10,14 +11,13 @@ import shutil
 import string
 import subprocess
 import tarfile
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.export.functions import functions_of
-from keras_vaegan.files import atomic_folder, cache_folder
+from keras_vaegan.files import atomic_folder, cache_folder, kept_or_passing, scratch_folder
 
 if TYPE_CHECKING:
     from keras_vaegan.export import Job
@@ -42,9 +42,12 @@ def runtime_folder(folder: pathlib.Path | None) -> pathlib.Path:
         raise InputError(
             f"runtime must be a folder with {SCRIPT}, {GLUE} and {BINARY} of {PACKAGE}; received {folder}."
         )
-    cache = cache_folder() / f"{PACKAGE}-{VERSION}"
-    if not cache.is_dir():
-        _fetch(cache)
+    name = f"{PACKAGE}-{VERSION}"
+    with contextlib.suppress(InputError):  # no home folder
+        if (cache_folder() / name).is_dir():
+            return cache_folder() / name
+    cache = kept_or_passing(name)
+    _fetch(cache)
     return cache
 
 
@@ -56,9 +59,9 @@ def write_page(model: "LatentVariableModel", job: "Job", examples: dict[str, np.
     shown = ["canvases" if "canvases" in functions else "generate"]
     shown += ["complete"] if model.completes else []
     networks = {}
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for name in shown:
-            path = pathlib.Path(scratch, f"{name}.onnx")
+            path = scratch / f"{name}.onnx"
             write_onnx(model, name, functions[name], path)
             networks[name] = _text(path.read_bytes())
     facts: dict[str, Any] = {
@@ -103,10 +106,10 @@ def _fetch(cache: pathlib.Path) -> None:
         raise InputError(
             f"runtime must be given: npm, which would fetch {PACKAGE}@{VERSION}, is not installed."
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        asked = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", scratch]
+    with scratch_folder() as scratch:
+        asked = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(scratch)]
         done = subprocess.run(asked, capture_output=True, text=True, cwd=scratch)
-        packed = list(pathlib.Path(scratch).glob("*.tgz"))
+        packed = list(scratch.glob("*.tgz"))
         if done.returncode or len(packed) != 1:
             message = one_line(done.stderr or done.stdout)[-300:]
             raise InputError(f"runtime must be given: npm cannot fetch {PACKAGE}@{VERSION}: {message}")
