@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from test_cli import refused, run
 
-from keras_vaegan import evaluation, plots
+from keras_vaegan import evaluation, plots, presets
 from keras_vaegan.cli import options
 from keras_vaegan.data import ImageData, load, load_pictures
 from keras_vaegan.data.content import change, describe
@@ -491,7 +491,8 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(named_run, capsys, tmp_p
 def test_a_run_of_old_goes_on_in_the_order_of_its_classes(tmp_path, capsys, monkeypatch):
     names = [str(k) for k in range(1, 12)]
     write(tmp_path / "set", names, 4)
-    training = {"epochs": 1, "dataset": str(tmp_path / "set")}
+    recipe = presets.recipe("vae_digits")
+    recipe["training"] |= {"epochs": 1, "dataset": str(tmp_path / "set")}
     metadata = {
         "dataset": str(tmp_path / "set"),
         "class_names": sorted(names),
@@ -499,7 +500,9 @@ def test_a_run_of_old_goes_on_in_the_order_of_its_classes(tmp_path, capsys, monk
         "image_shape": [8, 8, 1],
         "backend": keras.backend.backend(),
         "seed": 0,
-        "recipe": {"training": training},
+        "model": "vae",
+        "mixed_precision": "none",
+        "recipe": recipe,
     }
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     began = []

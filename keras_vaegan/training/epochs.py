@@ -43,7 +43,7 @@ class EpochCallback(keras.callbacks.Callback):
     @property
     def broken_off(self) -> bool:
         """Whether the batches of this epoch, or its validation, were stopped before their end."""
-        stopped = bool(self.model.stop_training) if self._stopped is None else self._stopped
+        stopped = getattr(self.model, "stop_training", False) if self._stopped is None else self._stopped
         return self._cut or (stopped and (self._steps is None or self._begun < self._steps))
 
     @property

@@ -59,13 +59,14 @@ class Seen:
         kind = "whole_" if "int" in keras.backend.standardize_dtype(x.dtype) else ""
         x = ops.cast(x, "float32")
         finite = ops.where(ops.isfinite(x), x, float("inf"))
-        seen = {f"{kind}high": ops.max(finite), f"{kind}low": ops.max(-finite)}
+        # -min, and not the max of -x: TensorFlow's optimizer of graphs confuses several of those.
+        seen = {f"{kind}high": ops.max(finite), f"{kind}low": -ops.min(finite)}
         if y is not None and known_rank(y):
             y = ops.cast(y, "float32")
             if len(y.shape) == len(x.shape):
                 seen["difference"] = ops.max(ops.abs(y - x))
             else:
-                seen |= {"label_high": ops.max(y), "label_low": ops.max(-y)}
+                seen |= {"label_high": ops.max(y), "label_low": -ops.min(y)}
                 seen["label_fraction"] = ops.max(ops.abs(y - ops.round(y)))
         nothing = ops.full((), -float("inf"), dtype="float32")
         self.maxima.assign(ops.maximum(self.maxima, ops.stack([seen.get(n, nothing) for n in self.NAMES])))
