@@ -354,7 +354,7 @@ def try_command(world, example, scratch):
     fixed = FIXED.get(example.target, [])
     for name in ("data.npz", "config.json", "config.toml", "text.txt", "mask.png"):
         shutil.copy(world.folder / name, scratch / name)
-    for name in ("photos", "runs"):
+    for name in ("runs",):
         shutil.copytree(world.folder / name, scratch / name, symlinks=True)
     words = [words[0], *fixed, *words[1:]] if example.target == "evaluate" else [*words, *fixed]
     code, out, err = run_command(words)
@@ -814,6 +814,7 @@ def pools(world):
             "no class": ({**presets.recipe("vae_digits"), "optimizer": {"generator": {}}}, None),
             "null": (dict.fromkeys(presets.recipe("vae_digits")), None),
         },
+        **training(world, x),
         "name": {
             "vae_digits": ("vae_digits", None),
             "left": ("left", None),
@@ -824,8 +825,213 @@ def pools(world):
     }
 
 
+def training(world, x):
+    """Values of what `learn`, `batches` and `kept` take."""
+    weights = {
+        "None": (None, False),
+        "ones": (np.ones(4), False),
+        "list": ([1, 0, 2, 1], False),
+        "negative": (np.array([-1.0, 1, 1, 1]), True),
+        "NaN": (np.array([NAN, 1, 1, 1]), True),
+        "infinity": (np.array([INFINITY, 1, 1, 1]), True),
+        "too few": (np.ones(3), True),
+        "2-d": (np.ones((4, 2)), True),
+        "text": ("abc", True),
+    }
+    classes = {
+        "[0, 1, 2, 0]": (np.array([0, 1, 2, 0]), False),
+        "column": (np.array([[0], [1], [2], [0]]), False),
+        "None": (None, False),
+        "one-hot": (np.eye(3)[[0, 1, 2, 0]], True),
+        "[1, 2, 3, 1]": (np.array([1, 2, 3, 1]), True),
+        "[-5, 0, 0, 0]": (np.array([-5, 0, 0, 0]), True),
+        "[-1, 0, 1, 2]": (np.array([-1, 0, 1, 2]), True),
+        "infinity": (np.full(4, INFINITY), True),
+        "2**63": (np.full(4, 2**63, "uint64"), True),
+        "fractions": (np.array([0.5, 1, 2, 0]), True),
+        "NaN": (np.full(4, NAN), True),
+        "too few": (np.array([0]), True),
+        "texts": (np.array(["a"] * 4), True),
+        "text": ("abc", True),
+        "other images": (1 - x, True),
+    }
+    deep = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    values = ({"a": 1}, {}, None, {"a": NAN}, {"a": object()}, {1: 2}, deep, {"a": b"x"}, {"a": {1}}, "text")
+    values += ([], {"model": 5}, {"image_shape": "x"}, {"recipe": []}, {"class_names": 3}, {"a": "\udcff"})
+    parsed = []
+    for value in VALUES:
+        with contextlib.suppress(ValueError, RecursionError):
+            parsed.append(json.loads(value))
+    return {
+        "model": {name: (name, False) for name in ("vae_mixture", "cvae", "ssl_vae", "vae_gan")},
+        "verb": {name: (name, False) for name in ("fit", "evaluate", "train_on_batch", "predict")},
+        "container": {name: (name, False) for name in CONTAINERS},
+        "sample_weight": weights,
+        "classes": classes,
+        "metadata": {shorter(value): (value, None) for value in values},
+        "key": {key: (key, None) for key in (*KEYS, "model.beta", "generator.learning_rate")},
+        "value": {shorter(value): (value, None) for value in (0.5, 3, *parsed)},
+        "shuffle": {"True": (True, False), "False": (False, False), "text": ("no", None), "array": (x, None)},
+        "augment": {
+            "None": (None, False),
+            "": ("", None),
+            "x": ("x", True),
+            "5": (5, True),
+            "x[0]": (x, True),
+        },
+        "labelled_share": {
+            "None": (None, False),
+            "0.5": (0.5, None),
+            "0": (0, True),
+            "1": (1.0, True),
+            "NaN": (NAN, True),
+            "text": ("x", True),
+        },
+        "part": {
+            "(0, 1)": ((0, 1), False),
+            "(1, 1)": ((1, 1), True),
+            "(0, 0)": ((0, 0), True),
+            "0": (0, True),
+            "text": ("ab", True),
+            "three": ((0, 1, 2), True),
+            "fraction": ((0.5, 1), True),
+        },
+        "value_range": {
+            "None": (None, None),
+            "(0, 4095)": ((0, 4095), None),
+            "(1, 0)": ((1, 0), True),
+            "(0, 0)": ((0, 0), True),
+            "fraction": ((0, 1.5), True),
+            "three": ((0, 1, 2), True),
+            "text": ("0:9", True),
+            "huge": ((-(2**70), 2**70), None),
+        },
+    }
+
+
+def shorter(value):
+    """A label of a value."""
+    return (
+        f"{type(value).__name__} {value!r}"[:60]
+        if not isinstance(value, dict) or len(value) > 1
+        else (f"dict of {next(iter(value), None)!r}: {type(next(iter(value.values()), None)).__name__}")
+    )
+
+
+class Source(keras.utils.PyDataset):
+    """One batch."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+def tf_data(batch):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors(batch)
+
+
+def loader(batch):
+    import torch
+
+    return torch.utils.data.DataLoader([0], batch_size=None, collate_fn=lambda _: batch)
+
+
+# How x, y and sample_weight of a batch reach Keras' verbs.
+CONTAINERS = {
+    "array": None,
+    "list": None,
+    "tensor": None,
+    "generator": lambda batch: (one for one in [batch]),
+    "list of batches": lambda batch: iter([list(batch)]),
+    "PyDataset": Source,
+    "dict": lambda batch: {"images": batch[0]},
+    "text": lambda batch: "abc",
+    "number": lambda batch: 5,
+    "None": lambda batch: None,
+    "generator of dictionaries": lambda batch: (one for one in [{"image": batch[0], "label": 0}]),
+}
+if keras.backend.backend() == "tensorflow":
+    CONTAINERS["tf.data"] = tf_data
+if keras.backend.backend() == "torch":
+    CONTAINERS["DataLoader"] = loader
+NOT_IMAGES = ("dict", "text", "number", "None", "generator of dictionaries")
+
+
+def learner(world):
+    """Keras' verbs on compiled models."""
+    for name in ("vae_mixture", "cvae", "ssl_vae", "vae_gan"):
+        world.models[name].compile(run_eagerly=True)
+
+    def learn(model, verb, container, x, classes, sample_weight):
+        name, model = model, world.models[model]
+        plain = CONTAINERS[container] is None
+        with contextlib.suppress(Exception):
+            x = (
+                list(x)
+                if container == "list"
+                else keras.ops.convert_to_tensor(x)
+                if container == "tensor"
+                else x
+            )
+        if plain or verb == "train_on_batch":
+            arguments = {"x": x if plain else CONTAINERS[container]((x,))}
+            if verb == "predict":
+                arguments |= (
+                    {"labels": classes} if name in ("cvae", "ssl_vae") and classes is not None else {}
+                )
+            else:
+                arguments |= {"y": classes, "sample_weight": sample_weight}
+        else:
+            batch = (x,) if classes is None else (x, classes)
+            batch = batch if sample_weight is None or classes is None else (*batch, sample_weight)
+            arguments = {"x": CONTAINERS[container](batch)}
+        if verb in ("fit", "evaluate", "predict"):
+            arguments["verbose"] = 0
+        weights = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables]
+        result = getattr(model, verb)(**arguments)
+        for variable in model.variables:
+            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+                for other, value in zip(model.variables, weights, strict=True):
+                    other.assign(value)
+                raise Wrong(f"{variable.path} is not finite")
+        if verb == "predict":
+            check_array(result, True)
+        return None
+
+    return learn
+
+
+def batches(x, y=None, batch_size=2, shuffle=True, seed=0, augment=None, labelled_share=None, part=(0, 1)):
+    """The first batch of `Batches`."""
+    made = data.Batches(x, y, batch_size, shuffle, seed, augment, labelled_share=labelled_share, part=part)
+    if augment is None:
+        check_array(made[0][0], True)
+
+
+def keeper(world):
+    def kept(metadata=None):
+        """A preset that was accepted must be one that can be read."""
+        world.models["vae_gan"].save_to_preset("preset", metadata)
+        try:
+            presets.load_folder("preset")
+        except InputError as error:
+            raise Wrong(f"a preset was saved that is not read: {error}") from error
+
+    return kept
+
+
 # What only the verbs call, and what needs other arguments, would fetch, or would compute for long.
-NOT_TRIED = {"condition", "check_mask", "check_targets", "check_training_labels"}
+NOT_TRIED = {"check_targets", "check_training_labels"}
 NOT_TRIED |= {
     "recognizer",
     "extractor",
@@ -842,7 +1048,6 @@ NOT_TRIED |= {
     "save_scores",
     "take_over",
     "findings",
-    "save_to_preset",
 }
 
 
@@ -854,6 +1059,7 @@ def targets(world):
             value = getattr(module, name)
             if inspect.isfunction(value) and name not in NOT_TRIED:
                 found[f"{module.__name__}.{name}"] = value
+    found |= {"Model.learn": learner(world), "data.Batches": batches, "Model.save_to_preset": keeper(world)}
     for key, model in world.models.items():
         for name in dir(type(model)):
             method = getattr(type(model), name)
@@ -882,6 +1088,26 @@ def calls(draw, functions, values):
     return Example("argument", name, tuple(items))
 
 
+def forbidden_of(labels, forbidden):
+    """What `learn` should have refused, of what it may have to refuse."""
+    model, verb, container = labels["model"], labels["verb"], labels["container"]
+    looks = model in ("cvae", "ssl_vae")  # at labels
+    wrong = [one for one in forbidden if one.startswith("x=")]
+    wrong += [f"container={container}"] * (container in NOT_IMAGES)
+    for one in forbidden:
+        label = one.partition("=")[2]
+        if one.startswith("classes="):
+            hidden = label == "[-1, 0, 1, 2]" and (model == "ssl_vae" or not looks)
+            known = looks or label in ("one-hot", "other images")
+            wrong += [one] * (known and not hidden and (verb != "predict" or looks))
+        if one.startswith("sample_weight="):
+            reaches = CONTAINERS[container] is None or (
+                verb != "train_on_batch" and labels["classes"] != "None"
+            )
+            wrong += [one] * (verb != "predict" and reaches)
+    return wrong
+
+
 def try_call(functions, values, example, scratch):
     """Call a function; raise unless it returns what is documented, or refuses with `InputError`."""
     chosen = {name: values.get(name, values[None])[label] for name, label in example.items}
@@ -900,6 +1126,14 @@ def try_call(functions, values, example, scratch):
         raise InputError("lacking")
     result = function(**arguments)
     forbidden = [f"{name}={label}" for name, label in example.items if chosen[name][1]]
+    if example.target == "Model.learn":
+        forbidden = forbidden_of(dict(example.items), forbidden)
+        if forbidden:
+            raise Wrong(f"accepted {', '.join(forbidden)} by {arguments['verb']} of {arguments['model']}")
+    if example.target == "data.Batches" and forbidden:
+        raise Wrong(f"accepted {', '.join(forbidden)}")
+    if example.target.endswith(".interpolate") and {"a=x[0]", "b=x[0]"} == set(forbidden):
+        forbidden = []  # one image at each end
     of_model = example.target.split(".")[0] in SUBJECTS
     if forbidden and of_model and example.target.split(".")[1] not in ("labels_of", "labels_in_turn"):
         raise Wrong(f"accepted {', '.join(forbidden)}")
@@ -1024,6 +1258,7 @@ class Fuzz:
                 os.chdir(scratch)
                 for name in ("data.npz", "mask.png"):
                     shutil.copy(self.world.folder / name, name)
+                shutil.copytree(self.world.folder / "photos", "photos")
                 try:
                     yield pathlib.Path(scratch)
                 finally:

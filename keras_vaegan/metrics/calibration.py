@@ -4,6 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
+from keras_vaegan import memory
+from keras_vaegan.data.checks import TOLERANCE, check_labels
+from keras_vaegan.errors import InputError, whole_number
+from keras_vaegan.metrics.distances import check_features
+
 BINS = 15  # as in Guo et al. 2017
 LARGEST = 100.0  # temperatures are looked for from its inverse to it
 
@@ -20,8 +25,19 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
 
     Returns:
         In [0, 1]; 0 for a classifier that is right as often as it says.
+
+    Raises:
+        InputError: probabilities that are not `(N, K)` in [0, 1], labels that are no N classes,
+            `bins` below 1.
     """
-    probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
+    probabilities = check_features("probabilities", probabilities)
+    if probabilities.min() < 0 or probabilities.max() > 1 + TOLERANCE:
+        raise InputError(
+            f"probabilities must lie in [0, 1]; received {probabilities.min():g} to {probabilities.max():g}."
+        )
+    labels = check_labels(labels, *probabilities.shape, argument="labels", unlabelled=False)
+    bins = whole_number("bins", bins, 1)
+    memory.require(f"bins={bins}", 3 * 8 * bins, "Use fewer bins.")
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -39,8 +55,12 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         From 0.01 to 100: at an end where all images are right, and ever surer would be ever better.
+
+    Raises:
+        InputError: logits that are not `(N, K)`, or not finite; labels that are not N classes.
     """
-    logits, labels = np.asarray(logits, float), np.asarray(labels)
+    logits = check_features("logits", logits)
+    labels = check_labels(labels, *logits.shape, argument="labels", unlabelled=False)
 
     def cost(log_temperature: float) -> float:
         shares = special.log_softmax(logits * np.exp(-log_temperature), axis=1)
