@@ -518,9 +518,7 @@ class LatentVariableModel(MultiPlayerModel):
             if tuple(images_shape) != tuple(self.image_shape):
                 check_images(x.x[:1], self.image_shape, f"{prefix}x")
         elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
-            images, labels = _first_two(x[0])
-            images = check_images(images, self.image_shape, f"{prefix}x of the first batch", self.value_range)
-            self.check_targets(labels, len(images), f"{prefix}y of the first batch", images)
+            self._check_first(x[0], prefix)
         elif isinstance(x, Mapping):
             raise InputError(f"{prefix}x must be images; received {_kind(x)}.")
         elif is_array(x):
@@ -539,9 +537,40 @@ class LatentVariableModel(MultiPlayerModel):
                     y = np.zeros(len(images), "int32")
         else:
             check_source(x, f"{prefix}x")
+            if isinstance(x, Iterator):
+                x = self._looked_at(x, prefix)
             if y is not None or weights is not None:
                 raise InputError(f"{prefix}y and sample_weight must be None: a dataset gives its own.")
         return {"x": x, "y": y, "sample_weight": weights}
+
+    def _looked_at(self, batches: Iterator[Any], prefix: str) -> Iterator[Any]:
+        """The same batches, of which the first one was checked, as a generator that Keras takes."""
+        nothing = object()
+        first = next(batches, nothing)
+        if first is nothing:
+            raise InputError(f"{prefix}x must give a batch at least; received none.")
+        self._check_first(first, prefix)
+
+        def again() -> Iterator[Any]:
+            yield tuple(first) if isinstance(first, list) else first
+            for batch in batches:
+                yield tuple(batch) if isinstance(batch, list) else batch
+
+        return again()
+
+    def _check_first(self, batch: Any, prefix: str) -> None:
+        """Raise unless a batch `(x,)`, `(x, y)` or `(x, y, sample_weight)` will do."""
+        if not isinstance(batch, (tuple, list)) or not 1 <= len(batch) <= 3:
+            raise InputError(
+                f"{prefix}x must give batches (x,), (x, y) or (x, y, sample_weight); received {_kind(batch)}."
+            )
+        x, y, weights = (*batch, None, None)[:3]
+        if isinstance(x, (Mapping, tuple, list)):
+            raise InputError(f"{prefix}x must be images; received {_kind(x)}.")
+        images = check_images(x, self.image_shape, f"{prefix}x of the first batch", self.value_range)
+        self.check_targets(y, len(images), f"{prefix}y of the first batch", images)
+        if weights is not None:
+            check_weights(weights, len(images), f"{prefix}sample_weight of the first batch")
 
     def check_targets(self, y: Any, count: int, argument: str, images: np.ndarray | None = None) -> None:
         """Raise unless the labels of a training will do; a model that takes none does not look at them.
@@ -617,6 +646,9 @@ class LatentVariableModel(MultiPlayerModel):
                 check_extremes(low, high, True, "x", self.value_range)
                 if high == 1:
                     check_brightness(high, True, "x", self.value_range)
+            least = found.get("weight_low", 0.0)
+            if least < 0 and not (self._watch is not None and least == -np.inf):
+                raise InputError("sample_weight must hold finite numbers of at least 0; received others.")
             if found.get("difference", 0.0) > 0.0:
                 raise InputError(f"y {NO_TARGETS}")
             if "label_high" in found:

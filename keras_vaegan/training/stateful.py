@@ -36,7 +36,7 @@ class StatefulSteps:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.check_batch(x, y)
         self.track(self.step_losses(x, y, training=False), sample_weight)
-        self.note(x, y, training=False)
+        self.note(x, y, training=False, sample_weight=sample_weight)
         return self.get_metrics_result()
 
     @staticmethod
