@@ -865,7 +865,7 @@ def training(world, x):
         with contextlib.suppress(ValueError, RecursionError):
             parsed.append(json.loads(value))
     return {
-        "model": {name: (name, False) for name in ("vae_mixture", "cvae", "ssl_vae", "vae_gan")},
+        "model": {name: (name, False) for name in trained(world)},
         "verb": {name: (name, False) for name in ("fit", "evaluate", "train_on_batch", "predict")},
         "container": {name: (name, False) for name in CONTAINERS},
         "sample_weight": weights,
@@ -967,9 +967,14 @@ if keras.backend.backend() == "torch":
 NOT_IMAGES = ("dict", "text", "number", "None", "generator of dictionaries")
 
 
+def trained(world):
+    """Names of the models that `learn` tries."""
+    return [name for name in ("vae_mixture", "cvae", "ssl_vae", "vae_gan") if name in world.models]
+
+
 def learner(world):
     """Keras' verbs on compiled models."""
-    for name in ("vae_mixture", "cvae", "ssl_vae", "vae_gan"):
+    for name in trained(world):
         world.models[name].compile(run_eagerly=True)
 
     def learn(model, verb, container, x, classes, sample_weight):

@@ -25,6 +25,7 @@ def check_image_shape(image_shape: Any, most_channels: int | None = None) -> tup
         image_shape: any sequence of three.
         most_channels: the largest C; None for any.
     """
+    shape: tuple[Any, ...]
     try:
         shape = tuple(image_shape)
     except TypeError:  # a number, or None

@@ -30,16 +30,14 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
         InputError: probabilities that are not `(N, K)` in [0, 1], labels that are no N classes,
             `bins` below 1.
     """
-    probabilities = check_features("probabilities", probabilities)
-    if probabilities.min() < 0 or probabilities.max() > 1 + TOLERANCE:
-        raise InputError(
-            f"probabilities must lie in [0, 1]; received {probabilities.min():g} to {probabilities.max():g}."
-        )
-    labels = check_labels(labels, *probabilities.shape, argument="labels", unlabelled=False)
+    shares = check_features("probabilities", probabilities)
+    if shares.min() < 0 or shares.max() > 1 + TOLERANCE:
+        raise InputError(f"probabilities must lie in [0, 1]; received {shares.min():g} to {shares.max():g}.")
+    labels = check_labels(labels, len(shares), shares.shape[1], "labels", unlabelled=False)
     bins = whole_number("bins", bins, 1)
     memory.require(f"bins={bins}", 3 * 8 * bins, "Use fewer bins.")
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    confidence = shares.max(axis=1)
+    right = shares.argmax(axis=1) == labels
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     accuracies, confidences = (np.bincount(place, values, bins) for values in (right, confidence))
@@ -59,11 +57,11 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: logits that are not `(N, K)`, or not finite; labels that are not N classes.
     """
-    logits = check_features("logits", logits)
-    labels = check_labels(labels, *logits.shape, argument="labels", unlabelled=False)
+    x = check_features("logits", logits)
+    labels = check_labels(labels, len(x), x.shape[1], "labels", unlabelled=False)
 
     def cost(log_temperature: float) -> float:
-        shares = special.log_softmax(logits * np.exp(-log_temperature), axis=1)
+        shares = special.log_softmax(x * np.exp(-log_temperature), axis=1)
         return -float(shares[np.arange(len(labels)), labels].mean())
 
     limit = float(np.log(LARGEST))

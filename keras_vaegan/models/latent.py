@@ -1081,7 +1081,9 @@ def by_name(verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
 
 def check_source(x: Any, argument: str = "x") -> None:
     """Raise unless x, which is no array, can be a dataset, loader or generator."""
-    if isinstance(x, (str, bytes)) or not isinstance(x, (Iterable, keras.utils.PyDataset)):
+    if isinstance(x, (str, bytes, set, frozenset, range)) or not isinstance(
+        x, (Iterable, keras.utils.PyDataset)
+    ):
         raise InputError(
             f"{argument} must be images, or a dataset, loader or generator of them; "
             f"received a {type(x).__name__}."
