@@ -25,12 +25,11 @@ def check_image_shape(image_shape: Any, most_channels: int | None = None) -> tup
         image_shape: any sequence of three.
         most_channels: the largest C; None for any.
     """
-    shape: tuple[Any, ...]
     try:
         shape = tuple(image_shape)
     except TypeError:  # a number, or None
         shape = ()
-    whole = all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in shape)
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in shape)
     if len(shape) != 3 or not whole or (most_channels and shape[2] > most_channels):
         channels = f" with 1 to {most_channels} channels" if most_channels else ""
         raise InputError(
