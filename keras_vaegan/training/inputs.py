@@ -67,6 +67,8 @@ class Seen:
             if len(y.shape) == len(x.shape):
                 seen["difference"] = ops.max(ops.abs(y - x))
             else:
+                # Flat, as a graph of TensorFlow with known shapes else reduces y as if it were images.
+                y = ops.reshape(y, (-1,))
                 seen |= {"label_high": ops.max(y), "label_low": ops.max(-y)}
                 seen["label_fraction"] = ops.max(ops.abs(y - ops.round(y)))
         if sample_weight is not None:
