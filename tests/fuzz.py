@@ -327,6 +327,11 @@ def option_values(parameter):
     return NUMBERS
 
 
+def mostly_valid(values):
+    """The first value, which is valid, in half of the draws, so that one bad value is met alone."""
+    return st.sampled_from([*values[:1]] * len(values) + list(values))
+
+
 @st.composite
 def command_lines(draw):
     """A command, and its options as pairs."""
@@ -339,11 +344,11 @@ def command_lines(draw):
     ]
     items = []
     if any(isinstance(p, click.Argument) for p in command.params):
-        items.append((draw(st.sampled_from(SOURCES)),))
+        items.append((draw(st.sampled_from(SOURCES[: len(SUBJECTS)] * 4 + SOURCES)),))
     needed = [p for p in options if p.required]
     chosen = draw(st.lists(st.sampled_from(options), max_size=3, unique=True)) if options else []
     for parameter in [*needed, *(p for p in chosen if p not in needed)]:
-        flag = () if parameter.is_flag else (draw(st.sampled_from(option_values(parameter))),)
+        flag = () if parameter.is_flag else (draw(mostly_valid(option_values(parameter))),)
         items.append((parameter.opts[-1], *flag))
     return Example("command", name, tuple(items))
 
