@@ -17,7 +17,13 @@ class InputError(ValueError):
 
     The message is one line that names the argument, what is allowed and what
     was received. The command line prints it and exits with code 2.
+
+    Args:
+        message: its line breaks and control characters, as of a received array or name, are escaped.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(message))
 
 
 def one_line(text: object, limit: int | None = None) -> str:
@@ -94,6 +100,13 @@ def whole_number(argument: str, received: Any, least: int) -> int:
     if isinstance(received, bool) or not isinstance(received, Integral) or received < least:
         raise InputError(f"{argument} must be an integer of at least {least}; received {shown(received)}.")
     return int(received)
+
+
+def flag(argument: str, received: Any) -> bool:
+    """Return `received` as a bool if it is True or False, else raise."""
+    if type(received).__name__ not in ("bool", "bool_"):
+        raise InputError(f"{argument} must be True or False; received {shown(received)}.")
+    return bool(received)
 
 
 def at_least(argument: str, received: Any, least: float) -> Any:

@@ -327,6 +327,11 @@ def option_values(parameter):
     return NUMBERS
 
 
+def mostly_valid(values):
+    """The first value, which is valid, in half of the draws, so that one bad value is met alone."""
+    return st.sampled_from([*values[:1]] * len(values) + list(values))
+
+
 @st.composite
 def command_lines(draw):
     """A command, and its options as pairs."""
@@ -339,11 +344,11 @@ def command_lines(draw):
     ]
     items = []
     if any(isinstance(p, click.Argument) for p in command.params):
-        items.append((draw(st.sampled_from(SOURCES)),))
+        items.append((draw(st.sampled_from(SOURCES[: len(SUBJECTS)] * 4 + SOURCES)),))
     needed = [p for p in options if p.required]
     chosen = draw(st.lists(st.sampled_from(options), max_size=3, unique=True)) if options else []
     for parameter in [*needed, *(p for p in chosen if p not in needed)]:
-        flag = () if parameter.is_flag else (draw(st.sampled_from(option_values(parameter))),)
+        flag = () if parameter.is_flag else (draw(mostly_valid(option_values(parameter))),)
         items.append((parameter.opts[-1], *flag))
     return Example("command", name, tuple(items))
 
@@ -354,7 +359,7 @@ def try_command(world, example, scratch):
     fixed = FIXED.get(example.target, [])
     for name in ("data.npz", "config.json", "config.toml", "text.txt", "mask.png"):
         shutil.copy(world.folder / name, scratch / name)
-    for name in ("photos", "runs"):
+    for name in ("runs",):
         shutil.copytree(world.folder / name, scratch / name, symlinks=True)
     words = [words[0], *fixed, *words[1:]] if example.target == "evaluate" else [*words, *fixed]
     code, out, err = run_command(words)
@@ -814,6 +819,7 @@ def pools(world):
             "no class": ({**presets.recipe("vae_digits"), "optimizer": {"generator": {}}}, None),
             "null": (dict.fromkeys(presets.recipe("vae_digits")), None),
         },
+        **training(world, x),
         "name": {
             "vae_digits": ("vae_digits", None),
             "left": ("left", None),
@@ -824,8 +830,218 @@ def pools(world):
     }
 
 
+def training(world, x):
+    """Values of what `learn`, `batches` and `kept` take."""
+    weights = {
+        "None": (None, False),
+        "ones": (np.ones(4), False),
+        "list": ([1, 0, 2, 1], False),
+        "negative": (np.array([-1.0, 1, 1, 1]), True),
+        "NaN": (np.array([NAN, 1, 1, 1]), True),
+        "infinity": (np.array([INFINITY, 1, 1, 1]), True),
+        "too few": (np.ones(3), True),
+        "2-d": (np.ones((4, 2)), True),
+        "text": ("abc", True),
+    }
+    classes = {
+        "[0, 1, 2, 0]": (np.array([0, 1, 2, 0]), False),
+        "column": (np.array([[0], [1], [2], [0]]), False),
+        "None": (None, False),
+        "one-hot": (np.eye(3)[[0, 1, 2, 0]], True),
+        "[1, 2, 3, 1]": (np.array([1, 2, 3, 1]), True),
+        "[-5, 0, 0, 0]": (np.array([-5, 0, 0, 0]), True),
+        "[-1, 0, 1, 2]": (np.array([-1, 0, 1, 2]), True),
+        "infinity": (np.full(4, INFINITY), True),
+        "2**63": (np.full(4, 2**63, "uint64"), True),
+        "fractions": (np.array([0.5, 1, 2, 0]), True),
+        "NaN": (np.full(4, NAN), True),
+        "too few": (np.array([0]), True),
+        "texts": (np.array(["a"] * 4), True),
+        "text": ("abc", True),
+        "other images": (1 - x, True),
+    }
+    deep = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    values = ({"a": 1}, {}, None, {"a": NAN}, {"a": object()}, {1: 2}, deep, {"a": b"x"}, {"a": {1}}, "text")
+    values += ([], {"model": 5}, {"image_shape": "x"}, {"recipe": []}, {"class_names": 3}, {"a": "\udcff"})
+    parsed = []
+    for value in VALUES:
+        with contextlib.suppress(ValueError, RecursionError):
+            parsed.append(json.loads(value))
+    return {
+        "model": {name: (name, False) for name in trained(world)},
+        "verb": {name: (name, False) for name in ("fit", "evaluate", "train_on_batch", "predict")},
+        "container": {name: (name, False) for name in CONTAINERS},
+        "sample_weight": weights,
+        "classes": classes,
+        "metadata": {shorter(value): (value, None) for value in values},
+        "key": {key: (key, None) for key in (*KEYS, "model.beta", "generator.learning_rate")},
+        "value": {shorter(value): (value, None) for value in (0.5, 3, *parsed)},
+        "shuffle": {"True": (True, False), "False": (False, False), "text": ("no", None), "array": (x, None)},
+        "augment": {
+            "None": (None, False),
+            "": ("", None),
+            "x": ("x", True),
+            "5": (5, True),
+            "x[0]": (x, True),
+        },
+        "labelled_share": {
+            "None": (None, False),
+            "0.5": (0.5, None),
+            "0": (0, True),
+            "1": (1.0, True),
+            "NaN": (NAN, True),
+            "text": ("x", True),
+        },
+        "part": {
+            "(0, 1)": ((0, 1), False),
+            "(1, 1)": ((1, 1), True),
+            "(0, 0)": ((0, 0), True),
+            "0": (0, True),
+            "text": ("ab", True),
+            "three": ((0, 1, 2), True),
+            "fraction": ((0.5, 1), True),
+        },
+        "value_range": {
+            "None": (None, None),
+            "(0, 4095)": ((0, 4095), None),
+            "(1, 0)": ((1, 0), True),
+            "(0, 0)": ((0, 0), True),
+            "fraction": ((0, 1.5), True),
+            "three": ((0, 1, 2), True),
+            "text": ("0:9", True),
+            "huge": ((-(2**70), 2**70), None),
+        },
+    }
+
+
+def shorter(value):
+    """A label of a value."""
+    return (
+        f"{type(value).__name__} {value!r}"[:60]
+        if not isinstance(value, dict) or len(value) > 1
+        else (f"dict of {next(iter(value), None)!r}: {type(next(iter(value.values()), None)).__name__}")
+    )
+
+
+class Source(keras.utils.PyDataset):
+    """One batch."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+def tf_data(batch):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors(batch)
+
+
+def loader(batch):
+    import torch
+
+    return torch.utils.data.DataLoader([0], batch_size=None, collate_fn=lambda _: batch)
+
+
+# How x, y and sample_weight of a batch reach Keras' verbs.
+CONTAINERS = {
+    "array": None,
+    "list": None,
+    "tensor": None,
+    "generator": lambda batch: (one for one in [batch]),
+    "list of batches": lambda batch: iter([list(batch)]),
+    "PyDataset": Source,
+    "dict": lambda batch: {"images": batch[0]},
+    "text": lambda batch: "abc",
+    "number": lambda batch: 5,
+    "None": lambda batch: None,
+    "generator of dictionaries": lambda batch: (one for one in [{"image": batch[0], "label": 0}]),
+}
+if keras.backend.backend() == "tensorflow":
+    CONTAINERS["tf.data"] = tf_data
+if keras.backend.backend() == "torch":
+    CONTAINERS["DataLoader"] = loader
+NOT_IMAGES = ("dict", "text", "number", "None", "generator of dictionaries")
+
+
+def trained(world):
+    """Names of the models that `learn` tries."""
+    return [name for name in ("vae_mixture", "cvae", "ssl_vae", "vae_gan") if name in world.models]
+
+
+def learner(world):
+    """Keras' verbs on compiled models."""
+    for name in trained(world):
+        world.models[name].compile(run_eagerly=True)
+
+    def learn(model, verb, container, x, classes, sample_weight):
+        name, model = model, world.models[model]
+        plain = CONTAINERS[container] is None
+        with contextlib.suppress(Exception):
+            x = (
+                list(x)
+                if container == "list"
+                else keras.ops.convert_to_tensor(x)
+                if container == "tensor"
+                else x
+            )
+        if plain or verb == "train_on_batch":
+            arguments = {"x": x if plain else CONTAINERS[container]((x,))}
+            if verb == "predict":
+                arguments |= (
+                    {"labels": classes} if name in ("cvae", "ssl_vae") and classes is not None else {}
+                )
+            else:
+                arguments |= {"y": classes, "sample_weight": sample_weight}
+        else:
+            batch = (x,) if classes is None else (x, classes)
+            batch = batch if sample_weight is None or classes is None else (*batch, sample_weight)
+            arguments = {"x": CONTAINERS[container](batch)}
+        if verb in ("fit", "evaluate", "predict"):
+            arguments["verbose"] = 0
+        weights = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables]
+        result = getattr(model, verb)(**arguments)
+        for variable in model.variables:
+            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+                for other, value in zip(model.variables, weights, strict=True):
+                    other.assign(value)
+                raise Wrong(f"{variable.path} is not finite")
+        if verb == "predict":
+            check_array(result, True)
+        return None
+
+    return learn
+
+
+def batches(x, y=None, batch_size=2, shuffle=True, seed=0, augment=None, labelled_share=None, part=(0, 1)):
+    """The first batch of `Batches`."""
+    made = data.Batches(x, y, batch_size, shuffle, seed, augment, labelled_share=labelled_share, part=part)
+    if augment is None:
+        check_array(made[0][0], True)
+
+
+def keeper(world):
+    def kept(metadata=None):
+        """A preset that was accepted must be one that can be read."""
+        world.models["vae_gan"].save_to_preset("preset", metadata)
+        try:
+            presets.load_folder("preset")
+        except InputError as error:
+            raise Wrong(f"a preset was saved that is not read: {error}") from error
+
+    return kept
+
+
 # What only the verbs call, and what needs other arguments, would fetch, or would compute for long.
-NOT_TRIED = {"condition", "check_mask", "check_targets", "check_training_labels"}
+NOT_TRIED = {"check_targets", "check_training_labels"}
 NOT_TRIED |= {
     "recognizer",
     "extractor",
@@ -842,7 +1058,6 @@ NOT_TRIED |= {
     "save_scores",
     "take_over",
     "findings",
-    "save_to_preset",
 }
 
 
@@ -854,6 +1069,7 @@ def targets(world):
             value = getattr(module, name)
             if inspect.isfunction(value) and name not in NOT_TRIED:
                 found[f"{module.__name__}.{name}"] = value
+    found |= {"Model.learn": learner(world), "data.Batches": batches, "Model.save_to_preset": keeper(world)}
     for key, model in world.models.items():
         for name in dir(type(model)):
             method = getattr(type(model), name)
@@ -866,10 +1082,15 @@ def targets(world):
     return found
 
 
+# Functions with many arguments, which are tried more often.
+OFTEN = {"Model.learn": 30, "data.Batches": 6, "Model.save_to_preset": 2, "keras_vaegan.presets.override": 5}
+
+
 @st.composite
 def calls(draw, functions, values):
     """A function, and the labels of its arguments."""
-    name = draw(st.sampled_from(sorted(functions)))
+    often = [name for name, times in OFTEN.items() for _ in range(times if name in functions else 0)]
+    name = draw(st.sampled_from(sorted(functions) + often))
     items = []
     for parameter in inspect.signature(functions[name]).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -880,6 +1101,26 @@ def calls(draw, functions, values):
             label = draw(st.sampled_from(pool[:1] * len(pool) + pool))
             items.append((parameter.name, label))
     return Example("argument", name, tuple(items))
+
+
+def forbidden_of(labels, forbidden):
+    """What `learn` should have refused, of what it may have to refuse."""
+    model, verb, container = labels["model"], labels["verb"], labels["container"]
+    looks = model in ("cvae", "ssl_vae")  # at labels
+    wrong = [one for one in forbidden if one.startswith("x=")]
+    wrong += [f"container={container}"] * (container in NOT_IMAGES)
+    for one in forbidden:
+        label = one.partition("=")[2]
+        if one.startswith("classes="):
+            hidden = label == "[-1, 0, 1, 2]" and (model == "ssl_vae" or not looks)
+            known = looks or label in ("one-hot", "other images")
+            wrong += [one] * (known and not hidden and (verb != "predict" or looks))
+        if one.startswith("sample_weight="):
+            reaches = CONTAINERS[container] is None or (
+                verb != "train_on_batch" and labels["classes"] != "None"
+            )
+            wrong += [one] * (verb != "predict" and reaches)
+    return wrong
 
 
 def try_call(functions, values, example, scratch):
@@ -900,6 +1141,14 @@ def try_call(functions, values, example, scratch):
         raise InputError("lacking")
     result = function(**arguments)
     forbidden = [f"{name}={label}" for name, label in example.items if chosen[name][1]]
+    if example.target == "Model.learn":
+        forbidden = forbidden_of(dict(example.items), forbidden)
+        if forbidden:
+            raise Wrong(f"accepted {', '.join(forbidden)} by {arguments['verb']} of {arguments['model']}")
+    if example.target == "data.Batches" and set(forbidden) - {"x=x[..., :7, :]"}:  # of any shape
+        raise Wrong(f"accepted {', '.join(forbidden)}")
+    if example.target.endswith(".interpolate") and {"a=x[0]", "b=x[0]"} == set(forbidden):
+        forbidden = []  # one image at each end
     of_model = example.target.split(".")[0] in SUBJECTS
     if forbidden and of_model and example.target.split(".")[1] not in ("labels_of", "labels_in_turn"):
         raise Wrong(f"accepted {', '.join(forbidden)}")
@@ -917,12 +1166,12 @@ def try_call(functions, values, example, scratch):
 class Fuzz:
     """Examples of each part, until the time is over, and what became of them."""
 
-    def __init__(self, folder, log=None, deadline=DEADLINE):
+    def __init__(self, folder, log=None, deadline=DEADLINE, trace=None):
         self.world = World(folder)
         self.kinds = file_kinds(self.world)
         self.functions, self.values = targets(self.world), pools(self.world)
-        self.log, self.deadline = log, deadline
-        self.counts = collections.Counter()
+        self.log, self.trace, self.deadline = log, trace, deadline
+        self.counts, self.targets = collections.Counter(), collections.Counter()
         self.failures = {}
         self.strategies = {
             "command": command_lines(),
@@ -959,9 +1208,12 @@ class Fuzz:
         test()
 
     def _try(self, example):
-        self._say(f"try {example}")
+        if self.trace is not None:
+            self._write(self.trace, str(example))
         key, message = self.outcome(example)
-        self.counts[example.part, key if isinstance(key, str) else "failed"] += 1
+        outcome = key if isinstance(key, str) else "failed"
+        self.counts[example.part, outcome] += 1
+        self.targets[example.part, example.target, outcome] += 1
         if isinstance(key, str):
             return
         if key in self.failures:
@@ -969,7 +1221,7 @@ class Fuzz:
             return
         smaller = self._reduced(example, key)
         self.failures[key] = Failure(smaller, message)
-        self._say(f"FAILED {smaller}\n{message}", show=True)
+        self._say(f"FAILED {smaller}\n{message[-3000:]}")
 
     def _reduced(self, example, key):
         """The example with the items left out that its failure does not need."""
@@ -1024,6 +1276,7 @@ class Fuzz:
                 os.chdir(scratch)
                 for name in ("data.npz", "mask.png"):
                     shutil.copy(self.world.folder / name, name)
+                shutil.copytree(self.world.folder / "photos", "photos")
                 try:
                     yield pathlib.Path(scratch)
                 finally:
@@ -1036,11 +1289,20 @@ class Fuzz:
             os.environ.clear()
             os.environ.update(before[3])
 
-    def _say(self, text, show=False):
-        if self.log is not None:
-            print(text.encode("utf-8", "backslashreplace").decode(), file=self.log, flush=True)
-        if show:
-            print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
+    def _say(self, text):
+        for file in (self.log, sys.stdout):
+            if file is not None:
+                self._write(file, text)
+
+    @staticmethod
+    def _write(file, text):
+        print(text.encode("utf-8", "backslashreplace").decode(), file=file, flush=True)
+
+    def by_target(self):
+        """Lines on each command, kind of file and function: how many succeeded, were refused and failed."""
+        for part, target in sorted({key[:2] for key in self.targets}):
+            tried = [self.targets[part, target, what] for what in ("succeeded", "refused", "failed")]
+            yield f"{part:8} {target:60} " + " ".join(f"{n:6}" for n in tried)
 
     def summary(self):
         """Lines on what was tried."""
@@ -1091,21 +1353,27 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="how long to try")
     parser.add_argument("--seed", type=int, default=0, help="of the examples")
-    parser.add_argument("--log", default=None, help="file for every example")
+    parser.add_argument("--log", default=None, help="file for the failures and the counts")
+    parser.add_argument("--trace", default=None, help="file for every example, as it begins")
     parser.add_argument("--parts", default=",".join(PARTS), help="which parts, with commas between")
     settings = parser.parse_args()
     faulthandler.enable()
     logging.getLogger("tensorflow").setLevel("ERROR")
-    log = open(settings.log, "w", encoding="utf-8") if settings.log else None
-    with alone() as folder, log or contextlib.nullcontext():
-        fuzz = Fuzz(folder, log)
+    log, trace = (
+        open(path, "w", encoding="utf-8") if path else None for path in (settings.log, settings.trace)
+    )
+    with alone() as folder, log or contextlib.nullcontext(), trace or contextlib.nullcontext():
+        fuzz = Fuzz(folder, log, trace=trace)
         fuzz.run(settings.seconds, settings.seed, settings.parts.split(","))
         lines = [
             f"seed {settings.seed}, {settings.seconds:g} seconds, {keras.backend.backend()}",
             *fuzz.summary(),
         ]
         for line in lines:
-            fuzz._say(line, show=True)
+            fuzz._say(line)
+        for line in ("", f"{'part':8} {'target':60} succeeded, refused, failed", *fuzz.by_target()):
+            if log is not None:
+                fuzz._write(log, line)
     sys.exit(bool(fuzz.failures))
 
 

@@ -15,10 +15,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vaegan import cli, files, memory, metrics, presets
+from keras_vaegan import cli, data, evaluation, files, memory, metrics, presets
 from keras_vaegan.callbacks import HistoryFile
 from keras_vaegan.cli import options, parts
 from keras_vaegan.data import load, read_mask
+from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.npz import read_arrays
 from keras_vaegan.diagnosis import read_findings
 from keras_vaegan.errors import InputError, choose, csv_cell, one_line, printable, shown
@@ -505,3 +506,149 @@ def test_the_neighbour_of_a_score_is_a_whole_number(k):
     assert "k must be" in refused(metrics.precision_recall_density_coverage, x, x, k)
     if k is not None:
         assert "block must be" in refused(metrics.kernel_distance, x, x, k)
+
+
+# ---- arguments of public functions that are none ----
+
+X = np.random.default_rng(0).random((4, 8, 8, 1)).astype("float32")
+NONE = (None, object(), "abc", {}, np.full((4, 3), np.nan), np.array([["a"] * 3] * 4), 1j * np.ones((4, 3)))
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return registry.MODELS["cvae"]((8, 8, 1))
+
+
+def test_a_message_is_one_line_whatever_it_holds():
+    error = InputError(f"x is {np.zeros((2, 2))!r} \x1b[31m \udcff")
+    assert "\n" not in str(error) and str(error).isprintable()
+    assert str(InputError(str(error))) == str(error)  # escaped once
+
+
+@pytest.mark.parametrize("value", NONE, ids=lambda value: type(value).__name__)
+def test_metrics_refuse_what_are_no_numbers(value):
+    labels = [0, 1, 2, 0]
+    for function, arguments in (
+        (metrics.expected_calibration_error, (value, labels)),
+        (metrics.fit_temperature, (value, labels)),
+        (metrics.kl_per_dimension, (value, value)),
+        (metrics.kl_per_dimension, (np.zeros((4, 3)), value)),
+        (metrics.modes_covered, (value,)),
+        (metrics.frechet_distance, (value, value)),
+        (metrics.mean_pairwise_distance, (value,)),
+        (metrics.label_agreement, (value, labels)),
+        (metrics.slant, (value,)),
+        (metrics.laplacian_variance, (value,)),
+        (metrics.mean_squared_error, (value, value)),
+        (metrics.style_kept, (value, value, labels)),
+    ):
+        refused(function, *arguments)
+
+
+def test_measures_of_pixels_refuse_images_out_of_range():
+    assert "must lie in" in refused(metrics.mean_squared_error, X, 255 * X)
+    assert "must be finite" in refused(metrics.laplacian_variance, np.where(X > 0.5, np.nan, X))
+    assert "must lie in" in refused(metrics.slant, X - 1)
+
+
+def test_probabilities_and_settings_of_scores_are_checked():
+    shares = np.full((4, 3), 1 / 3)
+    assert "probabilities must" in refused(metrics.expected_calibration_error, 2 * shares + 1, [0, 1, 2, 0])
+    for bins in (0, 1.5, None, 2**50):
+        assert "bins" in refused(metrics.expected_calibration_error, shares, [0, 1, 2, 0], bins)
+    assert "labels must" in refused(metrics.expected_calibration_error, shares, [9, 1, 2, 0])
+    assert "received -1 only" in refused(metrics.label_agreement, shares, [-1] * 4)
+    assert "sure must" in refused(metrics.recognized_share, shares, 1.5)
+    assert "image_shape must" in refused(metrics.bits_per_dimension, 1.0, "8x8")
+    assert "nats must" in refused(metrics.bits_per_dimension, object(), (8, 8, 1))
+    np.testing.assert_allclose(metrics.bits_per_dimension(64 * np.log(2), (8, 8, 1)), 1.0)
+    zeros = np.zeros((4, 3))
+    np.testing.assert_allclose(metrics.kl_per_dimension(zeros, zeros, 1.0), [0.5] * 3)
+    np.testing.assert_allclose(metrics.kl_per_dimension(zeros, zeros, np.ones(3), zeros), [0.5] * 3)
+
+
+@pytest.mark.parametrize("shape", ["8x8", None, (8.5, 8, 1), (-8, 8, 1), (8, 8), (True, 8, 1)])
+def test_a_shape_that_is_none_is_refused(shape, tmp_path):
+    np.savez(tmp_path / "x.npz", x=X)
+    assert "image_shape must" in refused(data.named_mask, "left", shape)
+    assert "image_shape must" in refused(data.check_mask, "left", 4, shape)
+    assert "image_shape must" in refused(data.load_pictures, tmp_path / "x.npz", shape)
+    assert "image_shape must" in refused(presets.build, presets.recipe("vae_digits"), shape)
+
+
+def test_masks_and_their_counts():
+    assert "must fit into memory" in refused(data.named_mask, "left", (10**9, 10**9, 3))
+    for count in (0, 1.5, None):
+        assert "num_images must" in refused(data.check_mask, "left", count, (8, 8, 1))
+    rows, columns = np.indices((5, 7))
+    wanted = {"top": rows < 2, "left": columns < 3, "quadrants:3": (rows < 2) | (columns < 3)}
+    for name, mask in wanted.items():
+        np.testing.assert_array_equal(data.named_mask(name, (5, 7, 1)), mask)
+
+
+@pytest.mark.parametrize(
+    "labels", [[np.inf, 0], [2.0**63, 0], np.array([2**63, 0], "uint64"), [-2, 0], [1e300, 0]]
+)
+def test_labels_that_no_integer_holds_are_refused(labels):
+    assert "y must" in refused(check_labels, labels, 2)
+
+
+def test_classes_in_turn_are_checked(conditional):
+    np.testing.assert_array_equal(conditional.labels_in_turn(4, [2, 0], start=1), [0, 2, 0, 2])
+    for count in (None, 1.5, np.nan, 0, 2**40, 2**70):
+        assert "num_images" in refused(conditional.labels_in_turn, count)
+    assert "start must" in refused(conditional.labels_in_turn, 1, start="x")
+    for labels in (np.nan, "abc", [9], [0.5], np.zeros((2, 2)), [[0], [0, 1]], object()):
+        assert "labels must" in refused(conditional.labels_in_turn, 1, labels)
+
+
+def test_verbs_refuse_what_they_would_not_look_at(conditional):
+    z, labels = np.zeros((4, conditional.latent_dim), "float32"), [0, 1, 2, 0]
+    assert "images must" in refused(conditional.decode, z, labels, images="abc")
+    assert "images must be 4" in refused(conditional.decode, z, labels, images=X[:2])
+    assert "at least one code" in refused(conditional.decode, z[:0], labels)
+    assert "seed must" in refused(conditional.encode, X, labels, seed=[1])
+    assert "sample must" in refused(conditional.encode, X, labels, sample=X)
+    assert "a must be" in refused(conditional.interpolate, np.float32(0.5), np.float32(0.5))
+    assert "b must be" in refused(conditional.interpolate, X, X[0])
+    assert "labels must be a pair" in refused(conditional.interpolate, X, X, labels=np.zeros((4, 2)))
+    assert "labels must" in refused(conditional.labels_of, [np.nan] * 4)
+    assert "x must" in refused(conditional.labels_of, labels, np.float32(0.5))
+    assert "count must" in refused(conditional.condition, 1.5, labels)
+
+
+@pytest.mark.parametrize("verb", ["fit", "evaluate", "predict"])
+@pytest.mark.parametrize("source", ["abc", 5, None, {}, {"image": X}, {1, 2}])
+def test_sources_that_hold_no_images_are_refused(conditional, verb, source):
+    conditional.compile(run_eagerly=True)
+    assert refused(getattr(conditional, verb), source).startswith("x must")
+
+
+def test_dictionaries_of_what_the_network_takes_are_checked(conditional):
+    rows = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    made = conditional.predict_on_batch({"images": X, "labels": rows})
+    np.testing.assert_allclose(made, conditional.reconstruct(X, [0, 1, 2, 0]), atol=1e-5)
+    for verb in (conditional.predict, conditional.predict_on_batch):
+        assert "images must" in refused(verb, {"images": 3 * X, "labels": rows})
+        assert "labels must" in refused(verb, {"images": X, "labels": rows[:2]})
+        assert "labels must" in refused(verb, {"images": X, "labels": np.nan * rows})
+
+
+@pytest.mark.parametrize("recipe", [{}, "vae", None, {"model": None}])
+def test_a_recipe_that_is_none_is_refused(recipe):
+    assert "recipe" in refused(presets.options, recipe)
+    assert "recipe" in refused(presets.plan, recipe)
+    assert "optimizer.generator.class" in refused(
+        presets.options, {**presets.recipe("vae_digits"), "optimizer": {"generator": {}}}
+    )
+
+
+def test_groups_of_scores_and_batches_are_checked():
+    for groups in ("sharpness", 5, X, []):
+        assert "metrics must" in refused(evaluation.check_groups, "metrics", groups)
+    for part in (0, "ab", (0, 1, 2), (0, 0), (0.5, 1), None):
+        assert "part" in refused(data.Batches, X, part=part)
+    assert "augment must" in refused(data.Batches, X, augment=5)
+    assert "augment must" in refused(data.Batches, X, augment=X[0])
+    assert "shuffle must" in refused(data.Batches, X, shuffle="no")
+    assert "x must" in refused(data.semi_supervised_split, np.float32(0.5), [0, 1], 1)

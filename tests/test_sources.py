@@ -510,3 +510,30 @@ def test_codes_seeds_and_counts_that_will_not_do():
             call()
     assert registry.cvae(num_classes=NUM_CLASSES).generate(2, start=2**70).shape == (2, *IMAGE_SHAPE)
     assert model.encode(x, batch_size=10**15).shape == (COUNT, 2)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize("verb", ["fit", "evaluate"])
+def test_sample_weights_of_datasets_are_checked_as_those_of_arrays(verb, weight):
+    model = compiled(registry.MODELS["vae"](IMAGE_SHAPE))
+    before = weights(model)
+    batch = (images(), LABELS, np.where(np.arange(COUNT) == 1, weight, 1.0).astype("float32"))
+    sources = [dataset(*batch), (one for one in [batch]), iter([list(batch)])]
+    for source in sources:
+        with pytest.raises(InputError, match="sample_weight.* must hold finite numbers of at least 0"):
+            getattr(model, verb)(source, verbose=0)
+    assert_equal(before, weights(model))
+
+
+def test_generators_are_looked_at_before_the_first_step_and_lose_no_batch():
+    model = compiled(registry.MODELS["vae"](IMAGE_SHAPE))
+    with pytest.raises(InputError, match="must give a batch at least"):
+        model.fit(iter([]), verbose=0)
+    with pytest.raises(InputError, match=r"must give batches \(x,\), \(x, y\)"):
+        model.fit(iter([{"image": images()}]), verbose=0)
+    x = images()
+    whole = model.evaluate(x, verbose=0, batch_size=BATCH)
+    halves = (list(one) for one in [(x[:BATCH],), (x[BATCH:],)])
+    np.testing.assert_allclose(whole, model.evaluate(halves, verbose=0), rtol=0.1)
+    with pytest.raises(InputError, match="must lie in"):
+        model.fit((one for one in [(2 * x + 1,)]), verbose=0)

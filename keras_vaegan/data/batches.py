@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.data.checks import check_brightness, check_images, check_labels, check_value_range
 from keras_vaegan.data.images import as_float32
-from keras_vaegan.errors import InputError, choose, whole_number
+from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
 
 
 class Batches(keras.utils.PyDataset):
@@ -75,13 +75,15 @@ class Batches(keras.utils.PyDataset):
                 f"batch_size must be a multiple of {self.multiple}, the number of devices that share it; "
                 f"received {batch_size}."
             )
-        self.part = part
+        if not isinstance(part, (tuple, list)) or len(part) != 2:
+            raise InputError(f"part must be a pair (i, n); received {shown(part)}.")
+        self.part = part = (whole_number("part[0]", part[0], 0), whole_number("part[1]", part[1], 1))
         if self.multiple % part[1] or not 0 <= part[0] < part[1]:
             raise InputError(
                 f"part must be an index below the number of parts, which divides multiple, {self.multiple}; "
                 f"received {part!r}."
             )
-        self.shuffle = shuffle
+        self.shuffle = flag("shuffle", shuffle)
         self.seed = whole_number("seed", seed, 0)
         self.augment = _parse_augment(augment)
         self.labelled_share = labelled_share
@@ -191,8 +193,10 @@ class Batches(keras.utils.PyDataset):
 
 def _parse_augment(augment: str | Iterable[str] | None) -> list[str]:
     """Return the list of known names in `augment`."""
-    if not augment:
+    if augment is None or isinstance(augment, (str, tuple, list)) and not augment:
         return []
+    if not isinstance(augment, Iterable):
+        raise InputError(f"augment must be names, as a list or one string; received {shown(augment)}.")
     from keras_vaegan.data.augmentation import AUGMENTATIONS
 
     names = augment.split(",") if isinstance(augment, str) else augment

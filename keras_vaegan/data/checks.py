@@ -9,12 +9,33 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, shown
 
 ValueRange: TypeAlias = tuple[int, int] | None  # the integers that stand for 0 and 1; None for BYTES
 BYTES = (0, 255)
 DARK = 32  # integers that stay below it, of 0 to 255, are of another range
+LARGEST_LABEL = 2**31 - 1  # of labels without a number of classes
 TOLERANCE = 1e-5  # by which floats may leave [0, 1]: resizing and half precision round
+
+
+def check_image_shape(image_shape: Any, most_channels: int | None = None) -> tuple[int, ...]:
+    """Return `image_shape` as a tuple `(H, W, C)` of positive integers, or raise.
+
+    Args:
+        image_shape: any sequence of three.
+        most_channels: the largest C; None for any.
+    """
+    try:
+        shape = tuple(image_shape)
+    except TypeError:  # a number, or None
+        shape = ()
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in shape)
+    if len(shape) != 3 or not whole or (most_channels and shape[2] > most_channels):
+        channels = f" with 1 to {most_channels} channels" if most_channels else ""
+        raise InputError(
+            f"image_shape must be (height, width, channels){channels}; received {shown(image_shape)}."
+        )
+    return tuple(int(n) for n in shape)
 
 
 def check_value_range(value_range: Any, argument: str = "value_range") -> ValueRange:
@@ -107,12 +128,12 @@ def check_label_extremes(
     low: Any, high: Any, num_classes: int | None, argument: str = "y", unlabelled: bool = True
 ) -> None:
     """Raise unless labels whose smallest and largest are these will do; see `check_labels`."""
-    top = np.inf if num_classes is None else num_classes - 1
+    top = LARGEST_LABEL if num_classes is None else num_classes - 1
     if -int(unlabelled) <= low and high <= top:
         return
     hint = " Labels of 1 to K go in as y - 1." if high == num_classes else ""
     raise InputError(
-        f"{argument} must lie in 0..{'' if num_classes is None else top}"
+        f"{argument} must lie in 0..{top}"
         f"{' or be -1 (unlabelled)' if unlabelled else ''}; received labels from {low:g} to {high:g}.{hint}"
     )
 
@@ -157,7 +178,7 @@ def numbers(values: ArrayLike, argument: str, kinds: str, wanted: str) -> np.nda
             array = np.stack([keras.ops.convert_to_numpy(value) for value in values])
         else:
             array = np.asarray(values)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise InputError(f"{argument} must be {wanted}; received rows of unequal length.") from None
     if array.dtype.kind not in kinds:
         raise InputError(f"{argument} must be {wanted}, as numbers; received dtype {array.dtype}.")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_vaegan.data.checks import numbers
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan import memory
+from keras_vaegan.data.checks import check_image_shape, numbers
+from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.files import reading, user_path
 
 # Name -> whether the pixel in row r and column c of an image of h rows and w columns is given.
@@ -34,10 +35,13 @@ def named_mask(name: str, image_shape: tuple[int, ...]) -> np.ndarray:
         `(H, W)` bool.
 
     Raises:
-        InputError: a name that is none of `NAMED`.
+        InputError: a name that is none of `NAMED`, or a shape that is none.
     """
-    rows, columns = np.indices(image_shape[:2])
-    return NAMED[choose("mask", name, NAMED)](rows, columns, *image_shape[:2])
+    inside = NAMED[choose("mask", name, NAMED)]
+    height, width, _ = check_image_shape(image_shape)
+    memory.require(f"image_shape={tuple(image_shape)}", height * width, "Use smaller images.")
+    rows, columns = np.ogrid[:height, :width]
+    return np.broadcast_to(inside(rows, columns, height, width), (height, width)).copy()
 
 
 def check_mask(mask: str | ArrayLike, num_images: int, image_shape: tuple[int, ...]) -> np.ndarray:
@@ -52,6 +56,10 @@ def check_mask(mask: str | ArrayLike, num_images: int, image_shape: tuple[int, .
     Raises:
         InputError: an unknown name, another shape, other values, or nothing or everything given.
     """
+    num_images, image_shape = (
+        whole_number("num_images", num_images, 1),
+        check_image_shape(image_shape),
+    )
     if isinstance(mask, str):
         mask = named_mask(mask, image_shape)
     mask = numbers(mask, "mask", "biuf", "a mask (H, W) or (B, H, W)")
@@ -67,7 +75,7 @@ def check_mask(mask: str | ArrayLike, num_images: int, image_shape: tuple[int, .
             f"mask must hold True (visible) and False, 1 and 0, or 255 and 0; received {values[:5]}."
         )
     visible = np.broadcast_to(mask > 0, (num_images, height, width))
-    shares = visible.mean(axis=(1, 2))
+    shares = np.atleast_1d((mask > 0).mean(axis=(-2, -1)))
     if np.any(shares == 0) or np.any(shares == 1):
         state = "empty (no pixel is visible)" if np.any(shares == 0) else "full (every pixel is visible)"
         raise InputError(
@@ -87,6 +95,7 @@ def read_mask(path: str | os.PathLike[str], image_shape: tuple[int, ...]) -> np.
     """
     from PIL import Image
 
+    check_image_shape(image_shape)
     user_path("mask", path)
     if not os.path.exists(path):
         raise InputError(

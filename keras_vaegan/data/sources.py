@@ -9,7 +9,14 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from keras_vaegan.data.checks import BYTES, ValueRange, check_images, check_labels, check_value_range
+from keras_vaegan.data.checks import (
+    BYTES,
+    ValueRange,
+    check_image_shape,
+    check_images,
+    check_labels,
+    check_value_range,
+)
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
@@ -294,7 +301,7 @@ def load_pictures(
             class folder that is none of `class_names`; an archive that is damaged, without `x` or `images`,
             or with images or labels out of range. Pictures that do not fit into memory.
     """
-    value_range = check_value_range(value_range)
+    value_range, image_shape = check_value_range(value_range), check_image_shape(image_shape)
     path = user_path("images", source)
     if not path.exists():
         raise InputError(f"images must be a picture, a folder or an .npz file; there is none at {source}.")

@@ -170,6 +170,8 @@ def semi_supervised_split(
         >>> [int(sum(hidden == digit)) for digit in range(10)]
         [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
     """
+    if not hasattr(x, "__len__") or not np.ndim(x):
+        raise InputError(f"x must be images (B, H, W, C); received a {type(x).__name__}.")
     y = check_labels(y, len(x))
     num_labels, seed = whole_number("num_labels", num_labels, 1), whole_number("seed", seed, 0)
     classes = np.unique(y[y >= 0])

@@ -5,7 +5,7 @@ import datetime
 import importlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 import keras_vaegan
 from keras_vaegan.data import ImageData
 from keras_vaegan.data.content import content_hash
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, choose, shown
 from keras_vaegan.evaluation.groups import GROUPS, KEEPING_FEATURES
 from keras_vaegan.evaluation.scores import Score, findings
 from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
@@ -121,9 +121,13 @@ def compute(
 
 def check_groups(argument: str, groups: Sequence[str] | None) -> None:
     """Raise `InputError` unless groups of scores are names of `GROUPS`, one at least, or None."""
-    if groups is not None and not len(groups):
+    if groups is None:
+        return
+    if isinstance(groups, str) or not isinstance(groups, Collection):
+        raise InputError(f"{argument} must be a list of names; received {shown(groups)}.")
+    if not len(groups):
         raise InputError(f"{argument} must be one at least of {', '.join(GROUPS)}; received none.")
-    for name in groups or ():
+    for name in groups:
         choose(argument, name, GROUPS)
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_vaegan.data.checks import check_labels
-from keras_vaegan.errors import InputError
+from keras_vaegan.data.checks import check_labels, numbers
+from keras_vaegan.errors import InputError, whole_number
 from keras_vaegan.metrics.distances import (
     CHUNK,
     check_features,
@@ -31,6 +31,8 @@ def label_agreement(probabilities, labels):
     probabilities = check_features("probabilities", probabilities)
     classes = probabilities.shape[1]
     labels = check_labels(labels, len(probabilities), classes, "labels")
+    if not np.any(labels >= 0):
+        raise InputError("labels must name the class of an image at least; received -1 only.")
     told, labels = probabilities.argmax(axis=1)[labels >= 0], labels[labels >= 0]
     right = told == labels
     per_class = np.array(
@@ -102,7 +104,7 @@ def mean_pairwise_distance(features, chunk=CHUNK):
 
     Raises `InputError` where N is below 2, or features are not finite.
     """
-    x = check_features("features", features)
+    x, chunk = check_features("features", features), whole_number("chunk", chunk, 1)
     if len(x) < 2:
         raise InputError(f"features must have at least 2 rows for a distance; received {len(x)}.")
     chunks = (x[start : start + chunk] for start in range(0, len(x), chunk))
@@ -123,9 +125,11 @@ def modes_covered(digits):
     Raises:
         InputError: digits that are not `(N, 3)` with N > 0, or not of 0 to 9.
     """
-    digits = np.asarray(digits)
+    digits = numbers(digits, "digits", "iuf", "digits (N, 3)")
+    if not np.all(digits == np.floor(digits)):  # NaN fails here too
+        raise InputError("digits must be whole numbers; received others.")
     if digits.ndim != 2 or digits.shape[1] != 3 or not len(digits) or digits.min() < 0 or digits.max() > 9:
         raise InputError(f"digits must be (N, 3) of 0 to 9, N > 0; received {digits.shape}.")
-    shares = np.bincount(digits @ (100, 10, 1), minlength=1000) / len(digits)
+    shares = np.bincount(digits.astype(int) @ (100, 10, 1), minlength=1000) / len(digits)
     present = shares[shares > 0]
     return {"modes": len(present), "kl": float(np.sum(present * np.log(1000 * present)))}

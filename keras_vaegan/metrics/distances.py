@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_vaegan.data.checks import numbers
 from keras_vaegan.errors import InputError, whole_number
 
 CHUNK = 1000  # rows of a distance matrix that are in memory at a time
@@ -193,7 +194,7 @@ def squared_distances(x, y):
 
 def check_features(argument, features):
     """Return features as float64 `(N, d)` of finite numbers, or raise."""
-    x = np.asarray(features, "float64")
+    x = numbers(features, argument, "biuf", "features (N, d)").astype("float64")
     if x.ndim != 2 or not x.size:
         raise InputError(f"{argument} must be features (N, d) with N > 0; received {x.shape}.")
     if not np.isfinite(x).all():

@@ -1,13 +1,31 @@
 """Images as the measures of pixels take them, a few at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_vaegan.data.checks import check_extremes, numbers
 from keras_vaegan.data.images import as_float32
+from keras_vaegan.errors import InputError
 
 CHUNK = 200  # images whose intermediate results, in float64, are in memory at a time
+
+
+def checked(images: Any, argument: str = "images", bounded: bool = True) -> np.ndarray:
+    """Images `(N, H, W, C)` as an array: integers of 0 to 255, floats in [0, 1] or booleans; else raise.
+
+    Finite floats may leave [0, 1] unless `bounded`.
+    """
+    x = numbers(images, argument, "biuf", "images (N, H, W, C)")
+    if x.ndim != 4 or not x.size:
+        raise InputError(f"{argument} must be (N, H, W, C) with N > 0; received {x.shape}.")
+    if not np.isfinite(x).all():
+        raise InputError(f"{argument} must be finite; received NaN or infinite values.")
+    if x.dtype.kind in "iu" or (bounded and x.dtype.kind == "f"):
+        check_extremes(x.min(), x.max(), x.dtype.kind in "iu", argument)
+    return x
 
 
 def as_float64(images: ArrayLike) -> np.ndarray:

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.metrics.distances import check_features
 from keras_vaegan.metrics.features import shipped
 
@@ -35,4 +35,6 @@ def recognized_share(probabilities, sure=SURE):
     probabilities = check_features("probabilities", probabilities)
     if probabilities.shape[1] < 2:
         raise InputError(f"probabilities must be (N, K + 1), N > 0; received {probabilities.shape}.")
+    if at_least("sure", sure, 0) > 1:
+        raise InputError(f"sure must lie between 0 and 1; received {sure!r}.")
     return float(np.mean(probabilities[:, :-1].max(axis=1) > sure))

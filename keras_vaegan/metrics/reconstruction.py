@@ -3,8 +3,9 @@
 import numpy as np
 from scipy import ndimage
 
+from keras_vaegan.data.checks import numbers
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.pixels import by_chunks
+from keras_vaegan.metrics.pixels import by_chunks, checked
 
 WINDOW_SIGMA, WINDOW_RADIUS = 1.5, 5  # the 11x11 window of Wang et al. 2004
 STABILISERS = 0.01**2, 0.03**2
@@ -62,10 +63,13 @@ def _windowed(x):
 
 
 def _pairs(images, reconstructions):
-    x, y = np.asarray(images), np.asarray(reconstructions)
-    if x.ndim != 4 or not len(x) or x.shape != y.shape:
+    x, y = (
+        numbers(values, name, "biuf", "images (N, H, W, C)")
+        for name, values in (("images", images), ("reconstructions", reconstructions))
+    )
+    if x.ndim != 4 or not x.size or x.shape != y.shape:
         raise InputError(
             f"images and reconstructions must be (N, H, W, C) of the same shape; "
             f"received {x.shape} and {y.shape}."
         )
-    return x, y
+    return checked(x), checked(y, "reconstructions")

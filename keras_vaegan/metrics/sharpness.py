@@ -1,9 +1,7 @@
 """Sharpness of pictures as a number."""
 
-import numpy as np
-
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.pixels import by_chunks
+from keras_vaegan.metrics.pixels import by_chunks, checked
 
 
 def laplacian_variance(images):
@@ -21,8 +19,8 @@ def laplacian_variance(images):
     Raises:
         InputError: images that are not `(N, H, W, C)` with N > 0, or have a side below 3.
     """
-    x = np.asarray(images)
-    if x.ndim != 4 or not len(x) or min(x.shape[1:3]) < 3:
+    x = checked(images, bounded=False)  # noise leaves [0, 1]
+    if min(x.shape[1:3]) < 3:
         raise InputError(f"images must be (N, H, W, C) with H and W of at least 3; received {x.shape}.")
     return float(by_chunks(_variances, x).mean())
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from keras_vaegan.data.checks import check_labels
 from keras_vaegan.errors import InputError
-from keras_vaegan.metrics.pixels import as_float64
+from keras_vaegan.metrics.pixels import as_float64, checked
 
 
 def slant(images):
@@ -62,12 +63,13 @@ def style_kept(sources, results, labels):
     Raises:
         InputError: sources, results and labels of different lengths; images that are not `(N, H, W, 1)`.
     """
-    if len(sources) != len(results) or len(labels) != len(results):
+    sources, results = checked(sources, "sources"), checked(results, "results")
+    if len(sources) != len(results) or np.shape(labels) != (len(results),):
         raise InputError(
             f"sources, results and labels must be as many; received {len(sources)}, {len(results)} and "
-            f"{len(labels)}."
+            f"{np.size(labels)}."
         )
-    labels = np.asarray(labels)
+    labels = check_labels(labels, len(results), argument="labels")
     return {
         measure.__name__: {
             int(k): _correlation(*(measure(np.asarray(images)[labels == k]) for images in (sources, results)))
@@ -86,7 +88,7 @@ def _correlation(a, b):
 
 
 def _strokes(images):
-    x = as_float64(images)
-    if x.ndim != 4 or not len(x) or x.shape[-1] != 1:
+    x = as_float64(checked(images))
+    if x.shape[-1] != 1:
         raise InputError(f"images must be (N, H, W, 1), grey, with N > 0; received {x.shape}.")
     return x[..., 0]

@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import ArrayLike
 
+from keras_vaegan import memory
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
@@ -49,10 +50,12 @@ def accuracy_of_classifier_trained_on(
     if x.shape[1:] != real_x.shape[1:]:
         raise InputError(f"real must be images of the shape {x.shape[1:]}; received {real_x.shape[1:]}.")
     classes = int(max(y.max(), real_y.max())) + 1
+    memory.require(f"labels of 0 to {classes - 1}", 4 * 4 * 128 * classes, "Use labels of 0 to K - 1.")
+    steps, seed = whole_number("steps", steps, 1), whole_number("seed", seed, 0)
     model = _classifier(x.shape[1:], classes, seed)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     batches = Batches(x, y, batch_size=batch_size, seed=seed)
-    passes = -(-whole_number("steps", steps, 1) // len(batches))
+    passes = -(-steps // len(batches))
     model.fit(batches, epochs=passes, shuffle=False, verbose=0)
     predicted = model.predict(as_float32(real_x), batch_size=256, verbose=0).argmax(axis=1)
     return float(np.mean(predicted == real_y))
@@ -70,7 +73,7 @@ def _classifier(image_shape: tuple[int, ...], classes: int, seed: int) -> keras.
     """Two strided convolutions and a dense layer; its initial weights depend on the seed alone."""
 
     def initial(number: int) -> keras.initializers.Initializer:
-        return keras.initializers.GlorotUniform(seed=1000 * seed + number)
+        return keras.initializers.GlorotUniform(seed=(1000 * seed + number) % 2**31)
 
     images = keras.Input(image_shape)
     x = images

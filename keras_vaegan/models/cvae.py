@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_vaegan.data.checks import check_labels
+from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.masks import NAMED, check_mask, named_mask
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose, whole_number
@@ -202,6 +202,7 @@ class CVAE(VAE):
         get: labels, a mask, the images that go with it.
         """
         condition = {}
+        count = whole_number("count", count, 1)
         if self.num_classes is None:
             super().condition(count, labels=labels)
         elif labels is None:
@@ -228,12 +229,13 @@ class CVAE(VAE):
         if self.num_classes is None:
             return None
         if x is None:
-            return None if y is None else np.asarray(y)
-        count = len(np.asarray(x))
+            return None if y is None else check_labels(y, np.size(y), self.num_classes, "labels")
+        x = check_images(x, self.image_shape, "x", self.value_range)
+        count = len(x)
         labels = np.full(count, -1) if y is None else check_labels(y, count, self.num_classes, "labels")
         unknown = labels < 0
         if unknown.any():
-            labels[unknown] = self.classify(np.asarray(x)[unknown]).argmax(axis=1)
+            labels[unknown] = self.classify(x[unknown]).argmax(axis=1)
         return labels
 
     @property

@@ -9,7 +9,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
-from keras_vaegan.errors import InputError, whole_number
+from keras_vaegan.errors import InputError, flag, whole_number
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.latent import as_seed, prior_noise
 from keras_vaegan.networks.draw import DRAWCell
@@ -109,8 +109,9 @@ class DRAW(CVAE):
         batch_size: int = 128,
     ) -> np.ndarray:
         """Codes `(B, T, Z)` of images; see every model's `encode`."""
-        if not sample:
-            return super().encode(x, labels, mask, batch_size=batch_size)
+        seed = as_seed(seed)
+        if not flag("sample", sample):
+            return super().encode(x, labels, mask, seed=seed, batch_size=batch_size)
         x = self._array(x)
         noise = prior_noise(len(x), self.code_shape, as_seed(seed))
         inputs = {"images": x, "noise": noise, **self.condition(len(x), labels, x, mask)}

@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
@@ -30,7 +30,7 @@ from keras_vaegan.data.checks import (
 )
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
-from keras_vaegan.errors import InputError, choose, whole_number
+from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
 from keras_vaegan.training import Seeds, predict
 from keras_vaegan.training.inputs import Guard
 from keras_vaegan.training.multi_player import MultiPlayerModel
@@ -71,7 +71,7 @@ def input_of(network: keras.Model, own: str) -> Tensor:
 
 def some_classes(labels: ArrayLike) -> np.ndarray:
     """One class or several as an array, or raise where there is none; they are not checked further."""
-    labels = np.atleast_1d(np.asarray(labels))
+    labels = np.atleast_1d(numbers(labels, "labels", "iuf", "whole numbers (B,)"))
     if not len(labels):
         raise InputError("labels must hold at least one class; received none.")
     return labels
@@ -453,8 +453,7 @@ class LatentVariableModel(MultiPlayerModel):
             return super().predict(self._checked_inputs(x), *args, **kwargs)
         if is_array(x):
             return super().predict(self._inputs(x, labels, mask), *args, **kwargs)
-        if isinstance(x, (str, bytes)) or not hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
-            raise InputError(f"x must be images, or a dataset, loader or generator; received {_kind(x)}.")
+        check_source(x)
         if labels is not None or mask is not None:
             raise InputError(
                 "labels and mask must be None unless x holds images: a dataset has its own labels."
@@ -478,22 +477,35 @@ class LatentVariableModel(MultiPlayerModel):
         self, x: Any, labels: ArrayLike | None = None, mask: str | ArrayLike | None = None
     ) -> Any:
         """Reconstruct a batch, as `keras.Model.predict_on_batch`; labels and mask as for `encode`."""
-        return super().predict_on_batch(
-            self._checked_inputs(x) if isinstance(x, Mapping) else self._inputs(x, labels, mask)
-        )
-
-    def _checked_inputs(self, x: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What `call` takes, as it is, with its images checked."""
-        if "images" not in x:
-            raise InputError(f"x must be images; received {_kind(x)}.")
-        check_images(x["images"], self.image_shape, "x['images']", self.value_range)
-        return x
+        inputs = self._checked_inputs(x) if isinstance(x, Mapping) else self._inputs(x, labels, mask)
+        return super().predict_on_batch(inputs)
 
     def _checked_batch(self, verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         given = by_name(verb, *args, **kwargs)
         if not is_array(given["x"]):
             raise InputError(f"x must be a batch of images; received {_kind(given['x'])}.")
         return given | self._checked(given["x"], given["y"], given.get("sample_weight"), whole=False)
+
+    def _checked_inputs(self, x: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The dictionary that `call` takes, checked: images, and the condition as the networks take it."""
+        condition = self._condition_inputs
+        if set(x) != {"images", *condition}:
+            names = ", ".join(["images", *condition])
+            raise InputError(f"x must be images, or a dictionary of {names}; received {_kind(x)}.")
+        images = check_images(x["images"], self.image_shape, "images", self.value_range)
+        checked = {"images": images}
+        for name, tensor in condition.items():
+            value = numbers(x[name], name, "biuf", "numbers").astype("float32")
+            shape = (len(images), *tensor.shape[1:])
+            if value.shape != shape or not np.isfinite(value).all():
+                raise InputError(f"{name} must be finite numbers {shape}; received the shape {value.shape}.")
+            checked[name] = value
+        return checked
+
+    @property
+    def _condition_inputs(self) -> dict[str, Tensor]:
+        """The symbolic inputs of the decoder for the condition, by name."""
+        return {}
 
     def _inputs(self, x: Any, labels: ArrayLike | None, mask: str | ArrayLike | None) -> Any:
         """What `call` takes, from images and the verbs' arguments."""
@@ -521,9 +533,7 @@ class LatentVariableModel(MultiPlayerModel):
             check_images(x.x[:1], self.image_shape, f"{prefix}x", x.value_range)  # the rest it has checked
             self.check_targets(x.y, len(x.x), f"{prefix}y")
         elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
-            images, labels = _first_two(x[0])
-            images = check_images(images, self.image_shape, f"{prefix}x of the first batch", self.value_range)
-            self.check_targets(labels, len(images), f"{prefix}y of the first batch", images)
+            self._check_first(x[0], prefix)
         elif isinstance(x, Mapping):
             raise InputError(f"{prefix}x must be images; received {_kind(x)}.")
         elif is_array(x):
@@ -540,7 +550,42 @@ class LatentVariableModel(MultiPlayerModel):
                 weights = check_weights(weights, len(images), f"{prefix}sample_weight")
                 if y is None:  # Keras drops weights that stand beside no y
                     y = np.zeros(len(images), "int32")
+        else:
+            check_source(x, f"{prefix}x")
+            if isinstance(x, Iterator):
+                x = self._looked_at(x, prefix)
+            if y is not None or weights is not None:
+                raise InputError(f"{prefix}y and sample_weight must be None: a dataset gives its own.")
         return {"x": x, "y": y, "sample_weight": weights}
+
+    def _looked_at(self, batches: Iterator[Any], prefix: str) -> Iterator[Any]:
+        """The same batches, of which the first one was checked, as a generator that Keras takes."""
+        nothing = object()
+        first = next(batches, nothing)
+        if first is nothing:
+            raise InputError(f"{prefix}x must give a batch at least; received none.")
+        self._check_first(first, prefix)
+
+        def again() -> Iterator[Any]:
+            yield tuple(first) if isinstance(first, list) else first
+            for batch in batches:
+                yield tuple(batch) if isinstance(batch, list) else batch
+
+        return again()
+
+    def _check_first(self, batch: Any, prefix: str) -> None:
+        """Raise unless a batch `(x,)`, `(x, y)` or `(x, y, sample_weight)` will do."""
+        if not isinstance(batch, (tuple, list)) or not 1 <= len(batch) <= 3:
+            raise InputError(
+                f"{prefix}x must give batches (x,), (x, y) or (x, y, sample_weight); received {_kind(batch)}."
+            )
+        x, y, weights = (*batch, None, None)[:3]
+        if isinstance(x, (Mapping, tuple, list)):
+            raise InputError(f"{prefix}x must be images; received {_kind(x)}.")
+        images = check_images(x, self.image_shape, f"{prefix}x of the first batch", self.value_range)
+        self.check_targets(y, len(images), f"{prefix}y of the first batch", images)
+        if weights is not None:
+            check_weights(weights, len(images), f"{prefix}sample_weight of the first batch")
 
     def check_targets(self, y: Any, count: int, argument: str, images: np.ndarray | None = None) -> None:
         """Raise unless the labels of a training will do; a model that takes none does not look at them.
@@ -616,6 +661,9 @@ class LatentVariableModel(MultiPlayerModel):
                 check_extremes(low, high, True, "x", self.value_range)
                 if high == 1:
                     check_brightness(high, True, "x", self.value_range)
+            least = found.get("weight_low", 0.0)
+            if least < 0 and not (self._watch is not None and least == -np.inf):
+                raise InputError("sample_weight must hold finite numbers of at least 0; received others.")
             if found.get("difference", 0.0) > 0.0:
                 raise InputError(f"y {NO_TARGETS}")
             if "label_high" in found:
@@ -725,10 +773,11 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: images of another shape or range, labels that are none of the model's classes, a mask
                 that is none; as of all verbs.
         """
+        sample, seed = flag("sample", sample), as_seed(seed)
         q = self.posterior_parameters(x, labels, mask, batch_size)
         if not sample:
             return q["mean"]
-        noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], as_seed(seed))
+        noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], seed)
         return placed((q["mean"], q["log_variance"]), noise)
 
     def posterior_parameters(
@@ -777,6 +826,10 @@ class LatentVariableModel(MultiPlayerModel):
             raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
         if not len(z):
             raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
+        if images is not None:  # without a mask they say nothing, and yet may be wrong
+            images = self._array(images, "images")
+            if len(images) != len(z):
+                raise InputError(f"images must be {len(z)}, as many as the codes; received {len(images)}.")
         return self._decoded(z, self.condition(len(z), labels, images, mask), batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
@@ -826,9 +879,10 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: no image asked for, a negative seed or start, labels that are no classes of the model.
         """
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
+        seed = as_seed(seed)
         self._require_memory("num_images", num_images, "Make them in parts, by `start`.")
         condition = self.condition(num_images, self.labels_in_turn(num_images, labels, start))
-        noise = prior_noise(num_images, self.code_shape, as_seed(seed), start)
+        noise = prior_noise(num_images, self.code_shape, seed, start)
         return self._decoded(self.placed_in_prior(noise, condition, batch_size), condition, batch_size)
 
     def placed_in_prior(self, noise: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
@@ -840,11 +894,14 @@ class LatentVariableModel(MultiPlayerModel):
         self, num_images: int, labels: ArrayLike | None = None, start: int = 0
     ) -> np.ndarray | None:
         """Class of images `start`, `start + 1`, ... of `generate`, `(num_images,)`, or None."""
+        num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
+        memory.require(f"num_images={num_images}", 3 * 8 * num_images, "Make them in parts, by `start`.")
         if labels is None:
             if self.num_classes is None:
                 return None
             labels = np.arange(self.num_classes)
         labels = some_classes(labels)
+        labels = check_labels(labels, len(labels), self.num_classes, "labels", unlabelled=False)
         return labels[(start % len(labels) + np.arange(num_images)) % len(labels)]
 
     def interpolate(
@@ -874,14 +931,20 @@ class LatentVariableModel(MultiPlayerModel):
         choose("path", path, ("linear", "spherical"))
         whole_number("steps", steps, 2)
         ends = [numbers(x, name, "biuf", "images") for name, x in (("a", a), ("b", b))]
+        for end, name in zip(ends, ("a", "b"), strict=True):
+            if end.ndim not in (3, 4) or end.ndim != ends[0].ndim:
+                raise InputError(
+                    f"{name} must be an image (H, W, C), or images (B, H, W, C) as many as the others; "
+                    f"received {end.shape}."
+                )
         single = ends[0].ndim == 3
         ends = [end[None] if single else end for end in ends]
         self._require_memory("steps", steps, "Ask for fewer.", images=len(ends[0]))
         if len(ends[0]) != len(ends[1]):
             raise InputError(f"a and b must be as many images; received {len(ends[0])} and {len(ends[1])}.")
         if labels is not None and (not isinstance(labels, (tuple, list)) or len(labels) != 2):
-            raise InputError(f"labels must be a pair, the classes of a and of b; received {labels!r}.")
-        classes = [None, None] if labels is None else [np.atleast_1d(np.asarray(y)) for y in labels]
+            raise InputError(f"labels must be a pair, the classes of a and of b; received {shown(labels)}.")
+        classes = [None, None] if labels is None else [some_classes(y) for y in labels]
         codes = [self.encode(x, y).reshape(len(x), 1, -1) for x, y in zip(ends, classes, strict=True)]
         conditions = [self.condition(len(x), y, x) for x, y in zip(ends, classes, strict=True)]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
@@ -1032,6 +1095,17 @@ def by_name(verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
     return {"x": None, "y": None, **given, **extra}
 
 
+def check_source(x: Any, argument: str = "x") -> None:
+    """Raise unless x, which is no array, can be a dataset, loader or generator."""
+    if isinstance(x, (str, bytes, set, frozenset, range)) or not isinstance(
+        x, (Iterable, keras.utils.PyDataset)
+    ):
+        raise InputError(
+            f"{argument} must be images, or a dataset, loader or generator of them; "
+            f"received a {type(x).__name__}."
+        )
+
+
 def is_array(x: Any) -> bool:
     """Whether x holds images itself: an array, a tensor, or a list of images."""
     return isinstance(x, (list, tuple)) or ops.is_tensor(x) or hasattr(x, "__array__")
@@ -1046,7 +1120,7 @@ def _shape_of(x: Any) -> tuple[int | None, ...]:
     """Shape of a tensor; `()` where even the number of axes is unknown, as TensorFlow has it at times."""
     try:
         return tuple(x.shape)
-    except ValueError:
+    except (AttributeError, TypeError, ValueError):
         return ()
 
 

@@ -352,7 +352,7 @@ class SemiSupervisedVAE(CVAE):
         Raises:
             InputError: a classifier that the model does not have; images that will not do.
         """
-        choose("classifier", classifier or "encoder", self.classifiers)
+        choose("classifier", "encoder" if classifier is None else classifier, self.classifiers)
         logits = self._in_batches(self.class_network, self._array(images, "images"), batch_size)
         return logits.astype("float64")
 

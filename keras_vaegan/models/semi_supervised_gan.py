@@ -226,7 +226,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
     def class_logits(
         self, images: ArrayLike, batch_size: int = 128, classifier: str | None = None
     ) -> np.ndarray:
-        chosen = choose("classifier", classifier or self.classifier, CLASSIFIERS)
+        chosen = choose("classifier", self.classifier if classifier is None else classifier, CLASSIFIERS)
         logits = []
         if chosen in ("encoder", "ensemble"):
             logits.append(super().class_logits(images, batch_size))

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 from keras import layers, ops
 
+from keras_vaegan.data import checks
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.training import conv_transpose, convolve, halve_by_max
 from keras_vaegan.typing import Tensor
@@ -67,12 +68,7 @@ def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
 
     Anything else raises `InputError`.
     """
-    shape = tuple(image_shape)
-    if len(shape) != 3 or not all(isinstance(n, Integral) and n > 0 for n in shape) or shape[2] > 4:
-        raise InputError(
-            f"image_shape must be (height, width, channels) with 1 to 4 channels; received {image_shape!r}."
-        )
-    return tuple(int(n) for n in shape)
+    return checks.check_image_shape(image_shape, most_channels=4)
 
 
 def check_positive(argument: str, values: int | Sequence[int]) -> tuple[int, ...]:

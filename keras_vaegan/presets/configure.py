@@ -20,6 +20,7 @@ from keras_vaegan.memory import require
 from keras_vaegan.models import MODELS
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.networks import FAMILIES, heads
+from keras_vaegan.networks.blocks import check_image_shape
 from keras_vaegan.presets.recipes import RECIPES, TRAINING_IMAGES, num_steps
 
 OPTIMIZERS = {
@@ -106,7 +107,9 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
 
     Raises `InputError` where the class of an optimizer is none of `OPTIMIZERS`.
     """
-    model = MODELS[recipe["model"]["key"]]
+    check_recipe(recipe)
+    model = MODELS[choose("recipe.model.key", recipe["model"]["key"], MODELS)]
+    choose("recipe.networks.family", recipe["networks"]["family"], FAMILIES)
     names = [f"model.{option}" for option in _parameters(*_constructors(model))]
     names += ["networks.family", "networks.latent_dim"]
     if "prior" in _networks_of(model):
@@ -120,7 +123,7 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
             legal = _parameters(_function(recipe, network, model)) - SET_BY_BUILD
             names += [f"networks.{network}.{option}" for option in legal]
     for player, settings in _player_settings(recipe).items():
-        kind = choose(f"optimizer.{player}.class", settings["class"], OPTIMIZERS)
+        kind = choose(f"optimizer.{player}.class", settings.get("class"), OPTIMIZERS)
         legal = _defaults(kind).keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
     training = (*TRAINING, *(SEMI_SUPERVISED if "class_head" in _networks_of(model) else ()))
@@ -335,6 +338,7 @@ def build(
             model of images of that shape; a learning rate as of `plan`.
     """
     check(recipe)
+    image_shape = check_image_shape(image_shape)
     _check_memory(recipe, image_shape)
     arguments = dict(recipe["model"])
     model_class: Any = MODELS[choose("model", arguments.pop("key"), MODELS)]
@@ -381,6 +385,7 @@ def plan(recipe: Mapping[str, Any], steps: int | None = None) -> dict[str, Any]:
         InputError: a learning rate without `decay_steps`, and no `steps`, on data of which the number of
             images is not known.
     """
+    check_recipe(recipe)
     planned = copy.deepcopy(dict(recipe))
     lacking = [settings for settings in planned["optimizer"].values() if _lacks_steps(settings)]
     training = planned["training"]

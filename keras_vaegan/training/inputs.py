@@ -24,8 +24,8 @@ class Seen:
     """
 
     # Largest values of: float images and their negatives, integer images and theirs, labels and theirs, the
-    # distance of labels to whole numbers, |y - x| where y is images. A step that is compiled for floats knows
-    # nothing of one for integers, so that they stand apart.
+    # distance of labels to whole numbers, |y - x| where y is images, the negatives of sample weights. A step
+    # that is compiled for floats knows nothing of one for integers, so that they stand apart.
     NAMES = (
         "high",
         "low",
@@ -35,6 +35,7 @@ class Seen:
         "label_low",
         "label_fraction",
         "difference",
+        "weight_low",
     )
 
     def __init__(self) -> None:
@@ -49,12 +50,13 @@ class Seen:
     def _nothing(self) -> np.ndarray:
         return np.full(len(self.NAMES), -np.inf, "float32")
 
-    def observe(self, x: Tensor, y: Tensor | None) -> None:
+    def observe(self, x: Tensor, y: Tensor | None, sample_weight: Tensor | None = None) -> None:
         """Note a batch.
 
         Args:
             x: images `(B, H, W, C)` as they came.
             y: labels `(B,)`, images like x, or None where it is not looked at.
+            sample_weight: `(B,)`, or None.
         """
         kind = "whole_" if "int" in keras.backend.standardize_dtype(x.dtype) else ""
         x = ops.cast(x, "float32")
@@ -66,8 +68,13 @@ class Seen:
             if len(y.shape) == len(x.shape):
                 seen["difference"] = ops.max(ops.abs(y - x))
             else:
+                # Flat, as a graph of TensorFlow with known shapes else reduces y as if it were images.
+                y = ops.reshape(y, (-1,))
                 seen |= {"label_high": ops.max(y), "label_low": -ops.min(y)}
                 seen["label_fraction"] = ops.max(ops.abs(y - ops.round(y)))
+        if sample_weight is not None:
+            weights = ops.cast(sample_weight, "float32")
+            seen["weight_low"] = ops.max(ops.where(ops.isfinite(weights), -weights, float("inf")))
         nothing = ops.full((), -float("inf"), dtype="float32")
         self.maxima.assign(ops.maximum(self.maxima, ops.stack([seen.get(n, nothing) for n in self.NAMES])))
 

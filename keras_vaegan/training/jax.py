@@ -75,7 +75,7 @@ class Steps:
         with keras.StatelessScope(state_mapping=mapping) as scope:
             self.apply_gradients(gradients, losses.active)
             self.track(losses, sample_weight)
-            self.note(x, y, training=True)
+            self.note(x, y, training=True, sample_weight=sample_weight)
             self.observe(x, sample_weight, losses, gradients)
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
@@ -87,7 +87,7 @@ class Steps:
         mapping = _mapping(variables, state)
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             self.track(self.step_losses(x, y, training=False), sample_weight)
-            self.note(x, y, training=False)
+            self.note(x, y, training=False, sample_weight=sample_weight)
             logs = self.get_metrics_result()
         return logs, tuple(_values(scope, group) for group in variables)
 

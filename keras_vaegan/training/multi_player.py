@@ -380,11 +380,11 @@ class MultiPlayerModel(Steps, keras.Model):
     def check_batch(self, x: Any, y: Any) -> None:
         """Raise unless a batch has the form that the model takes; called once for each form."""
 
-    def note(self, x: Tensor, y: Tensor | None, training: bool) -> None:
+    def note(self, x: Tensor, y: Tensor | None, training: bool, sample_weight: Tensor | None = None) -> None:
         """Note the extremes of a batch, which `check_seen` looks at."""
         seen = self._seen_in_training if training else self._seen_in_test
         if seen is not None:
-            seen.observe(x, y)
+            seen.observe(x, y, sample_weight)
 
     def forget_seen(self) -> None:
         """Forget the extremes of the batches of an older training."""

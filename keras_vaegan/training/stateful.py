@@ -39,7 +39,7 @@ class StatefulSteps:
         self.check_batch(x, y)
         self.track(self.step_losses(x, y, training=False), sample_weight)
         if self.guarded or self.compiles:
-            self.note(x, y, training=False)
+            self.note(x, y, training=False, sample_weight=sample_weight)
         return self.get_metrics_result()
 
     @staticmethod

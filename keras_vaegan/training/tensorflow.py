@@ -61,7 +61,7 @@ class Steps(StatefulSteps):
         del tape
         self.apply_gradients(gradients, losses.active)
         self.track(losses, sample_weight)
-        self.note(x, y, training=True)
+        self.note(x, y, training=True, sample_weight=sample_weight)
         self.observe(x, sample_weight, losses, gradients)
         return _reducible(self.get_metrics_result())
 

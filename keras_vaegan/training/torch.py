@@ -68,7 +68,7 @@ class Steps(StatefulSteps):
             self.apply_gradients(gradients, losses.active)
             self.track(losses, sample_weight)
             if self.guarded:
-                self.note(x, y, training=True)
+                self.note(x, y, training=True, sample_weight=sample_weight)
             self.observe(x, sample_weight, losses, gradients)
         return self.get_metrics_result()
 
