@@ -3,7 +3,9 @@
 Nothing here imports a backend. All rules on a history are in this file.
 """
 
+import csv
 import dataclasses
+import io
 import math
 import os
 import pathlib
@@ -11,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import read_json, reading, write_json
+from keras_vaegan.files import read_json, read_text, reading, write_json
 from keras_vaegan.kinds import check_kind
 
 FINDINGS = "findings.json"  # its name in a run folder
@@ -237,7 +239,24 @@ def _for_player(player: str, words: str, run: _Run) -> str:
     return words if player in run.columns else ""
 
 
-# ---- findings in a run folder ----
+# ---- history and findings in a run folder ----
+
+
+def read_rows(path: str | os.PathLike[str], done: int) -> list[dict[str, float]]:
+    """Rows of a `history.csv` by log name, of the first `done` epochs; none if there is no file.
+
+    Raises `InputError`, in one line, if the file is damaged.
+    """
+    if not done or not pathlib.Path(path).is_file():
+        return []
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    with reading(path):
+        filled = [{k.removeprefix("'"): v for k, v in row.items() if v} for row in rows]
+        return [
+            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+            for row in filled
+            if int(row["epoch"]) <= done
+        ]
 
 
 def write_findings(path: str | os.PathLike[str], findings: Sequence[Finding]) -> None:

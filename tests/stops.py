@@ -38,7 +38,7 @@ CODES = {"KILL": -signal.SIGKILL, "TERM": 143, "HUP": 129, "INT": 130}
 # Those of TIMED come at a random time, the others at a random event of the kind.
 TIMED = {"before the first step": "begun", "any time": "first step"}
 PLACES = (*TIMED, "in steps", "in validation", "at epoch ends", "drawing images", "writing files")
-EPOCHS, IMAGE_SIZE, MOST_STOPS = 3, 8, 5  # the last one of a run
+EPOCHS, IMAGE_SIZE, MOST_STOPS = 3, 8, 8  # the last one of a run
 DEADLINE = 300  # seconds of a command, after which it counts as hanging
 
 COMMON = ["--epochs", EPOCHS, "--batch-size", 8, "--checkpoint-every", 2, "--latent-dim", 2]
@@ -66,6 +66,8 @@ IMPORTED += (
 OLDER = re.compile(
     rf"checkpoints/epoch_(?!{EPOCHS:04d}[.]).*[.]keras"
 )  # which of them stay depends on the stops
+# Keras numbers names that come again, as after a checkpoint was loaded, and objects by their addresses.
+NUMBERS = re.compile(rb'_[0-9]+(?=")|(?<="shared_object_id": )[0-9]+')
 IGNORED = 10  # seconds for which a command goes on after a signal that comes as it ends
 WRITING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}  # of Python's audit
 
@@ -301,8 +303,7 @@ def _archive(name, path):
                 with np.load(content) as arrays:
                     found |= {f"{inner}/{key}": arrays[key].tobytes() for key in arrays.files}
             else:
-                # Keras numbers names that come again, as after a checkpoint was loaded.
-                found[inner] = _json(re.sub(rb'_[0-9]+"', b'"', content.read()), "date_saved")
+                found[inner] = _json(NUMBERS.sub(b"0", content.read()), "date_saved")
     return found
 
 
