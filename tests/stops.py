@@ -317,6 +317,8 @@ def contents(folder):
         if OLDER.fullmatch(name):
             continue
         found[name] = b""
+        if path.name.startswith("."):  # a lock, or a file half written: there must be none
+            continue
         if path.suffix == ".h5":
             found |= _arrays(name, path)
         elif path.suffix == ".keras":

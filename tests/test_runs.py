@@ -231,6 +231,27 @@ def test_a_command_that_is_asked_to_end_outside_of_a_training_is_tidy(tmp_path, 
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@tensorflow_only
+def test_a_command_has_handlers_before_it_imports_a_backend():
+    """The first process of a container gets no signal that it has no handler for."""
+    program = """
+import signal, sys
+import click
+from keras_vaegan import cli
+
+def command(*arguments, **settings):
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    print([callable(signal.getsignal(number)) for number in numbers], "keras" in sys.modules)
+    signal.raise_signal(signal.SIGTERM)
+
+sys.argv[0], click.Group.invoke = "keras-vaegan", command
+cli.main(["doctor", "run"])
+"""
+    command = [sys.executable, "-c", 'import sys; sys.argv[0] = "keras-vaegan"\n' + program]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (143, "[True, True] False\n"), done.stderr
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 
