@@ -450,7 +450,8 @@ def table(records):
     yield f"| backend | model | signal | {' | '.join(columns)} |"
     yield "|" + " --- |" * (3 + len(columns))
     for row in [*sorted({key[:3] for key in stops} - {("all", "", "")}), ("all", "", "")]:
-        cells = (f"{good[(*row, place)]} of {stops[(*row, place)]}" for place in columns)
+        counts = [(good[(*row, place)], stops[(*row, place)]) for place in columns]
+        cells = (f"{right} of {made}" if made else "" for right, made in counts)
         yield f"| {' | '.join((*row, *cells))} |"
 
 

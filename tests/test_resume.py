@@ -344,7 +344,8 @@ def test_the_command_goes_on_with_more_epochs_and_refuses_what_it_cannot(tmp_pat
     after = (folder / "history.csv").read_text()
     assert after.startswith(before) and len(after.splitlines()) == 4
     assert "--seed must not come with --resume" in refused(capsys, "train", "--resume", folder, "--seed", 3)
-    assert "--resume must be a run folder" in refused(capsys, "train", "--resume", tmp_path / "none")
+    none = refused(capsys, "train", "--resume", tmp_path / "none")
+    assert "--resume must be a run folder" in none and "repeat the command that began it" in none
     other = next(name for name in ("tensorflow", "jax") if name != keras.backend.backend())
     metadata = (folder / "metadata.json").read_text()
     (folder / "metadata.json").write_text(metadata.replace(f'"{keras.backend.backend()}"', f'"{other}"'))

@@ -46,7 +46,10 @@ def _resumed_run(context, parameter, value):
         return None
     path = member(value, "metadata.json")
     if not path.is_file():
-        raise InputError(f"--resume must be a run folder; {value} has no metadata.json.")
+        raise InputError(
+            f"--resume must be a run folder; {value} has no metadata.json. If its training was killed before "
+            "its first step, repeat the command that began it."
+        )
     metadata = read_json(path)
     if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):
         raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
