@@ -13,8 +13,9 @@ import keras
 from keras_vaegan import evaluation, plots
 from keras_vaegan.checkpoints import Checkpoints
 from keras_vaegan.data import ImageData
+from keras_vaegan.diagnosis import read_rows
 from keras_vaegan.errors import csv_cell, whole_number
-from keras_vaegan.files import atomic_path, read_table, reading
+from keras_vaegan.files import atomic_path
 from keras_vaegan.monitor import Monitor
 from keras_vaegan.training.epochs import EpochCallback
 
@@ -133,17 +134,7 @@ class HistoryFile(EpochCallback):
     def _read(self, done: int) -> None:
         """Take over the rows of the epochs that are done."""
         self._has_read = True
-        if not done or not self.path.is_file():
-            return
-        names, rows = read_table(self.path)
-        names = [name.removeprefix("'") for name in names]
-        with reading(self.path):
-            filled = [{k: v for k, v in zip(names, row, strict=True) if v} for row in rows]
-            self.rows = [
-                {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
-                for row in filled
-                if int(row["epoch"]) <= done
-            ]
+        self.rows = read_rows(self.path, done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.broken_off and not self.gone_back:

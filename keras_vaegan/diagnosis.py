@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import MOST_FACTS, read_json, reading, write_json
+from keras_vaegan.files import MOST_FACTS, read_json, read_table, reading, write_json
 from keras_vaegan.kinds import check_kind
 
 FINDINGS = "findings.json"  # its name in a run folder
@@ -253,7 +253,25 @@ def _for_player(player: str, words: str, run: _Run) -> str:
     return words if player in run.columns else ""
 
 
-# ---- findings in a run folder ----
+# ---- history and findings in a run folder ----
+
+
+def read_rows(path: str | os.PathLike[str], done: int) -> list[dict[str, float]]:
+    """Rows of a `history.csv` by log name, of the first `done` epochs; none if there is no file.
+
+    Raises `InputError`, in one line, if the file is damaged.
+    """
+    if not done or not pathlib.Path(path).is_file():
+        return []
+    names, rows = read_table(pathlib.Path(path))
+    names = [name.removeprefix("'") for name in names]
+    with reading(path):
+        filled = [{k: v for k, v in zip(names, row, strict=True) if v} for row in rows]
+        return [
+            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+            for row in filled
+            if int(row["epoch"]) <= done
+        ]
 
 
 def write_findings(path: str | os.PathLike[str], findings: Sequence[Finding]) -> None:

@@ -37,6 +37,8 @@ class Monitor(EpochCallback):
         num_images: at most how many samples and real images are compared.
         seed: of the samples.
         report: what takes the lines to be said.
+        history: file that `HistoryFile` writes. A training that goes on from a later epoch
+            (`initial_epoch`) judges the epochs before it, too; None for those of this training alone.
 
     Attributes:
         findings: list of `Finding`, of this training.
@@ -63,12 +65,14 @@ class Monitor(EpochCallback):
         num_images: int = 256,
         seed: int = 0,
         report: Callable[[str], object] = print,
+        history: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         self.patience = whole_number("patience", patience, 1)
         self.check_every = whole_number("check_every", check_every, 1)
         self.seed, self.report = seed, report
         self.path = None if path is None else pathlib.Path(path)
+        self.history = None if history is None else pathlib.Path(history)
         self._reference = None if images is None else _Reference(images, num_images)
         self._begin()
 
@@ -91,6 +95,10 @@ class Monitor(EpochCallback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._epoch, self._looked = epoch + 1, 0
+        if self.history is not None and not self._history["epoch"]:
+            for row in diagnosis.read_rows(self.history, epoch):
+                self._note(int(row.pop("epoch")) - 1, row)
+            self.findings = diagnosis.diagnose(self._history, self.patience)  # which were told
 
     # Not at the end of a batch: a callback with that hook makes Keras fetch the logs of every batch.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -462,12 +462,15 @@ def test_images_that_say_nothing_give_no_number():
         Monitor(check_every=0)
 
 
+class Deadly(kvg.VAE):
+    """A VAE whose code carries nothing, as it says."""
+
+    def bound(self, x, kl, *others):
+        return super().bound(x, kl, *others) | {"kl": 0.0 * kl}
+
+
 def test_findings_are_said_when_they_are_found_and_once(tmp_path):
     path, seen = tmp_path / FINDINGS, []
-
-    class Deadly(kvg.VAE):
-        def bound(self, x, kl, *others):
-            return super().bound(x, kl, *others) | {"kl": 0.0 * kl}
 
     class When(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -481,6 +484,25 @@ def test_findings_are_said_when_they_are_found_and_once(tmp_path):
     assert said[0].startswith("epochs 1 to 2: the code carries nothing")
     (finding,) = read_findings(path)
     assert finding.message.startswith("epochs 1 to 4: ")
+
+
+@pytest.mark.core_on("tensorflow")
+def test_a_resumed_training_finds_what_one_finds_that_was_not_stopped(tmp_path):
+    def train(folder, first, epochs):
+        said = []
+        history = folder / "history.csv"
+        monitor = Monitor(path=folder / FINDINGS, patience=3, report=said.append, history=history)
+        model = Deadly(*registry.smooth_networks(registry.IMAGE_SHAPE, False))
+        model.compile()
+        used = [monitor, callbacks.HistoryFile(history)]
+        model.fit(registry.images(), initial_epoch=first, epochs=epochs, verbose=0, callbacks=used)
+        return said, read_findings(folder / FINDINGS)
+
+    said, findings = train(tmp_path / "whole", 0, 4)
+    assert [finding.kind for finding in findings] == ["dead_kl"] and findings[0].epoch == 1
+    assert train(tmp_path / "stopped", 0, 2) == ([], [])
+    assert train(tmp_path / "stopped", 2, 3)[0] == said
+    assert train(tmp_path / "stopped", 3, 4) == ([], findings)  # it was said before
 
 
 def test_the_progress_bar_is_not_written_into(capsys):

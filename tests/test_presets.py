@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import registry
+from test_resume import noisy_vae
 
 import keras_vaegan as kvg
 from keras_vaegan import InputError, presets
@@ -205,6 +206,21 @@ def test_a_folder_gives_back_the_model(tmp_path):
         "metadata.json",
         "model.weights.h5",
     ]
+
+
+@pytest.mark.core_on("tensorflow")
+def test_a_preset_has_the_state_of_every_seed(tmp_path):
+    model = noisy_vae(seed=3)  # with a generator in each layer of noise
+
+    def seeds(model):
+        return [v.numpy().tolist() for v in model.non_trainable_variables if "seed" in v.path]
+
+    model.save_to_preset(tmp_path / "first")
+    keras.utils.set_random_seed(9)
+    model.save_to_preset(tmp_path / "second")
+    files = [(tmp_path / name / "metadata.json").read_text() for name in ("first", "second")]
+    assert files[0] == files[1]
+    assert len(seeds(model)) == 3 and seeds(kvg.VAE.from_preset(tmp_path / "first")) == seeds(model)
 
 
 def test_a_folder_keeps_the_state_of_the_noise(tmp_path):

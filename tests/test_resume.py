@@ -2,13 +2,13 @@
 
 import csv
 import json
-import random
+import os
+import pathlib
 import re
-import signal
 import subprocess
 import sys
-import time
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -21,9 +21,12 @@ from keras_vaegan import InputError, callbacks
 from keras_vaegan.checkpoints import found
 from keras_vaegan.data import Batches
 from keras_vaegan.files import PARTIAL
+from keras_vaegan.locks import LOCK
 from keras_vaegan.networks import mlp
 from keras_vaegan.training.watch import state_of
+from tests import stops
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 EPOCHS, SHAPE = 3, (6, 5, 1)
 STEPS = 5  # in an epoch, the last one of a smaller batch
 
@@ -212,37 +215,12 @@ def test_several_steps_in_one_execution_go_on_too(tmp_path, monkeypatch):
     assert_same(fit("vae_gan", tmp_path / "killed")[0], whole)
 
 
-# ---- the command, killed ----
+# ---- the command, stopped ----
 
-TRAIN = [
-    "--model",
-    "vae_gan",
-    "--image-size",
-    "8",
-    "--latent-dim",
-    "3",
-    "--epochs",
-    "4",
-    "--batch-size",
-    "64",
-]
-TRAIN += ["--checkpoint-every", "3", *(f"--set={net}.filters=[4]" for net in ("encoder", "decoder"))]
-TRAIN += ["--set=networks.discriminator.filters=[4]"]
 TINY = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
 TINY += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
 # Of `metadata.json`, what a training writes when it ends.
 ADDED_AT_THE_END = ("epochs_done", "interrupted", "results", "weights_sha256")
-
-
-def start(*arguments):
-    command = [sys.executable, "-m", "keras_vaegan", "train", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process):
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return output
 
 
 def arrays_of(folder):
@@ -256,70 +234,62 @@ def arrays_of(folder):
     return {"newest": np.array(newest.name), **trained, **weights}
 
 
-def kill_at_random(folder, generator, during_write):
-    """Kill a process -9: at any moment once it trains, or in the middle of a checkpoint's write.
-
-    Returns:
-        What the kill left behind, in words; None if the process had ended by then.
-    """
-    checkpoints = folder / "checkpoints"
-    process = start("--resume", folder) if checkpoints.is_dir() else start(*TRAIN, "--output", folder)
-    deadline = time.monotonic() + 300
-    before = set(checkpoints.glob("*"))
-    while process.poll() is None and time.monotonic() < deadline:
-        files = set(checkpoints.glob("*")) - before
-        if during_write and any(path.name.startswith(PARTIAL) for path in files):
-            break
-        if not during_write and files:  # it trains
-            time.sleep(generator.uniform(0.0, 0.8))
-            break
-        time.sleep(0.001)
-    ended = process.poll() is not None
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    if ended:
-        return None
-    newest = found(checkpoints)[-1].stem if found(checkpoints) else "no checkpoint"
-    return newest + (", a file half written" if list(checkpoints.glob(f"{PARTIAL}*")) else "")
+def stopped_and_resumed(log, *arguments):
+    """Stop trainings at random places, in a process that has computed nothing; return the log's records."""
+    tool = [sys.executable, "-m", "tests.stops", "--backend", keras.backend.backend(), "--log", log]
+    done = subprocess.run(
+        [*map(str, [*tool, *arguments])],
+        cwd=pathlib.Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return stops.read_log(log)
 
 
-def killed_and_resumed(tmp_path, kills, seed=0):
-    """Kill runs, each as often as it lets itself, until there were `kills`; each must end as one that was
-    never killed.
-    """
-    generator, left = random.Random(seed), []
-    finish(start(*TRAIN, "--output", tmp_path / "whole"))
-    whole = arrays_of(tmp_path / "whole")
-    while len(left) < kills:
-        folder, alive = tmp_path / f"killed_after_{len(left)}", True
-        while alive and len(left) < kills:
-            what = kill_at_random(folder, generator, during_write=len(left) % 2 == 1)
-            alive = what is not None
-            if alive:
-                left.append(what)
-                print(f"{keras.backend.backend()}: kill {len(left)} left {what}")
-        if alive:
-            finish(start("--resume", folder))
-        killed = arrays_of(folder)
-        assert whole.keys() == killed.keys()
-        for name, value in whole.items():
-            np.testing.assert_array_equal(killed[name], value, err_msg=name)
-        assert (folder / "history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
-        assert len(found(folder / "checkpoints")) == 2
-        assert not list((folder / "checkpoints").glob(f"{PARTIAL}*"))
-        print(f"{keras.backend.backend()}: {len(whole)} arrays and the history are those of the whole run")
-    return left
+@needs_fork
+def test_a_run_that_is_stopped_twice_ends_bit_for_bit_as_one_that_was_not(tmp_path):
+    records = stopped_and_resumed(tmp_path / "log", "--models", "vae_gan", "--stops", 2, "--seed", 2)
+    assert [record["wrong"] for record in records] == [[]] * len(records)
+    made = [stop for record in records for stop in record["stops"]]
+    assert len(made) == 2 and all(stop["code"] == stops.CODES[stop["signal"]] for stop in made)
 
 
-def test_a_run_killed_twice_ends_bit_for_bit_as_one_that_was_not(tmp_path):
-    assert len(killed_and_resumed(tmp_path, 2)) == 2
-
-
+@needs_fork
 @pytest.mark.slow
-def test_runs_killed_twenty_times_end_bit_for_bit_as_one_that_was_not(tmp_path):
-    left = killed_and_resumed(tmp_path, 20, seed=1)
-    assert len(left) == 20
-    assert sum("half written" in what for what in left) >= 3
+def test_runs_that_are_stopped_at_every_place_by_every_signal_end_bit_for_bit(tmp_path):
+    """Each pair of a place and a signal once for each model; the log of the repository has 50 stops each."""
+    pairs = len(stops.PLACES) * len(stops.SIGNALS)
+    records = stopped_and_resumed(tmp_path / "log", "--stops", pairs)
+    made = {
+        (record["model"], stop["place"], stop["signal"]) for record in records for stop in record["stops"]
+    }
+    assert len(made) == pairs * len(stops.MODELS)
+
+
+@pytest.mark.core_on("tensorflow")
+def test_the_comparison_of_runs_sees_any_change(tmp_path):
+    folder = tmp_path / "run"
+    assert run("train", "--model", "vae", *TINY, "--epochs", stops.EPOCHS, "--output", folder) == 0
+    whole = stops.contents(folder)
+    assert whole == stops.contents(folder)
+    assert {name.split("/")[-1] for name in whole} >= {"history.csv", "samples.png", "metadata.json"}
+
+    def changed():
+        own = stops.contents(folder)
+        return {name for name in own.keys() | whole.keys() if own.get(name) != whole.get(name)}
+
+    (folder / LOCK).touch()
+    (folder / "checkpoints" / f"{PARTIAL}1-epoch_0002.keras").touch()
+    assert changed() == {LOCK, f"checkpoints/{PARTIAL}1-epoch_0002.keras"}
+    for path in (folder / LOCK, folder / "checkpoints" / f"{PARTIAL}1-epoch_0002.keras"):
+        path.unlink()
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        file[names[0]][...] = file[names[0]][()] + 1
+    assert changed() == {f"model.weights.h5/{names[0]}"}
 
 
 @pytest.mark.core_on("tensorflow")
@@ -374,7 +344,8 @@ def test_the_command_goes_on_with_more_epochs_and_refuses_what_it_cannot(tmp_pat
     after = (folder / "history.csv").read_text()
     assert after.startswith(before) and len(after.splitlines()) == 4
     assert "--seed must not come with --resume" in refused(capsys, "train", "--resume", folder, "--seed", 3)
-    assert "--resume must be a run folder" in refused(capsys, "train", "--resume", tmp_path / "none")
+    none = refused(capsys, "train", "--resume", tmp_path / "none")
+    assert "--resume must be a run folder" in none and "repeat the command that began it" in none
     other = next(name for name in ("tensorflow", "jax") if name != keras.backend.backend())
     metadata = (folder / "metadata.json").read_text()
     (folder / "metadata.json").write_text(metadata.replace(f'"{keras.backend.backend()}"', f'"{other}"'))

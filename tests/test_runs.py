@@ -1,5 +1,6 @@
 """Runs that are stopped, killed or started twice: positions, locks, and files that are whole or not there."""
 
+import contextlib
 import json
 import os
 import re
@@ -229,6 +230,51 @@ def test_a_command_that_is_asked_to_end_outside_of_a_training_is_tidy(tmp_path, 
     assert capsys.readouterr().err == "keras-vaegan: ended by SIGTERM\n"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@tensorflow_only
+@pytest.mark.parametrize("number, code", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_that_a_library_turns_into_an_error_ends_a_command(
+    monkeypatch, capsys, tmp_path, number, code
+):
+    def load(*arguments, **settings):
+        with contextlib.suppress(ValueError):
+            try:
+                os.kill(os.getpid(), getattr(signal, number))
+                time.sleep(5)
+            except BaseException:
+                raise errors[-1] from None
+
+    monkeypatch.setattr(kvg.cli.options, "load_images", load)
+    errors = [ValueError("which is swallowed"), InputError("bad"), RuntimeError("release unlocked lock")]
+    while errors:
+        assert run("train", "--model", "vae", *TINY, "--output", tmp_path / "run") == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == f"keras-vaegan: {'interrupted' if code == 130 else f'ended by {number}'}"
+        assert list(tmp_path.iterdir()) == []
+        errors.pop()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@tensorflow_only
+def test_a_command_has_handlers_before_it_imports_a_backend():
+    """The first process of a container gets no signal that it has no handler for."""
+    program = """
+import signal, sys
+import click
+from keras_vaegan import cli
+
+def command(*arguments, **settings):
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    print([callable(signal.getsignal(number)) for number in numbers], "keras" in sys.modules)
+    signal.raise_signal(signal.SIGTERM)
+
+sys.argv[0], click.Group.invoke = "keras-vaegan", command
+cli.main(["doctor", "run"])
+"""
+    command = [sys.executable, "-c", 'import sys; sys.argv[0] = "keras-vaegan"\n' + program]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (143, "[True, True] False\n"), done.stderr
 
 
 class Killed(BaseException):

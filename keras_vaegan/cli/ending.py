@@ -31,24 +31,35 @@ class Ended(BaseException):
 def ending_on_signals() -> Iterator[None]:
     """Raise `Ended` in the body if such a signal comes, so that files and locks are tidied up.
 
-    A signal that the process ignores, as SIGHUP under `nohup`, stays ignored.
+    Ctrl-C raises `KeyboardInterrupt`, as usual. If a library swallows either exception, or raises an error
+    in place of it, the body ends with it all the same. A signal that the process ignores, as SIGHUP under
+    `nohup`, stays ignored.
     """
     previous: dict[int, Any] = {}
     came: list[int] = []
 
     def end(number: int, frame: Any) -> None:
         came.append(number)
-        raise Ended(number)
+        raise ending(number)
+
+    def ending(number: int) -> BaseException:
+        return KeyboardInterrupt() if number == signal.SIGINT else Ended(number)
 
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             # None is a handler that was not set from Python, and could not be put back.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 previous[number] = signal.signal(number, end)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            previous[signal.SIGINT] = signal.signal(signal.SIGINT, end)
     try:
         yield
         if came:  # a library has swallowed it
-            raise Ended(came[-1])
+            raise ending(came[-1])
+    except Exception as error:
+        if came:  # as a lock that is released though the signal came before it was taken
+            raise ending(came[-1]) from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -239,7 +239,9 @@ def _fit(
         if worker.rank == 0:
             echo(line, err=True)
 
-    monitor = callbacks.Monitor(data.validation[0], folder / FINDINGS, report=report)
+    monitor = callbacks.Monitor(
+        data.validation[0], folder / FINDINGS, report=report, history=folder / "history.csv"
+    )
     started, spent_before = time.monotonic(), metadata.get("seconds", 0.0)
 
     def note_time(*_: Any) -> None:

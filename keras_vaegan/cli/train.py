@@ -58,7 +58,10 @@ def _resumed_run(context, parameter, value):
         return None
     path = member(value, METADATA)
     if not path.is_file():
-        raise InputError(f"--resume must be a run folder; {value} has no {METADATA}.")
+        raise InputError(
+            f"--resume must be a run folder; {value} has no {METADATA}. If its training was killed before "
+            "its first step, repeat the command that began it."
+        )
     check_own("--resume", value)
     metadata = read_json(path, "--resume", most=MOST_FACTS)
     if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):

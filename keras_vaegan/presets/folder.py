@@ -70,7 +70,9 @@ def save_folder(
     # A copy that was never compiled: the weights' file is to hold the networks and no optimizer.
     networks = type(model).from_config(model.get_config())
     networks.set_weights(model.get_weights())
-    networks.seed_generator.state.assign(model.seed_generator.state)
+    # The states of all seeds, those of dropout included: a new layer begins at a random one.
+    for copy, own in zip(networks.non_trainable_variables, model.non_trainable_variables, strict=True):
+        copy.assign(own)
     with atomic_files(folder) as scratch:
         networks.save_weights(scratch / WEIGHTS)
         if half:
