@@ -652,3 +652,9 @@ def test_groups_of_scores_and_batches_are_checked():
     assert "augment must" in refused(data.Batches, X, augment=X[0])
     assert "shuffle must" in refused(data.Batches, X, shuffle="no")
     assert "x must" in refused(data.semi_supervised_split, np.float32(0.5), [0, 1], 1)
+
+
+@pytest.mark.parametrize("fact", [{"model": 5}, {"image_shape": "x"}, {"recipe": []}, {"class_names": 3}])
+def test_metadata_that_no_preset_is_read_with_are_not_written(conditional, tmp_path, fact):
+    assert "metadata: " in refused(conditional.save_to_preset, tmp_path / "made", fact)
+    assert not (tmp_path / "made").exists()

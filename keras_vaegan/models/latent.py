@@ -31,6 +31,7 @@ from keras_vaegan.data.checks import (
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
+from keras_vaegan.kinds import check_facts
 from keras_vaegan.training import Seeds, predict
 from keras_vaegan.training.inputs import Guard
 from keras_vaegan.training.multi_player import MultiPlayerModel
@@ -228,6 +229,7 @@ class LatentVariableModel(MultiPlayerModel):
             raise InputError(f"folder must be a folder; {os.fspath(folder)!r} is a file.")
         if not isinstance(metadata, dict | None):
             raise InputError(f"metadata must be a dictionary; received {type(metadata).__name__}.")
+        check_facts(metadata or {}, "metadata:")  # as they are when the preset is read
         key = next((key for key, model in MODELS.items() if model is type(self)), type(self).__name__)
         kind = "completion" if self.completes else "conditional" if self.num_classes else ""
         key = f"{kind}_{key}" if f"{kind}_{key}" in MODELS else key
