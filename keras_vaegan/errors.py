@@ -53,14 +53,14 @@ def shown(value: object) -> str:
 
 
 def csv_cell(text: object) -> str:
-    """`text` as one cell of a CSV file, in one printable line, that no spreadsheet takes for a formula.
+    """`text` as one cell of a CSV file, printable, with its blanks, that no spreadsheet takes for a formula.
 
     A spreadsheet evaluates a cell that begins with `=`, `+`, `-` or `@`, so an apostrophe comes before it.
     Numbers stay as they are.
     """
     raw = str(text)
-    cell = one_line(raw)
-    if isinstance(text, Real) or not raw.startswith(FORMULAS) and not cell.startswith(FORMULAS):
+    cell = printable(raw)
+    if isinstance(text, Real) or not raw.startswith(FORMULAS) and not raw.lstrip().startswith(FORMULAS):
         return cell
     try:
         float(cell)

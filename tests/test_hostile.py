@@ -65,6 +65,7 @@ def test_a_csv_cell_is_no_formula(text):
     csv.writer(row).writerow([csv_cell(text), csv_cell(-0.5), csv_cell("-0.5"), csv_cell("café")])
     [cells] = csv.reader(io.StringIO(row.getvalue()))
     assert cells[0].startswith("'") and cells[1:] == ["-0.5", "-0.5", "café"]
+    assert csv_cell("a  b.png") == "a  b.png"  # and not the name of another file
 
 
 def test_the_head_of_a_history_is_no_formula(tmp_path):
