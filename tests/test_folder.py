@@ -682,7 +682,7 @@ def test_large_photographs_are_decoded_at_a_fraction_of_their_size(tmp_path):
 def test_the_range_is_stored_with_the_run_and_used_by_every_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("keras_vaegan.cli.run._draw", lambda *_: None)  # which takes most of the time
     rng = np.random.default_rng(0)
-    for i in range(40):
+    for i in range(60):
         save(tmp_path / "data" / "ab"[i % 2] / f"{i}.png", rng.integers(0, 4096, (8, 8)).astype(np.uint16))
     data, run = tmp_path / "data", tmp_path / "run"
     train = (*TRAIN, *TINY, "--dataset", data, "--output", run)
@@ -697,7 +697,7 @@ def test_the_range_is_stored_with_the_run_and_used_by_every_command(tmp_path, ca
     assert json.loads((run / "metadata.json").read_text())["value_range"] == [0, 4095]
     assert run_cli(capsys, "train", "--resume", run, "--epochs", 2)[0] == 0
     again = ("train", "--preset", run, "--output", tmp_path / "again", "--set", "prior_components=99")
-    assert "prior_components must be at most 29" in run_cli(capsys, *again)[2]  # after the images are read
+    assert "prior_components must be at most 45" in run_cli(capsys, *again)[2]  # after the images are read
     output = tmp_path / "r.npz"
     code, _, error = run_cli(capsys, "reconstruct", run, "--images", data, "--output", output)
     assert code == 0 and "warning" not in error
