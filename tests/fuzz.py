@@ -30,11 +30,13 @@ import warnings
 import zipfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # as pytest has it
 
 import click
 import hypothesis
 import keras
 import numpy as np
+import registry
 from hypothesis import strategies as st
 
 from keras_vaegan import cli, data, diagnosis, evaluation, memory, metrics, presets
@@ -42,7 +44,6 @@ from keras_vaegan.cli import parts
 from keras_vaegan.data.npz import read_arrays
 from keras_vaegan.errors import InputError
 from keras_vaegan.report import read_run, write_report
-from tests import registry
 
 PARTS = ("command", "file", "argument")
 EXAMPLES = {"command": 6, "file": 30, "argument": 30}  # of a part before the next one's turn

@@ -10,13 +10,13 @@ import types
 import keras
 import numpy as np
 import pytest
+import registry
 from keras import layers, ops
 
 import keras_vaegan as kvg
 from keras_vaegan import backends
 from keras_vaegan.metrics import classifiers, synthetic
 from keras_vaegan.networks import dcgan, lenet, mlp
-from tests import registry
 
 SHAPE = (5, 6, 2)
 

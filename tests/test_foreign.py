@@ -14,6 +14,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import registry
 from PIL import Image
 
 from keras_vaegan import (
@@ -35,7 +36,6 @@ from keras_vaegan.export import web
 from keras_vaegan.locks import LOCK, FolderLock
 from keras_vaegan.report import read_run, write_report
 from keras_vaegan.runs import RUN_FILES, RUN_FOLDERS
-from tests import registry
 
 evaluate_command = importlib.import_module("keras_vaegan.cli.evaluate")  # the name is that of the command
 pytestmark = pytest.mark.core_on("tensorflow")

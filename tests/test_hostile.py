@@ -10,10 +10,12 @@ import sys
 import zipfile
 
 import click
+import fuzz
 import h5py
 import keras
 import numpy as np
 import pytest
+import registry
 
 from keras_vaegan import cli, data, evaluation, files, memory, metrics, presets
 from keras_vaegan.callbacks import HistoryFile
@@ -27,7 +29,6 @@ from keras_vaegan.files import read_json
 from keras_vaegan.presets.configure import MODELS
 from keras_vaegan.presets.folder import load_folder, load_keras_file, save_folder
 from keras_vaegan.report import read_run
-from tests import fuzz, registry
 
 pytestmark = pytest.mark.core_on("tensorflow")
 ESCAPE = "\x1b[31mred\x1b[0m\x07"

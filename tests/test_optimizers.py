@@ -7,11 +7,11 @@ variables, with gradients that NumPy computes.
 import keras
 import numpy as np
 import pytest
+import registry
 from keras import ops
 
 import keras_vaegan as kvg
 from keras_vaegan.training.multi_player import Losses, MultiPlayerModel
-from tests import registry
 
 BACKEND = keras.backend.backend()
 BATCH = 2

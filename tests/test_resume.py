@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import registry
+import stops
 from keras import layers
 from test_cli import refused, run
 
@@ -24,7 +25,6 @@ from keras_vaegan.files import PARTIAL
 from keras_vaegan.locks import LOCK
 from keras_vaegan.networks import mlp
 from keras_vaegan.training.watch import state_of
-from tests import stops
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 EPOCHS, SHAPE = 3, (6, 5, 1)
