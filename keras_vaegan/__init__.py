@@ -109,6 +109,6 @@ def _is_command_line() -> bool:
 
 
 if not _is_command_line():
-    importlib.import_module(f"{__name__}.backends").require()
+    importlib.import_module(f"{__name__}.backend_choice").require()
     # Keras finds the classes in a saved model by their registration, which importing them makes.
     importlib.import_module(f"{__name__}.models")

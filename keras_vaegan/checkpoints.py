@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_vaegan import training
+from keras_vaegan import backend
 from keras_vaegan.data import Batches
 from keras_vaegan.errors import InputError, whole_number
 from keras_vaegan.files import atomic_path, check_zip, reason_of, sweep
@@ -142,7 +142,7 @@ class Checkpoints(EpochCallback):
     def _draw_as_before(self) -> None:
         """Set the generators where they were: torch draws from its own for each pass over data, too."""
         if self._begin_at is not None:
-            training.set_random_states(self._begin_at.random_states)
+            backend.set_random_states(self._begin_at.random_states)
             self._begin_at = None
 
     # Not at the end of a batch: a callback with that hook makes Keras fetch the logs of every batch.
@@ -200,7 +200,7 @@ class Checkpoints(EpochCallback):
             _assign(variables, after)
 
     def _extra(self, position: Position) -> Extra:
-        return Extra(position, _values(_means_of(self.model)), training.random_states())
+        return Extra(position, _values(_means_of(self.model)), backend.random_states())
 
     def _save(self, extra: Extra) -> None:
         path = self.folder / extra.position.file

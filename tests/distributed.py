@@ -21,7 +21,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import registry  # noqa: E402
 
-from keras_vaegan import training  # noqa: E402
+from keras_vaegan import backend  # noqa: E402
 from keras_vaegan.data import Batches  # noqa: E402
 
 if keras.backend.backend() == "tensorflow":
@@ -34,8 +34,8 @@ if noise == "zero":
 keras.utils.set_random_seed(0)  # processes that train together must begin alike
 
 drawn = []
-with training.distribution("none" if devices == "1" else "data"):
-    worker, sharing = training.worker(), {"multiple": training.shares(), "part": training.part()}
+with backend.distribution("none" if devices == "1" else "data"):
+    worker, sharing = backend.worker(), {"multiple": backend.shares(), "part": backend.part()}
     model = registry.set_weights(registry.MODELS[name]())
     model.compile({player: keras.optimizers.SGD(0.05, momentum=0.9) for player in model.players})
     if noise == "own" and keras.backend.backend() == "tensorflow":

@@ -14,7 +14,7 @@ import registry
 from keras import layers, ops
 
 import keras_vaegan as kvg
-from keras_vaegan import backends
+from keras_vaegan import backend_choice
 from keras_vaegan.metrics import classifiers, synthetic
 from keras_vaegan.networks import dcgan, lenet, mlp
 
@@ -172,8 +172,8 @@ def importing(monkeypatch):
                 raise error
             return importlib.import_module(module)
 
-        monkeypatch.setattr(backends, "importlib", types.SimpleNamespace(import_module=import_module))
-        monkeypatch.setattr(backends, "_configured", lambda: name)
+        monkeypatch.setattr(backend_choice, "importlib", types.SimpleNamespace(import_module=import_module))
+        monkeypatch.setattr(backend_choice, "_configured", lambda: name)
 
     return pretend
 
@@ -195,7 +195,7 @@ MISSING = ModuleNotFoundError("No module named 'jax'", name="jax")
 def test_a_backend_that_will_not_do_is_one_line(importing, name, error, message):
     importing(name, error)
     with pytest.raises(ImportError, match=message) as caught:
-        backends.require()
+        backend_choice.require()
     assert isinstance(caught.value, kvg.InputError) and "\n" not in str(caught.value)
 
 
@@ -203,12 +203,12 @@ def test_a_backend_that_will_not_do_is_one_line(importing, name, error, message)
 def test_a_missing_keras_is_told_by_python(importing):
     importing(None, ModuleNotFoundError("No module named 'keras'", name="keras"))
     with pytest.raises(ModuleNotFoundError, match="No module named 'keras'") as caught:
-        backends.require()
+        backend_choice.require()
     assert not isinstance(caught.value, kvg.InputError)
 
 
 def test_the_backend_of_the_tests_will_do():
-    backends.require()
+    backend_choice.require()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from test_examples import EXAMPLES, example
 
-from keras_vaegan import training
+from keras_vaegan import backend
 from keras_vaegan.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).with_name("distributed.py")
@@ -131,16 +131,16 @@ def test_processes_that_lost_one_go_on_from_the_last_checkpoint(tmp_path):
 
 def test_one_device_cannot_share():
     with pytest.raises(InputError, match="distribute must be auto or none: .*one device"):
-        training.distribution("data")
+        backend.distribution("data")
     with pytest.raises(InputError, match="distribute must be one of auto, none, data"):
-        training.distribution("mirrored")
+        backend.distribution("mirrored")
     for choice in ("auto", "none"):
-        with training.distribution(choice):
+        with backend.distribution(choice):
             pass
 
 
 def test_the_noise_of_one_device_is_what_keras_gives():
-    ours, theirs = training.Seeds(3), keras.random.SeedGenerator(3)
+    ours, theirs = backend.Seeds(3), keras.random.SeedGenerator(3)
     for _ in range(2):
         draws = [keras.ops.convert_to_numpy(keras.random.normal((5,), seed=seed)) for seed in (ours, theirs)]
         np.testing.assert_array_equal(*draws)

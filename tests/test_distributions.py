@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 from scipy import integrate, special, stats
 
+from keras_vaegan.backend import input_gradient
 from keras_vaegan.distributions import Bernoulli, Categorical, DiagonalNormal
-from keras_vaegan.training import input_gradient
 
 B = 3
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

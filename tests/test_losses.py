@@ -6,7 +6,7 @@ from keras import ops
 from scipy import special
 
 from keras_vaegan import losses
-from keras_vaegan.training import input_gradient
+from keras_vaegan.backend import input_gradient
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 

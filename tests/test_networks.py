@@ -8,10 +8,9 @@ import pytest
 from keras import ops
 
 import keras_vaegan as kvg
-from keras_vaegan import training
+from keras_vaegan.backend import halve_by_max, input_gradient
 from keras_vaegan.networks import FAMILIES as ALL_FAMILIES
 from keras_vaegan.networks import SpectralConv2D, SpectralDense, blocks, dcgan, mlp
-from keras_vaegan.training import halve_by_max, input_gradient
 
 FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name != "draw"}  # that is of steps
 SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (3,), "units": (4,)}}
@@ -504,7 +503,7 @@ def test_a_number_of_classes_that_is_none_is_refused(family, name, value):
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_convolution_and_its_gradients_are_those_of_keras(kernel_size, strides, transposed):
     name = "conv_transpose" if transposed else "convolve"
-    ours, theirs = getattr(training, name), ops.conv_transpose if transposed else ops.conv
+    ours, theirs = getattr(backend, name), ops.conv_transpose if transposed else ops.conv
     generator = np.random.default_rng(0)
     x = generator.standard_normal((2, 5, 6, 3), dtype="float32")
     channels = (4, 3) if transposed else (3, 4)

@@ -38,7 +38,7 @@ class Batches(keras.utils.PyDataset):
             more batches, mostly that without labels; of the other, passes follow on each other across epochs.
             None leaves it to chance.
         part: `(i, n)` for part i of n equal ones of every batch, where a process among
-            several gives but its own (`keras_vaegan.training.part`).
+            several gives but its own (`keras_vaegan.backend.part`).
         value_range: `(low, high)`, the integers that become 0 and 1; None for `(0, 255)`.
         multiple: what the size of every batch is a multiple of, as devices want it that share one; the last
             batch leaves out what is over.

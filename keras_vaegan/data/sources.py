@@ -31,7 +31,7 @@ from keras_vaegan.data.names import (
 )
 from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, read_npz, require_for_archive
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
-from keras_vaegan.data.stacked import read_stacked_mnist
+from keras_vaegan.data.stacked_mnist import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
 from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
 from keras_vaegan.files import user_path

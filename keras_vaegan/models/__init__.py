@@ -8,7 +8,7 @@ from keras_vaegan.models.draw_gan import DRAWGAN
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.semi_supervised_gan import SemiSupervisedVAEGAN
-from keras_vaegan.models.stacked import StackedSemiSupervisedVAE
+from keras_vaegan.models.stacked_semi_supervised import StackedSemiSupervisedVAE
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.models.vae_gan import VAEGAN
 

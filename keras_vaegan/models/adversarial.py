@@ -11,11 +11,11 @@ import keras
 from keras import ops
 
 from keras_vaegan import losses
+from keras_vaegan.backend import input_gradient
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal
 from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.models.latent import as_functional
 from keras_vaegan.models.vae import VAE
-from keras_vaegan.training import input_gradient
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
 

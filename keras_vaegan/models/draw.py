@@ -8,12 +8,12 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from keras_vaegan.backend import unfold
 from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, flag, whole_number
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.latent import as_seed, prior_noise
 from keras_vaegan.networks.draw import DRAWCell
-from keras_vaegan.training import unfold
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 

@@ -15,6 +15,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_vaegan import memory
+from keras_vaegan.backend import Seeds, predict
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import (
     BYTES,
@@ -32,7 +33,6 @@ from keras_vaegan.data.images import as_float32
 from keras_vaegan.distributions import LOG_2PI
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
 from keras_vaegan.kinds import check_facts
-from keras_vaegan.training import Seeds, predict
 from keras_vaegan.training.inputs import Guard
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor

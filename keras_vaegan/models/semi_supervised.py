@@ -10,6 +10,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_vaegan import losses
+from keras_vaegan.backend import input_gradient, part, shares
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_labels, numbers
 from keras_vaegan.data.splits import check_every_class
@@ -19,7 +20,6 @@ from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.models.latent import as_functional, is_array
 from keras_vaegan.networks.heads import each_label, for_each_class
-from keras_vaegan.training import input_gradient, part, shares
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
 

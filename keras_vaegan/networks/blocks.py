@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 import keras
 from keras import layers, ops
 
+from keras_vaegan.backend import conv_transpose, convolve, halve_by_max
 from keras_vaegan.data import checks
 from keras_vaegan.errors import InputError, choose
-from keras_vaegan.training import conv_transpose, convolve, halve_by_max
 from keras_vaegan.typing import Tensor
 
 LAST = "channels_last"  # of all images here, whatever Keras' configuration says
@@ -19,7 +19,7 @@ NORMALIZATIONS = ("none", "batch", "layer", "instance")
 
 @keras.saving.register_keras_serializable("keras_vaegan")
 class Conv2D(layers.Conv2D):
-    """Keras' layer; padding `same`, one group and no dilation by way of `keras_vaegan.training.convolve`."""
+    """Keras' layer; padding `same`, one group and no dilation by way of `keras_vaegan.backend.convolve`."""
 
     def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
         super().__init__(*arguments, data_format=data_format, **settings)
@@ -34,7 +34,7 @@ class Conv2D(layers.Conv2D):
 
 @keras.saving.register_keras_serializable("keras_vaegan")
 class Conv2DTranspose(layers.Conv2DTranspose):
-    """Keras' layer; with padding `same` and no dilation by way of `keras_vaegan.training.conv_transpose`."""
+    """Keras' layer; with padding `same` and no dilation by way of `keras_vaegan.backend.conv_transpose`."""
 
     def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
         super().__init__(*arguments, data_format=data_format, **settings)
@@ -50,7 +50,7 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 
 @keras.saving.register_keras_serializable("keras_vaegan")
 class MaxPooling2D(layers.MaxPooling2D):
-    """Keras' layer; of every 2x2 by way of `keras_vaegan.training.halve_by_max`."""
+    """Keras' layer; of every 2x2 by way of `keras_vaegan.backend.halve_by_max`."""
 
     def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
         super().__init__(*arguments, data_format=data_format, **settings)

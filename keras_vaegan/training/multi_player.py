@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 import keras
 from keras import ops
 
+from keras_vaegan.backend import Steps
 from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
-from keras_vaegan.training import Steps, slots
+from keras_vaegan.training import slots
 from keras_vaegan.training.checks import check_channels, check_floatx, check_weights
 from keras_vaegan.training.inputs import Seen
 from keras_vaegan.training.watch import Watch, step_tensors

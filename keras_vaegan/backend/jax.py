@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
+from keras_vaegan.backend import stateful
+from keras_vaegan.backend.stateful import convolve as convolve
 from keras_vaegan.errors import InputError
-from keras_vaegan.training import stateful
-from keras_vaegan.training.stateful import convolve as convolve
 from keras_vaegan.typing import Tensor
 
 
@@ -123,7 +123,7 @@ class Steps:
 def unfold(
     step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any, length: int
 ) -> tuple[Any, Any]:
-    """See `keras_vaegan.training.unfold`: a scan, which compiles one step."""
+    """See `keras_vaegan.backend.unfold`: a scan, which compiles one step."""
     return jax.lax.scan(step, state, inputs, length)
 
 
@@ -133,7 +133,7 @@ def of_replica(seed: Tensor) -> Tensor:
 
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
-    """See `keras_vaegan.training.distribution`; the choice is Keras' for the whole process.
+    """See `keras_vaegan.backend.distribution`; the choice is Keras' for the whole process.
 
     Raises `InputError` where sharing is required and JAX sees one device.
     """
@@ -158,13 +158,13 @@ def one_device() -> contextlib.AbstractContextManager[Any]:
 
 
 def shares() -> int:
-    """See `keras_vaegan.training.shares`: Keras takes the layout of the first batch for all of them."""
+    """See `keras_vaegan.backend.shares`: Keras takes the layout of the first batch for all of them."""
     distribution = keras.distribution.distribution()
     return 1 if distribution is None else distribution.num_model_replicas
 
 
 def worker() -> tuple[int, int]:
-    """See `keras_vaegan.training.worker`."""
+    """See `keras_vaegan.backend.worker`."""
     alone = keras.distribution.distribution() is None
     return (0, 1) if alone else (jax.process_index(), jax.process_count())
 
@@ -173,7 +173,7 @@ part = worker
 
 
 def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
-    """See `keras_vaegan.training.predict`: where devices share batches, on the first of this process."""
+    """See `keras_vaegan.backend.predict`: where devices share batches, on the first of this process."""
     if keras.distribution.distribution() is None:
         return stateful.predict(network, inputs, batch_size)
     state = [
@@ -185,7 +185,7 @@ def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.training.conv_transpose`.
+    """See `keras_vaegan.backend.conv_transpose`.
 
     On processors XLA takes 25 times as long on the gradient that automatic differentiation derives for the
     kernel as on that for the kernel of the convolution which is transposed here. The two are the same when
@@ -220,7 +220,7 @@ def _transposed(strides: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def halve_by_max(x: Tensor) -> Tensor:
-    """See `keras_vaegan.training.halve_by_max`.
+    """See `keras_vaegan.backend.halve_by_max`.
 
     On processors XLA takes long on the gradient of a window's maximum, and does not on that of four arrays'.
     """
@@ -234,20 +234,20 @@ def halve_by_max(x: Tensor) -> Tensor:
 
 
 def be_deterministic() -> None:
-    """See `keras_vaegan.training.be_deterministic`; XLA's operators on the CPU are."""
+    """See `keras_vaegan.backend.be_deterministic`; XLA's operators on the CPU are."""
 
 
 def random_states() -> list[np.ndarray]:
-    """See `keras_vaegan.training.random_states`; every layer draws from a seed of its own here."""
+    """See `keras_vaegan.backend.random_states`; every layer draws from a seed of its own here."""
     return []
 
 
 def set_random_states(states: Sequence[np.ndarray]) -> None:
-    """See `keras_vaegan.training.set_random_states`."""
+    """See `keras_vaegan.backend.set_random_states`."""
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
-    """See `keras_vaegan.training.input_gradient`."""
+    """See `keras_vaegan.backend.input_gradient`."""
     outer = get_stateless_scope()
 
     def total(x: Tensor) -> tuple[Tensor, Any]:

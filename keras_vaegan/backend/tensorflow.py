@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vaegan.backend import stateful
+from keras_vaegan.backend.stateful import StatefulSteps, convolve, in_turn, one_device, unfold
 from keras_vaegan.errors import InputError
-from keras_vaegan.training import stateful
-from keras_vaegan.training.stateful import StatefulSteps, convolve, in_turn, one_device, unfold
 from keras_vaegan.typing import Tensor
 
 REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
@@ -133,7 +133,7 @@ def of_replica(seed: Tensor) -> Tensor:
 
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
-    """See `keras_vaegan.training.distribution`.
+    """See `keras_vaegan.backend.distribution`.
 
     Raises `InputError` where sharing is required and TensorFlow sees one device of each kind.
     """
@@ -150,7 +150,7 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
 
 
 def shares() -> int:
-    """See `keras_vaegan.training.shares`: a device without any image has no means, and none to share.
+    """See `keras_vaegan.backend.shares`: a device without any image has no means, and none to share.
 
     Known within the scope of the strategy alone.
     """
@@ -158,19 +158,19 @@ def shares() -> int:
 
 
 def worker() -> tuple[int, int]:
-    """See `keras_vaegan.training.worker`."""
+    """See `keras_vaegan.backend.worker`."""
     cluster = tf.distribute.get_strategy().cluster_resolver
     jobs = _jobs(cluster.cluster_spec().as_dict()) if cluster else []
     return (jobs.index((cluster.task_type, cluster.task_id)), len(jobs)) if jobs else (0, 1)
 
 
 def part() -> tuple[int, int]:
-    """See `keras_vaegan.training.part`: `tf.distribute` cuts the batches."""
+    """See `keras_vaegan.backend.part`: `tf.distribute` cuts the batches."""
     return 0, 1
 
 
 def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
-    """See `keras_vaegan.training.predict`: where devices share batches, on the first of this process."""
+    """See `keras_vaegan.backend.predict`: where devices share batches, on the first of this process."""
     if network.distribute_strategy.num_replicas_in_sync == 1:
         return stateful.predict(network, inputs, batch_size)
     return in_turn(lambda batch: network(batch, training=False), inputs, batch_size)
@@ -190,31 +190,31 @@ def _reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.training.conv_transpose`."""
+    """See `keras_vaegan.backend.conv_transpose`."""
     return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
 
 
 def halve_by_max(x: Tensor) -> Tensor:
-    """See `keras_vaegan.training.halve_by_max`."""
+    """See `keras_vaegan.backend.halve_by_max`."""
     return keras.ops.max_pool(x, 2, 2, "same", data_format="channels_last")
 
 
 def be_deterministic() -> None:
-    """See `keras_vaegan.training.be_deterministic`."""
+    """See `keras_vaegan.backend.be_deterministic`."""
     tf.config.experimental.enable_op_determinism()
 
 
 def random_states() -> list[np.ndarray]:
-    """See `keras_vaegan.training.random_states`; every layer draws from a seed of its own here."""
+    """See `keras_vaegan.backend.random_states`; every layer draws from a seed of its own here."""
     return []
 
 
 def set_random_states(states: Sequence[np.ndarray]) -> None:
-    """See `keras_vaegan.training.set_random_states`."""
+    """See `keras_vaegan.backend.set_random_states`."""
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
-    """See `keras_vaegan.training.input_gradient`."""
+    """See `keras_vaegan.backend.input_gradient`."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         value, auxiliary = function(x)

@@ -12,8 +12,8 @@ import torch
 from keras.src.backend.torch.optimizers.torch_adam import Adam
 from torch.optim.adam import adam
 
+from keras_vaegan.backend.stateful import StatefulSteps, one_device, predict, unfold
 from keras_vaegan.errors import InputError
-from keras_vaegan.training.stateful import StatefulSteps, one_device, predict, unfold
 from keras_vaegan.typing import Tensor
 
 __all__ = [
@@ -118,19 +118,19 @@ def of_replica(seed: Tensor) -> Tensor:
 
 
 def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
-    """See `keras_vaegan.training.distribution`: Keras has none on PyTorch; `required` raises `InputError`."""
+    """See `keras_vaegan.backend.distribution`: Keras has none on PyTorch; `required` raises `InputError`."""
     if required:
         raise InputError("distribute must be auto or none: Keras trains on one device with PyTorch.")
     return contextlib.nullcontext()
 
 
 def shares() -> int:
-    """See `keras_vaegan.training.shares`."""
+    """See `keras_vaegan.backend.shares`."""
     return 1
 
 
 def worker() -> tuple[int, int]:
-    """See `keras_vaegan.training.worker`: there is one process."""
+    """See `keras_vaegan.backend.worker`: there is one process."""
     return 0, 1
 
 
@@ -138,7 +138,7 @@ part = worker
 
 
 def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.training.convolve`.
+    """See `keras_vaegan.backend.convolve`.
 
     Keras copies the images to channels-first memory and back to channels-last, where torch can be told that
     they are channels-last already.
@@ -159,7 +159,7 @@ def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.training.conv_transpose`.
+    """See `keras_vaegan.backend.conv_transpose`.
 
     Keras computes a margin that it cuts off; where both sides of it are equal torch need not.
     """
@@ -176,7 +176,7 @@ def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tenso
 
 
 def halve_by_max(x: Tensor) -> Tensor:
-    """See `keras_vaegan.training.halve_by_max`; Keras copies here, too."""
+    """See `keras_vaegan.backend.halve_by_max`; Keras copies here, too."""
     images = channels_first(x)
     return channels_last(torch.nn.functional.max_pool2d(images, 2, ceil_mode=True))
 
@@ -198,18 +198,18 @@ def kernel_channels_last(kernel: Tensor) -> Tensor:
 
 
 def be_deterministic() -> None:
-    """See `keras_vaegan.training.be_deterministic`; an operator that has no such form warns."""
+    """See `keras_vaegan.backend.be_deterministic`; an operator that has no such form warns."""
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def random_states() -> list[np.ndarray]:
-    """See `keras_vaegan.training.random_states`; Keras' Dropout draws from these here."""
+    """See `keras_vaegan.backend.random_states`; Keras' Dropout draws from these here."""
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return [state.numpy() for state in (torch.get_rng_state(), *devices)]
 
 
 def set_random_states(states: Sequence[np.ndarray]) -> None:
-    """See `keras_vaegan.training.set_random_states`."""
+    """See `keras_vaegan.backend.set_random_states`."""
     own, *devices = (torch.from_numpy(state.copy()) for state in states)
     torch.set_rng_state(own)
     if devices and len(devices) == torch.cuda.device_count():
@@ -217,7 +217,7 @@ def set_random_states(states: Sequence[np.ndarray]) -> None:
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
-    """See `keras_vaegan.training.input_gradient`."""
+    """See `keras_vaegan.backend.input_gradient`."""
     with torch.enable_grad():
         x = x if x.requires_grad else x.detach().requires_grad_()
         value, auxiliary = function(x)

@@ -14,7 +14,7 @@ from keras_vaegan.typing import Tensor
 def unfold(
     step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any, length: int
 ) -> tuple[Any, Any]:
-    """See `keras_vaegan.training.unfold`: a Python loop, which TensorFlow compiles as one long graph."""
+    """See `keras_vaegan.backend.unfold`: a Python loop, which TensorFlow compiles as one long graph."""
     outputs = []
     for t in range(length):
         state, output = step(state, {name: values[t] for name, values in inputs.items()})
@@ -60,12 +60,12 @@ class StatefulSteps:
 
 
 def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
-    """See `keras_vaegan.training.predict`: Keras' own, on one device."""
+    """See `keras_vaegan.backend.predict`: Keras' own, on one device."""
     return network.predict(inputs, batch_size=batch_size, verbose=0)
 
 
 def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.training.convolve`: Keras' own."""
+    """See `keras_vaegan.backend.convolve`: Keras' own."""
     return ops.conv(x, kernel, strides, "same", data_format="channels_last")
 
 
