@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_vaegan as kvg
+from keras_vaegan import backend
 from keras_vaegan.backend import halve_by_max, input_gradient
 from keras_vaegan.networks import FAMILIES as ALL_FAMILIES
 from keras_vaegan.networks import SpectralConv2D, SpectralDense, blocks, dcgan, mlp
