@@ -1,10 +1,10 @@
 """The terms that the models' objectives are made of: pure functions on tensors.
 
-Every loss is `(B,)`, in nats, summed over pixels, latents or features; the model takes the
-mean over the batch last.
+Every loss is `(B,)`, in nats, summed over pixels, latents or features and averaged over the patches that a
+discriminator judges; the model takes the mean over the batch last.
 
-D plays one of two games. Its logits are `(B, 1)`, log-odds that an image is real; or `(B, K + 1)`,
-of K classes of real images and, last, of the fakes (Chen, Fang and Ju 2016; Salimans et al. 2016).
+A discriminator's logits are `(B, ..., 1)`, or `(B, ..., K + 1)`: of K classes of real images and, last, of
+the fakes (Salimans et al. 2016). The axes between are those of a map of patches (Isola et al. 2017).
 """
 
 from keras import ops
@@ -35,68 +35,41 @@ def free_bits(kl_per_dimension: Tensor, minimum: float, shares: Tensor | None = 
     return sum_event(ops.where(average > minimum, kl_per_dimension, minimum))
 
 
-def binary_cross_entropy(logits: Tensor, target: float) -> Tensor:
-    """Cross-entropy between D's verdict and `target` in [0, 1]: `(B, 1)` logits -> `(B,)`."""
-    logits = ops.cast(logits, "float32")
-    return sum_event(ops.softplus(logits) - target * logits)
+def mean_of_patches(values: Tensor) -> Tensor:
+    """The mean over all axes but the first: `(B, ...)` -> `(B,)`."""
+    return ops.mean(values, axis=tuple(range(1, len(values.shape)))) if len(values.shape) > 1 else values
 
 
-def class_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy between D's verdict and shares of classes: both `(B, K + 1)` -> `(B,)`."""
-    log_shares = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-    return -ops.sum(ops.cast(target, "float32") * log_shares, axis=-1)
-
-
-def judged_real(logits: Tensor, target: float = 1.0, labels: Tensor | None = None) -> Tensor:
-    """Low when D takes the images for real: -log D, or, with K classes, the cross-entropy to their own.
-
-    Args:
-        logits: `(B, 1)`, or `(B, K + 1)` where there are labels.
-        target: below 1 it smooths the label: the rest is the share of fake.
-        labels: one-hot `(B, K)`, in the game of K + 1 classes.
-    """
-    if labels is None:
-        return binary_cross_entropy(logits, target)
-    labels = ops.cast(labels, "float32")
-    fake = ops.full_like(labels[:, :1], 1.0 - target)
-    return class_cross_entropy(logits, ops.concatenate([target * labels, fake], axis=-1))
-
-
-def real_of_any_class(logits: Tensor, target: float = 1.0) -> Tensor:
-    """Low when D takes the images for real, of whatever class: `(B, K + 1)` logits -> `(B,)`."""
-    log_odds = log_odds_real(logits)
+def binary_cross_entropy(log_odds: Tensor, target: float) -> Tensor:
+    """Cross-entropy in nats between sigmoid(`log_odds`) and `target` in [0, 1], of the same shape."""
     return ops.softplus(log_odds) - target * log_odds
 
 
-def wrong_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """Low when D sees the class: -log P(y|real), the part of `judged_real` that is about the class alone.
-
-    Args:
-        logits: `(B, K + 1)`.
-        labels: one-hot `(B, K)`.
-    """
-    log_shares = ops.log_softmax(ops.cast(logits, "float32")[:, :-1], axis=-1)
-    return -ops.sum(ops.cast(labels, "float32") * log_shares, axis=-1)
-
-
-def judged_fake(logits: Tensor) -> Tensor:
-    """Low when D takes the images for fakes: -log(1 - D), or the cross-entropy to the last class."""
-    if logits.shape[-1] == 1:
-        return binary_cross_entropy(logits, 0.0)
-    return -ops.log_softmax(ops.cast(logits, "float32"), axis=-1)[:, -1]
-
-
 def log_odds_real(logits: Tensor) -> Tensor:
-    """log D / (1 - D), D the probability that an image is real, of whatever class: `(B,)`."""
+    """log D / (1 - D), D the probability that an image or patch is real, of whatever class.
+
+    `(B, ..., 1)` or `(B, ..., K + 1)` -> `(B, ...)` float32.
+    """
     logits = ops.cast(logits, "float32")
     if logits.shape[-1] == 1:
         return ops.squeeze(logits, axis=-1)
-    return ops.logsumexp(logits[:, :-1], axis=-1) - logits[:, -1]
+    return ops.logsumexp(logits[..., :-1], axis=-1) - logits[..., -1]
 
 
-def probability_real(logits: Tensor) -> Tensor:
-    """D(x), the probability that D gives to real, of whatever class: `(B,)`."""
-    return ops.sigmoid(log_odds_real(logits))
+def wrong_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log P(y|x, real): low if D sees the class.
+
+    Args:
+        logits: `(B, ..., K + 1)`.
+        labels: one-hot `(B, K)`.
+
+    Returns:
+        `(B,)` in nats, the mean over patches.
+    """
+    log_shares = ops.log_softmax(ops.cast(logits, "float32")[..., :-1], axis=-1)
+    patches = (1,) * (len(logits.shape) - 2)
+    labels = ops.reshape(ops.cast(labels, "float32"), (-1, *patches, labels.shape[-1]))
+    return mean_of_patches(-ops.sum(labels * log_shares, axis=-1))
 
 
 def feature_matching(features: Tensor, target: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def inject_noise(monkeypatch):
     Each call of `compute_losses`, and so each trace of it, gets the arrays in this order, cut to
     its batch. Without arrays all noise is zero. Masks are drawn as ever.
     """
-    from keras_vaegan.models import MODELS
+    from keras_vaegan.registry import MODELS
 
     def inject(*draws):
         state = {"next": 0, "depth": 0}

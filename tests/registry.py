@@ -15,6 +15,40 @@ BATCH = 4
 NUM_CLASSES = 3
 
 
+# Setting of an object, by the paper's symbol or a short name -> argument of the model, name in it.
+SETTINGS = {
+    **{name: ("likelihood", name) for name in ("binarize", "noise_scale")},
+    **dict.fromkeys(("gamma",), ("reconstruction", "features")),
+    **dict.fromkeys(("pixel_weight",), ("reconstruction", "pixels")),
+    **{
+        name: ("game", name)
+        for name in ("label_smoothing", "r1", "r2", "label_weight", "three_players", "margin")
+    },
+    **{
+        name: ("classification", name)
+        for name in ("alpha", "consistency", "discriminator_consistency", "radius", "temperature")
+    },
+    **{name: ("classification", name) for name in ("expectation", "classifier")},
+}
+
+
+def objects(likelihood=None, game=None, prior_components=0, **flat):
+    """Arguments of a model, from settings by their own names (`SETTINGS`)."""
+    arguments = {}
+    for argument, name in (("likelihood", likelihood), ("game", game)):
+        if name is not None:
+            arguments[argument] = {"class": name} if isinstance(name, str) else name
+    if prior_components:
+        arguments["prior"] = {"class": "mixture", "components": prior_components}
+    for name, value in flat.items():
+        argument, setting = SETTINGS.get(name, (name, None))
+        if setting is None:
+            arguments[argument] = value
+        else:
+            arguments.setdefault(argument, {})[setting] = value
+    return arguments
+
+
 def smooth_networks(image_shape, adversarial, spectral=False, num_classes=None, given=False):
     """Fully connected networks that are smooth functions of their weights."""
     arguments = {"units": (5,), "activation": "tanh", "num_classes": num_classes, "given": given}
@@ -36,12 +70,15 @@ def smooth_networks(image_shape, adversarial, spectral=False, num_classes=None, 
 
 def vae(image_shape=IMAGE_SHAPE, **arguments):
     """A fully connected VAE."""
-    return kvg.VAE(*smooth_networks(image_shape, adversarial=False), **arguments)
+    return kvg.VAE(*smooth_networks(image_shape, adversarial=False), **objects(**arguments))
 
 
 def vae_gan(image_shape=IMAGE_SHAPE, spectral=False, **arguments):
     """A fully connected VAE/GAN."""
-    return kvg.VAEGAN(*smooth_networks(image_shape, adversarial=True, spectral=spectral), **arguments)
+    networks = smooth_networks(image_shape, adversarial=True, spectral=spectral)
+    if arguments.get("prior_components"):  # samples will be of the codes
+        arguments.setdefault("fakes_from", "posterior")
+    return kvg.VAEGAN(*networks, **objects(**arguments))
 
 
 def convolutional_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
@@ -51,7 +88,7 @@ def convolutional_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
         dcgan.encoder(image_shape, LATENT_DIM, **shared),
         dcgan.decoder(image_shape, LATENT_DIM, **shared),
         dcgan.discriminator(image_shape, **shared),
-        **arguments,
+        **objects(**arguments),
     )
 
 
@@ -65,14 +102,14 @@ def cvae(image_shape=IMAGE_SHAPE, num_classes=None, given=False, prior=False, **
     condition = {"num_classes": num_classes, "given": given}
     networks = smooth_networks(image_shape, adversarial=False, **condition)
     network = learned_prior(image_shape, **condition) if prior else None
-    return kvg.CVAE(*networks, prior=network, **arguments)
+    return kvg.CVAE(*networks, **{"prior": network, **objects(**arguments)})
 
 
 def cvae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, spectral=False, **arguments):
     """A fully connected CVAE/GAN."""
     networks = smooth_networks(image_shape, True, spectral, num_classes)
     network = learned_prior(image_shape, num_classes=num_classes) if prior else None
-    return kvg.CVAEGAN(*networks, prior=network, **arguments)
+    return kvg.CVAEGAN(*networks, **{"prior": network, **objects(**arguments)})
 
 
 def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
@@ -84,7 +121,7 @@ def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arg
         heads.class_head(5, num_classes, units=(3,), activation="tanh"),
         mlp.decoder(image_shape, LATENT_DIM, units=(5,), activation="tanh", num_classes=num_classes),
         prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
-        **arguments,
+        **objects(**arguments),
     )
 
 
@@ -96,14 +133,14 @@ def draw_networks(image_shape, num_classes, glimpse):
 
 def draw_model(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, **arguments):
     """A DRAW of few units."""
-    return kvg.DRAW(*draw_networks(image_shape, num_classes, glimpse), steps=steps, **arguments)
+    return kvg.DRAW(*draw_networks(image_shape, num_classes, glimpse), steps=steps, **objects(**arguments))
 
 
 def draw_gan(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, spectral=False, **arguments):
     """A DRAW of few units, with a fully connected discriminator."""
     *_, judge = smooth_networks(image_shape, True, spectral, num_classes)
     networks = draw_networks(image_shape, num_classes, glimpse)
-    return kvg.DRAWGAN(*networks, judge, steps=steps, **arguments)
+    return kvg.DRAWGAN(*networks, judge, steps=steps, **objects(**arguments))
 
 
 def stacked_ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
@@ -120,22 +157,23 @@ def stacked_ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=Fals
         heads.class_head(5, num_classes),
         heads.code_decoder(3, LATENT_DIM, num_classes, **shape),
         prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
-        **arguments,
+        **objects(**arguments),
     )
 
 
 def ssl_vae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, **arguments):
     """A fully connected semi-supervised VAE/GAN."""
     *_, judge = smooth_networks(image_shape, True, num_classes=num_classes)
-    vae = ssl_vae(image_shape, num_classes, prior=arguments.pop("prior", False))
+    prior = arguments.pop("prior", False)
+    vae = ssl_vae(image_shape, num_classes)
     networks = {
         "trunk": vae.trunk,
         "encoder": vae.encoder_head,
         "class_head": vae.class_head,
         "decoder": vae.decoder,
-        "prior": vae.prior_network,
+        "prior": learned_prior(image_shape, num_classes=num_classes) if prior else None,
     }
-    return kvg.SemiSupervisedVAEGAN(**networks, discriminator=judge, **arguments)
+    return kvg.SemiSupervisedVAEGAN(**networks, discriminator=judge, **objects(**arguments))
 
 
 # Name -> builder and its arguments, without the image shape.

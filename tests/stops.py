@@ -52,7 +52,7 @@ MODELS = {
     "ssl_vae": [f"--set={net}.units=[8]" for net in ("trunk", "class_head", *NETWORKS)],
 }
 MODELS["draw"] += ["--set=steps=2"]
-MODELS["vae_gan"] += ["--set=prior_components=3", "--augment", "translation"]
+MODELS["vae_gan"] += ["--set=prior=mixture", "--set=components=3", "--augment", "translation"]
 MODELS["ssl_vae"] += ["--num-labels", 12, "--augment", "cutout"]
 # What a child needs. The flags of JAX stand in `conftest`, which comes before Keras.
 IMPORTED = ("tests.conftest", "keras_vaegan.cli", "keras_vaegan.callbacks", "keras_vaegan.data", "h5py")

@@ -44,7 +44,7 @@ def refused(capsys, *arguments):
 @pytest.fixture(scope="session")
 def vae_gan_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "vae_gan"
-    settings = ["--set", "gamma=0.5", "--set", "generator.learning_rate=0.002"]
+    settings = ["--set", "features=0.5", "--set", "generator.learning_rate=0.002"]
     assert run("train", "--model", "vae_gan", *TINY_GAN, *settings, "--epochs", 2, "--output", folder) == 0
     return folder
 
@@ -116,7 +116,7 @@ def test_history_has_a_row_for_each_epoch(vae_gan_run):
 
 def test_settings_reach_the_model_and_its_optimizers(vae_gan_run):
     model = keras.saving.load_model(vae_gan_run / "model.keras")
-    assert (model.gamma, model.latent_dim, model.image_shape) == (0.5, 3, (8, 8, 1))
+    assert (model.reconstruction[0].weight, model.latent_dim, model.image_shape) == (0.5, 3, (8, 8, 1))
     assert float(model.player_optimizer("generator").learning_rate) == pytest.approx(0.002)
     assert float(model.player_optimizer("discriminator").learning_rate) == pytest.approx(0.0005)
     assert model.discriminator.get_layer("discriminator_conv_0").filters == 4
@@ -245,10 +245,10 @@ def test_colour_and_non_square_images_work_from_a_file(vae_run, tmp_path):
         (["train", "--model", "vae", "--mixed-precision", "float32"], "bfloat16"),
         (["train", "--model", "vae", "--image-size", "8x"], "--image-size"),
         (["train", "--model", "vae", "--augment", "cutuot"], "Did you mean 'cutout'"),
-        (["train", "--model", "vae_gan", "--set", "gama=1"], "Did you mean 'gamma'"),
-        (["train", "--model", "vae_gan", "--set", "gamma"], "KEY=VALUE"),
-        (["train", "--model", "vae_gan", "--set", "gamma=-1"], "gamma"),
-        (["train", "--model", "vae_gan", "--set", "gamma=much"], "gamma"),
+        (["train", "--model", "vae_gan", "--set", "featurs=1"], "Did you mean 'features'"),
+        (["train", "--model", "vae_gan", "--set", "features"], "KEY=VALUE"),
+        (["train", "--model", "vae_gan", "--set", "features=-1"], "features"),
+        (["train", "--model", "vae_gan", "--set", "features=much"], "features"),
         (["train", "--model", "vae_gan", "--set", "likelihood=binomial"], "likelihood"),
         (["train", "--model", "vae_gan", "--set", "encoder.filters=[0]"], "filters"),
         (["train", "--model", "vae_gan", "--set", "encoder.filters=many"], "filters"),
@@ -399,7 +399,17 @@ def command(*arguments, **settings):
 
 
 def test_ctrl_c_ends_with_the_model_saved(tmp_path):
-    train = ["train", "--model", "vae", *TINY, *TINY_NETWORKS, "--set", "prior_components=4"]
+    train = [
+        "train",
+        "--model",
+        "vae",
+        *TINY,
+        *TINY_NETWORKS,
+        "--set",
+        "prior=mixture",
+        "--set",
+        "components=4",
+    ]
     process = command(*train, "--epochs", 10000, "--output", tmp_path / "run")
     history = tmp_path / "run" / "history.csv"
     end = time.monotonic() + 120
@@ -415,7 +425,7 @@ def test_ctrl_c_ends_with_the_model_saved(tmp_path):
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
     assert model.generate(2, seed=0).shape == (2, 8, 8, 1)
     assert "the prior stays N(0, I)" in output
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.mixture.means), 0.0)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.prior.means), 0.0)
 
 
 @pytest.mark.core_on("tensorflow")
@@ -458,7 +468,7 @@ def test_presets_are_listed_and_shown(vae_gan_run, capsys):
     assert json.loads(capsys.readouterr().out)["recipe"]["training"]["dataset"] == "mnist"
     assert run("presets", vae_gan_run) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["recipe"]["model"]["gamma"] == 0.5 and shown["seed"] == 0
+    assert shown["recipe"]["model"]["reconstruction"]["features"] == 0.5 and shown["seed"] == 0
     assert "Did you mean 'vae_digits'" in refused(capsys, "presets", "vae_digit")
 
 

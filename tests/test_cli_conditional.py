@@ -159,7 +159,7 @@ def test_faces_of_64_pixels_are_a_recipe(tmp_path):
     train = ["train", "--preset", "vae_gan_celeb_a", "--dataset", tmp_path / "faces", *small]
     assert run(*train, "--epochs", 1, "--output", tmp_path / "run") == 0
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
-    assert model.image_shape == (64, 64, 3) and model.three_players
+    assert model.image_shape == (64, 64, 3) and model.game.three_players
     assert Image.open(tmp_path / "run" / "samples.png").mode == "RGB"
 
 

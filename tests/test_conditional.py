@@ -372,14 +372,17 @@ def test_a_saved_model_keeps_its_masks_and_its_prior(tmp_path):
     assert type(loaded) is kvg.CVAE and loaded.masks == ("top", "blocks")
     assert (loaded.num_classes, loaded.completes) == (NUM_CLASSES, True)
     np.testing.assert_array_equal(complete(loaded), complete(model))
-    condition = loaded.condition(6, LABELS, X, MASKS)
-    found = loaded.prior_parameters(condition, 6)
+    condition = loaded.conditioned(6, LABELS, X, MASKS)
+    found = loaded.prior.network.predict(condition, verbose=0)
     expected = reference.prior(reference.weights_of(model), parts_of(model, mask=MASKS), (6, LATENT_DIM))
     np.testing.assert_allclose(found["mean"], expected[0], **CLOSE)
     np.testing.assert_allclose(found["log_variance"], expected[1], **CLOSE)
     # The masks that training will draw next are the same, too.
     x = ops.convert_to_tensor(X)
-    given = [ops.convert_to_numpy(of.draw_condition(x, LABELS)["given"]) for of in (model, loaded)]
+    given = [
+        ops.convert_to_numpy(of.condition.draw(x, LABELS, of.seed_generator)["given"])
+        for of in (model, loaded)
+    ]
     np.testing.assert_array_equal(*given)
 
 

@@ -12,8 +12,8 @@ from test_gradient_routing import assert_same_direction_and_length, updates
 
 import keras_vaegan as kvg
 from keras_vaegan import InputError
-from keras_vaegan.models.latent import prior_noise
 from keras_vaegan.networks import draw, mlp
+from keras_vaegan.noise import prior_noise
 
 HEIGHT, WIDTH, N = 7, 10, 4
 
@@ -402,7 +402,8 @@ def test_weights_of_canvases_are_scaled_and_kept():
     model = registry.draw_gan(time_weights=[0, 1, 3])
     assert list(model.fake_weights) == [0.25, 0.75]
     again = type(model).from_config(model.get_config())
-    assert list(again.fake_weights) == [0.25, 0.75] and again.pixel_weight == 1.0
+    assert list(again.step_weights) == [0.25, 0.75]
+    assert {term.name: term.weight for term in again.reconstruction} == {"features": 1.0, "pixels": 1.0}
 
 
 def test_every_step_has_noise_of_its_own(inject_noise):
@@ -420,7 +421,7 @@ def test_every_step_has_noise_of_its_own(inject_noise):
     ]
     same = [np.allclose(*(path["codes"][:, t] for path in paths)) for t in range(3)]
     assert same == [True, False, False]
-    drawn = ops.convert_to_numpy(model.prior_sample(500))
+    drawn = ops.convert_to_numpy(model.prior.sample(500, model.seed_generator))
     assert drawn.shape == (500, 3, LATENT_DIM)
     assert np.abs(np.corrcoef(drawn.reshape(500, -1), rowvar=False) - np.eye(6)).max() < 0.2
 

@@ -509,10 +509,10 @@ def test_the_divergence_is_from_the_prior_that_was_learned():
     y = np.arange(20) % registry.NUM_CLASSES
     data = ImageData((x, y), (x, y), (x, y), name="noise")
     model = registry.cvae((4, 4, 1), num_classes=registry.NUM_CLASSES, prior=True)
-    condition = model.condition(20, y)
+    condition = model.conditioned(20, y)
     q = model.posterior(x, condition)
     nats, from_standard = (
-        float(keras.ops.convert_to_numpy(q.kl(p)).mean()) for p in (model.prior(condition), None)
+        float(keras.ops.convert_to_numpy(q.kl(p)).mean()) for p in (model.prior.given(condition).normal, None)
     )
     found = values(evaluation.score(model, data, ["latent"], num_images=20))
     assert found["kl"] == pytest.approx(nats, rel=1e-4)

@@ -19,7 +19,7 @@ from keras_vaegan.cli import cli
 from keras_vaegan.data import named_mask
 from keras_vaegan.errors import InputError
 from keras_vaegan.export import FORMATS, functions, serving
-from keras_vaegan.models.latent import prior_noise
+from keras_vaegan.noise import prior_noise
 
 BARE = pathlib.Path(__file__).with_name("bare.py")
 SHAPE, COUNT = (6, 5, 1), 5  # no batch that anything was traced with
@@ -34,7 +34,7 @@ def built(name, image_shape=SHAPE):
     """A model of the registry whose weights are no accident."""
     model = registry.set_weights(registry.MODELS[name](image_shape))
     if isinstance(model, kvg.SemiSupervisedVAE):
-        model.temperature = 1.7
+        model.classification.temperature = 1.7
     return model
 
 
@@ -117,7 +117,7 @@ def test_what_is_exported_equals_the_model(name, format, tmp_path):
     model.export(tmp_path / "exported", format, verbose=False)
     made, _ = run_bare(format, tmp_path / "exported", inputs, tmp_path)
     assert_same(made, outputs, name)
-    described = functions.described(functions.functions_of(model))
+    described = functions.described(model.functions())
     assert {key.split("/")[0] for key in inputs} == set(described)
     place = "assets.extra/functions.json" if format == "saved_model" else "functions.json"
     assert json.loads((tmp_path / "exported" / place).read_text()) == described
@@ -152,7 +152,7 @@ def test_a_server_answers_as_the_model_does(served, tmp_path):
     made, printed = run_bare("serving", folder / "1", inputs, tmp_path)
     assert_same(made, outputs, CORE)
     found = json.loads(printed)
-    assert found["warmed"] == list(functions.functions_of(model))
+    assert found["warmed"] == list(model.functions())
     assert found["curl"] == {"pixels": [1, *SHAPE]}
 
 
@@ -160,9 +160,9 @@ def test_the_page_beside_it_says_what_the_signatures_are(served):
     model, folder = served
     text = (folder / "README.md").read_text()
     found = serving.signatures_in(folder / "1")
-    assert set(found) == {*functions.functions_of(model), "serving_default"}
+    assert set(found) == {*model.functions(), "serving_default"}
     assert found["serving_default"] == found["generate"]
-    for name, function in functions.functions_of(model).items():
+    for name, function in model.functions().items():
         for side, ports in (("inputs", function.inputs), ("outputs", function.outputs)):
             assert set(found[name][side]) == set(ports)
             for key, port in ports.items():
@@ -176,7 +176,7 @@ def test_the_documentation_has_the_commands_that_are_written():
     text = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text()
     assert "\n".join(serving.recipe("cvae_gan_mnist")) in text
     for model in ("cvae_both", "ssl_vae", "draw_conditional"):
-        for name, function in functions.functions_of(built(model)).items():
+        for name, function in built(model).functions().items():
             row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
             inputs, outputs = ({part.strip(" `") for part in cell.split(",")} for cell in row.split("|")[2:4])
             assert set(function.inputs) <= inputs and set(function.outputs) == outputs

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 
+import keras
 import numpy as np
 import pytest
 import registry
@@ -75,9 +76,8 @@ def labels_for(model, label, count=1):
 
 def picture_of(model, noise, label=0):
     """What the model makes of noise `(N, ...)`: its prior placed, then decoded."""
-    condition = model.condition(len(noise), **labels_for(model, label, len(noise)))
-    prior = model.prior_parameters(condition, len(noise))
-    codes = prior["mean"] + np.exp(0.5 * prior["log_variance"]) * noise
+    condition = model.conditioned(len(noise), **labels_for(model, label, len(noise)))
+    codes = keras.ops.convert_to_numpy(model.prior.given(condition).place(np.float32(noise)))
     return model.decode(codes, **labels_for(model, label, len(noise)))
 
 
@@ -140,8 +140,8 @@ def test_a_drawing_is_shown_step_by_step(page, exported):
     page.evaluate("set_code(new Float32Array(LENGTH))")
     zero = np.zeros((1, *model.code_shape), "float32")
     assert_soon(page, "#picture", picture_of(model, zero)[0])
-    condition = model.condition(1, **labels_for(model, 0))
-    made = model._in_batches(model.drawing, {"codes": zero, **condition}, 1)["canvases"][0]
+    condition = model.conditioned(1, **labels_for(model, 0))
+    made = keras.ops.convert_to_numpy(model.drawing({"codes": zero, **condition})["canvases"])[0]
     expected = 1.0 / (1.0 + np.exp(-made))
     for t in range(model.steps):
         assert_soon(page, f"#steps canvas:nth-child({t + 1})", expected[t])
@@ -160,9 +160,8 @@ def test_what_is_drawn_is_completed(page, exported):
         noise = np.array(page.evaluate("Array.from(variants)")).reshape(-1, *model.code_shape)
         count = len(noise)
         images = np.tile(given.astype("float32"), (count, 1, 1, 1))
-        condition = model.condition(count, images=images, mask=mask, **labels_for(model, 0, count))
-        prior = model.prior_parameters(condition, count)
-        codes = prior["mean"] + np.exp(0.5 * prior["log_variance"]) * noise
+        condition = model.conditioned(count, images=images, mask=mask, **labels_for(model, 0, count))
+        codes = keras.ops.convert_to_numpy(model.prior.given(condition).place(np.float32(noise)))
         return given[0], model.decode(codes, images=images, mask=mask, **labels_for(model, 0, count))
 
     for id in ("#example", "#clear"):

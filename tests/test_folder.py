@@ -212,7 +212,7 @@ TINY = (
     "--set",
     "decoder.units=[4]",
     "--set",
-    "prior_components=0",
+    "prior=standard_normal",
 )
 
 
@@ -696,8 +696,18 @@ def test_the_range_is_stored_with_the_run_and_used_by_every_command(tmp_path, ca
     assert "data: classes: a, b" in said
     assert json.loads((run / "metadata.json").read_text())["value_range"] == [0, 4095]
     assert run_cli(capsys, "train", "--resume", run, "--epochs", 2)[0] == 0
-    again = ("train", "--preset", run, "--output", tmp_path / "again", "--set", "prior_components=99")
-    assert "prior_components must be at most 45" in run_cli(capsys, *again)[2]  # after the images are read
+    again = (
+        "train",
+        "--preset",
+        run,
+        "--output",
+        tmp_path / "again",
+        "--set",
+        "prior=mixture",
+        "--set",
+        "components=99",
+    )
+    assert "components must be at most 45" in run_cli(capsys, *again)[2]  # after the images are read
     output = tmp_path / "r.npz"
     code, _, error = run_cli(capsys, "reconstruct", run, "--images", data, "--output", output)
     assert code == 0 and "warning" not in error

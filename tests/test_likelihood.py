@@ -26,7 +26,9 @@ def linear():
     outputs = {name: keras.layers.Dense(2, name=name)(x) for name in ("mean", "log_variance")}
     encoder = keras.Model(inputs, outputs)
     logits = keras.layers.Reshape((1, DIMENSIONS, 1))(keras.layers.Dense(DIMENSIONS, name="logits")(codes))
-    model = kvg.VAE(encoder, keras.Model(codes, logits), likelihood="gaussian", noise_scale=SCALE)
+    model = kvg.VAE(
+        encoder, keras.Model(codes, logits), likelihood={"class": "gaussian", "noise_scale": SCALE}
+    )
 
     directions, _ = np.linalg.qr(generator.standard_normal((DIMENSIONS, 2)))
     loadings = 0.05 * directions  # pixels per unit of the code, orthogonal: the posterior is diagonal
@@ -128,7 +130,9 @@ class Linear:
         logits = keras.layers.Reshape((1, DIMENSIONS, 1))(logits)
         decoder = keras.Model(tensors, logits)
         encoder, prior = normal("encoder", images=(1, DIMENSIONS, 1)), normal("prior")
-        self.model = kvg.CVAE(encoder, decoder, prior=prior, likelihood="gaussian", noise_scale=NOISE)
+        self.model = kvg.CVAE(
+            encoder, decoder, prior=prior, likelihood={"class": "gaussian", "noise_scale": NOISE}
+        )
 
         pixels = [np.concatenate([loadings, map_c], 1).T, np.full(DIMENSIONS, 0.5)]
         decoder.get_layer("pixels").set_weights(pixels)
@@ -188,7 +192,7 @@ def test_the_conditional_bound_rises_with_k_to_the_exact_likelihood(conditional)
 def completing():
     """A model of image completion whose posterior is not far from its prior."""
     model = registry.set_weights(registry.MODELS["cvae_completion"]())
-    for variable in (*model.encoder.trainable_variables, *model.prior_network.trainable_variables):
+    for variable in (*model.encoder.trainable_variables, *model.prior.trainable_variables):
         variable.assign(0.1 * variable)
     return model
 
@@ -306,5 +310,5 @@ def test_bits_are_drawn_with_the_pixels_probabilities():
 
 
 def test_bits_are_for_the_bernoulli_likelihood():
-    with pytest.raises(kvg.InputError, match="binarize must be False"):
+    with pytest.raises(kvg.InputError, match="binarize"):
         registry.vae(binarize=True, likelihood="gaussian")

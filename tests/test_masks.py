@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import special
 
 import keras_vaegan as kvg
+from keras_vaegan import conditions
 from keras_vaegan.data import named_mask, read_mask
 from keras_vaegan.data.masks import NAMED, check_mask
 
@@ -153,7 +154,9 @@ def drawn(masks, image_shape, count, seed=0):
     """Images and what is given of them in training: `(count, H, W, C)`, `(count, H, W, C + 1)`."""
     model = registry.cvae(image_shape, given=True, masks=masks, seed=seed)
     x = registry.images(count, image_shape)
-    return x, ops.convert_to_numpy(model.draw_condition(ops.convert_to_tensor(x), None)["given"])
+    return x, ops.convert_to_numpy(
+        model.condition.draw(ops.convert_to_tensor(x), None, model.seed_generator)["given"]
+    )
 
 
 def assert_shares(counts, expected):
@@ -165,7 +168,7 @@ def assert_shares(counts, expected):
 
 @pytest.mark.parametrize("image_shape", [(4, 6, 1), (5, 7, 3)], ids=str)
 def test_given_are_the_visible_pixels_and_the_mask(image_shape):
-    x, given = drawn(kvg.models.cvae.TRAINING_MASKS, image_shape, 200)
+    x, given = drawn(conditions.TRAINING_MASKS, image_shape, 200)
     mask = given[..., -1:]
     assert given.dtype == np.float32 and set(np.unique(mask)) == {0.0, 1.0}
     np.testing.assert_array_equal(given[..., :-1], np.where(mask == 1, x, 0))
@@ -179,7 +182,7 @@ def test_a_single_mask_is_given_to_all(name):
 
 
 def test_every_kind_of_mask_is_equally_frequent():
-    _, given = drawn(kvg.models.cvae.TRAINING_MASKS, SHAPES[0], 18_000)
+    _, given = drawn(conditions.TRAINING_MASKS, SHAPES[0], 18_000)
     patterns, counts = np.unique(given[..., -1].reshape(len(given), -1), axis=0, return_counts=True)
     seen = {tuple(pattern): count for pattern, count in zip(patterns, counts, strict=True)}
     expected, number = {}, len(DRAWN) + 2  # and `none`, and `blocks`
@@ -236,7 +239,9 @@ def test_masks_depend_on_the_models_seed_and_change_with_every_draw():
     assert np.any(once[..., -1] != other[..., -1])
     model = registry.cvae((4, 4, 1), given=True, masks=("blocks",), seed=3)
     x = ops.convert_to_tensor(registry.images(50, (4, 4, 1)))
-    first, second = (ops.convert_to_numpy(model.draw_condition(x, None)["given"]) for _ in range(2))
+    first, second = (
+        ops.convert_to_numpy(model.condition.draw(x, None, model.seed_generator)["given"]) for _ in range(2)
+    )
     assert np.any(first[..., -1] != second[..., -1])
 
 

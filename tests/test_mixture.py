@@ -9,8 +9,8 @@ from sklearn.mixture import GaussianMixture
 from test_cli import refused, run
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.networks.mixture import MixturePrior
 from keras_vaegan.presets import load_source
+from keras_vaegan.priors import Mixture
 
 RNG = np.random.default_rng(0)
 SHARES = np.array([0.1, 0.6, 0.3])
@@ -21,9 +21,21 @@ FACTORS = np.array(
 COVARIANCES = FACTORS @ FACTORS.transpose(0, 2, 1)
 
 
+def begun(components):
+    """A mixture over codes of three numbers."""
+    made = Mixture(components)
+    made.begin((3,), {})
+    return made
+
+
+def log_prob(prior, z):
+    """Its density, as an array."""
+    return keras.ops.convert_to_numpy(prior.log_prob(np.float32(z)))
+
+
 def mixture():
     """The mixture of these numbers."""
-    made = MixturePrior(3, 3)
+    made = begun(3)
     made.log_shares.assign(np.log(SHARES))
     made.means.assign(MEANS)
     made.factors.assign(FACTORS)
@@ -32,18 +44,18 @@ def mixture():
 
 def codes_of(model, count=20_000):
     """What it makes of standard normal noise."""
-    noise = np.random.default_rng(1).standard_normal((count, model.latent_dim)).astype("float32")
-    return model.predict(noise, batch_size=5000, verbose=0)
+    noise = np.random.default_rng(1).standard_normal((count, *model.code_shape)).astype("float32")
+    return keras.ops.convert_to_numpy(model.place(noise))
 
 
 def test_before_it_is_fitted_it_is_standard_normal():
     """Noise comes out as noise, though not as the same; the density is SciPy's."""
-    codes = codes_of(MixturePrior(5, 3))
+    codes = codes_of(begun(5))
     assert all(stats.kstest(codes[:, i], "norm").pvalue > 0.01 for i in range(3))
     np.testing.assert_allclose(np.cov(codes.T), np.eye(3), atol=0.04)
     z = RNG.standard_normal((10, 3))
     expected = stats.multivariate_normal(np.zeros(3)).logpdf(z)
-    np.testing.assert_allclose(MixturePrior(5, 3).log_prob(z), expected, rtol=1e-6)
+    np.testing.assert_allclose(log_prob(begun(5), z), expected, rtol=1e-6)
 
 
 def test_the_density_is_that_of_a_sum_of_normal_ones():
@@ -51,7 +63,7 @@ def test_the_density_is_that_of_a_sum_of_normal_ones():
     z = 4.0 * RNG.standard_normal((50, 3))
     each = [stats.multivariate_normal(m, c).logpdf(z) for m, c in zip(MEANS, COVARIANCES, strict=True)]
     expected = special.logsumexp(np.log(SHARES)[:, None] + np.array(each), axis=0)
-    np.testing.assert_allclose(mixture().log_prob(z), expected, rtol=1e-4)
+    np.testing.assert_allclose(log_prob(mixture(), z), expected, rtol=1e-4)
 
 
 def test_noise_comes_to_lie_as_the_mixture_says():
@@ -70,20 +82,20 @@ def test_noise_comes_to_lie_as_the_mixture_says():
 def test_fitting_is_scikit_learns():
     """The same density of the same codes."""
     codes = codes_of(mixture(), 2000)
-    made = MixturePrior(3, 3)
-    made.fit_to(codes, seed=4)
+    made = begun(3)
+    made.fit(codes, seed=4)
     z = 4.0 * RNG.standard_normal((50, 3))
     expected = GaussianMixture(3, reg_covar=1e-4, random_state=4).fit(codes.astype("float64"))
-    np.testing.assert_allclose(made.log_prob(z), expected.score_samples(z), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(log_prob(made, z), expected.score_samples(z), rtol=1e-3, atol=1e-2)
     made.reset()
-    np.testing.assert_allclose(made.log_prob(z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(log_prob(made, z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
 
 
 def fitted():
     """A VAE with a mixture for a prior, and the images whose codes it is of."""
     model = registry.set_weights(registry.MODELS["vae_mixture"](seed=2))
     images = registry.images(300, seed=5)
-    model.mixture.reset()
+    model.prior.reset()
     model.fit_prior(images, seed=6)
     return model, images
 
@@ -92,7 +104,7 @@ def test_codes_are_likelier_in_the_fitted_prior():
     """Also those of a draw that it was not fitted to; and the same seed gives the same prior."""
     model, images = fitted()
     codes = model.encode(images, sample=True, seed=7)
-    assert model.mixture.log_prob(codes).mean() > stats.norm.logpdf(codes).sum(axis=1).mean() + 0.05
+    assert log_prob(model.prior, codes).mean() > stats.norm.logpdf(codes).sum(axis=1).mean() + 0.05
     again, _ = fitted()
     np.testing.assert_allclose(again.generate(8, seed=1), model.generate(8, seed=1), atol=1e-5)
 
@@ -106,7 +118,7 @@ def test_likelihood_is_an_integral_over_the_fitted_prior():
     axis = np.linspace(-7.0, 7.0, 141)
     z = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     logits = special.logit(np.clip(model.decode(z), 1e-7, 1 - 1e-7).astype("float64"))
-    log_prior = model.mixture.log_prob(z) + 2.0 * np.log(axis[1] - axis[0])
+    log_prior = log_prob(model.prior, z) + 2.0 * np.log(axis[1] - axis[0])
     for image in images[:3]:
         log_p = (image * logits - np.logaddexp(0.0, logits)).reshape(len(z), -1).sum(axis=1)
         expected = special.logsumexp(log_p + log_prior)
@@ -127,34 +139,56 @@ def test_it_is_saved_and_training_again_forgets_it(tmp_path):
     model.compile(keras.optimizers.SGD(1e-3))
     model.fit(images, epochs=1, verbose=0)
     z = RNG.standard_normal((5, 2))
-    np.testing.assert_allclose(model.mixture.log_prob(z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(log_prob(model.prior, z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
 
 
 def test_bad_input_is_refused():
     """No mixture, too few images, a model that has another prior, codes of one number."""
     images = registry.images(5)
-    with pytest.raises(InputError, match="prior_components must be at least 1"):
+    with pytest.raises(InputError, match="prior must be one that is fitted"):
         registry.vae().fit_prior(images)
-    with pytest.raises(InputError, match="at least 9 images"):
+    with pytest.raises(InputError, match="components must be at most 5"):
         registry.vae(prior_components=9).fit_prior(images)
-    with pytest.raises(InputError, match="prior_components must be 0 in a CVAE"):
+    with pytest.raises(InputError, match="prior must not be a mixture"):
         registry.cvae(num_classes=registry.NUM_CLASSES, prior_components=2)
-    with pytest.raises(InputError, match="prior_components must be 0 in a DRAW"):
+    with pytest.raises(InputError, match="prior must not be a mixture"):
         registry.draw_model(prior_components=2)
-    with pytest.raises(InputError, match="prior_components"):
+    with pytest.raises(InputError, match="components must be"):
         registry.vae(prior_components=-1)
 
 
 def test_train_refuses_more_components_than_images(tmp_path, capsys):
     """Before it trains, in one line."""
-    train = ["train", "--model", "vae", "--set", "prior_components=5000", "--output", tmp_path / "run"]
-    assert "prior_components must be at most" in refused(capsys, *train)
+    train = [
+        "train",
+        "--model",
+        "vae",
+        "--set",
+        "prior=mixture",
+        "--set",
+        "components=5000",
+        "--output",
+        tmp_path / "run",
+    ]
+    assert "components must be at most" in refused(capsys, *train)
 
 
 def test_train_fits_it_at_the_end(tmp_path, capsys):
     """A run with components has a prior that is not N(0, I)."""
     folder = tmp_path / "run"
-    train = ["train", "--model", "vae", "--epochs", 1, "--set", "prior_components=4", "--output", folder]
+    train = [
+        "train",
+        "--model",
+        "vae",
+        "--epochs",
+        1,
+        "--set",
+        "prior=mixture",
+        "--set",
+        "components=4",
+        "--output",
+        folder,
+    ]
     assert run(*train) == 0
-    assert "fits the prior, of 4 components" in capsys.readouterr().out
-    assert np.abs(keras.ops.convert_to_numpy(load_source(folder)[0].mixture.means)).max() > 0.1
+    assert "fits the prior, a mixture of 4 components" in capsys.readouterr().out
+    assert np.abs(keras.ops.convert_to_numpy(load_source(folder)[0].prior.means)).max() > 0.1

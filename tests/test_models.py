@@ -133,45 +133,70 @@ def test_networks_with_equal_names_of_variables_are_refused_at_compile():
 
 
 OTHER_THAN_DEFAULT = {
-    "likelihood": "gaussian",
-    "noise_scale": 0.2,
     "beta": 0.5,
     "free_bits": 0.1,
     "annealing_steps": 7,
-    "prior_components": 4,
     "seed": 3,
-    "gamma": 0.4,
-    "pixel_weight": 0.3,
-    "three_players": True,
-    "label_smoothing": 0.1,
-    "r1": 2.0,
-    "margin": (0.7, 0.2),
+    "fakes_from": "posterior",
     "value_range": (0, 4095),
 }
+# Arguments that are objects: their class and settings.
+OBJECTS = {
+    "likelihood": ("gaussian", {"noise_scale": 0.2}),
+    "prior": ("mixture", {"components": 4}),
+    "game": (
+        "standard",
+        {
+            "label_smoothing": 0.1,
+            "r1": 2.0,
+            "r2": 0.5,
+            "label_weight": 1.0,
+            "three_players": True,
+            "margin": (0.7, 0.2),
+        },
+    ),
+}
+WEIGHTS = {"features": 0.4, "pixels": 0.3, "l1": 0.2}
 
 
 def test_every_argument_is_in_the_configuration():
-    model = registry.vae_gan(**OTHER_THAN_DEFAULT)
-    config = type(model).from_config(model.get_config()).get_config()
+    objects = {name: {"class": kind, **settings} for name, (kind, settings) in OBJECTS.items()}
+    model = kvg.VAEGAN(**networks(), **OTHER_THAN_DEFAULT, **objects, reconstruction=WEIGHTS)
+    again = type(model).from_config(model.get_config())
+    config = again.get_config()
     assert {name: config[name] for name in OTHER_THAN_DEFAULT} == OTHER_THAN_DEFAULT
+    for name, (_, settings) in OBJECTS.items():
+        found = config[name]["config"]
+        assert {setting: found[setting] for setting in settings} == settings
+    assert {term.name: term.weight for term in again.reconstruction} == WEIGHTS
     arguments = set()
     for cls in (*kvg.VAEGAN.__mro__, *kvg.CVAEGAN.__mro__):
         if cls.__module__.startswith("keras_vaegan.models.") and "__init__" in vars(cls):
             arguments |= set(inspect.signature(cls.__init__).parameters)
-    below = {"prior", "masks", "label_weight", "binarize"}
-    assert arguments - {"self", "args", "kwargs", *networks()} == set(OTHER_THAN_DEFAULT) | below
+    known = {*OTHER_THAN_DEFAULT, *OBJECTS, "reconstruction", "masks"}
+    assert arguments - {"self", "args", "kwargs", *networks()} == known
     bits = registry.vae(binarize=True)
-    assert type(bits).from_config(bits.get_config()).binarize
+    assert type(bits).from_config(bits.get_config()).observation.binarize
+
+
+def test_the_largest_model_has_sixteen_arguments():
+    """Each by its name, of the class and those above it."""
+    for model in MODELS.values():
+        arguments = set()
+        for cls in type(model()).__mro__:
+            if cls.__module__.startswith("keras_vaegan.models.") and "__init__" in vars(cls):
+                arguments |= set(inspect.signature(cls.__init__).parameters)
+        assert len(arguments - {"self", "args", "kwargs"}) <= 16
 
 
 def test_the_condition_is_in_the_configuration():
     model = registry.cvae(given=True, prior=True, masks=("top", "blocks"))
     again = type(model).from_config(model.get_config())
-    assert again.masks == ("top", "blocks") and again.prior_network.count_params() > 0
+    assert again.masks == ("top", "blocks") and again.prior.network.count_params() > 0
     assert [v.path for v in again.trainable_variables] == [v.path for v in model.trainable_variables]
-    assert registry.cvae(num_classes=3).get_config()["prior"] is None
+    assert registry.cvae(num_classes=3).get_config()["prior"]["class_name"] == "StandardNormal"
     game = registry.cvae_gan(label_weight=0.3)
-    assert type(game).from_config(game.get_config()).label_weight == 0.3
+    assert type(game).from_config(game.get_config()).game.label_weight == 0.3
     with pytest.raises(kvg.InputError, match="label_weight must be"):
         registry.cvae_gan(label_weight=-1.0)
 

@@ -12,7 +12,7 @@ import registry
 from test_resume import noisy_vae
 
 import keras_vaegan as kvg
-from keras_vaegan import InputError, presets
+from keras_vaegan import InputError, games, likelihoods, presets, priors
 
 SHAPE = (8, 6, 1)
 
@@ -109,11 +109,25 @@ def test_other_data_sets_take_the_recipe_of_mnist():
     assert recipe == presets.recipe("vae_gan_mnist")
 
 
-@pytest.mark.parametrize("key", ["model.gamma", "gamma"])
+@pytest.mark.parametrize("key", ["model.reconstruction.features", "reconstruction.features", "features"])
 def test_an_option_is_set_by_its_full_or_its_last_name(key):
     recipe = presets.recipe("vae_gan_digits")
     presets.override(recipe, key, 0.25)
-    assert recipe["model"]["gamma"] == 0.25
+    assert recipe["model"]["reconstruction"] == {"features": 0.25}
+    assert presets.build(recipe, SHAPE).reconstruction[0].weight == 0.25
+
+
+def test_a_class_of_an_object_keeps_the_settings_that_it_knows():
+    recipe = small("vae_gan_digits")
+    presets.override(recipe, "r1", 0.5)
+    presets.override(recipe, "label_smoothing", 0.1)
+    presets.override(recipe, "game", "hinge")
+    assert recipe["model"]["game"] == {"class": "hinge", "r1": 0.5}
+    assert isinstance(presets.build(recipe, SHAPE).game, games.Hinge)
+    with pytest.raises(InputError, match="Did you mean 'hinge'"):
+        presets.override(recipe, "game", "hing")
+    with pytest.raises(InputError, match="label_smoothing"):
+        presets.override(recipe, "label_smoothing", 0.1)
 
 
 def test_another_family_of_networks_starts_from_its_own_defaults():
@@ -140,8 +154,10 @@ def test_all_options_of_a_recipe_can_be_named():
     names = presets.options(presets.recipe("vae_gan_digits"))
     assert {
         "model.beta",
-        "model.gamma",
-        "model.margin",
+        "model.reconstruction.features",
+        "model.game",
+        "model.game.margin",
+        "model.likelihood.binarize",
         "networks.latent_dim",
         "networks.discriminator.spectral_normalization",
         "optimizer.discriminator.use_ema",
@@ -149,7 +165,7 @@ def test_all_options_of_a_recipe_can_be_named():
         "training.epochs",
     } <= set(names)
     assert not [name for name in names if "model.discriminator" in name or "kwargs" in name]
-    assert "model.gamma" not in presets.options(presets.recipe("vae_digits"))
+    assert "model.reconstruction.features" not in presets.options(presets.recipe("vae_digits"))
 
 
 def test_a_player_without_settings_moves_as_the_generator_does():
@@ -164,7 +180,7 @@ def test_a_player_without_settings_moves_as_the_generator_does():
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("gama", 1, "Did you mean 'gamma'"),
+        ("featurs", 1, "Did you mean 'features'"),
         ("learning_rate", 1, "optimizer.generator.learning_rate"),
         ("epochs", 0, "training.epochs"),
         ("latent_dim", "8", "networks.latent_dim"),
@@ -261,7 +277,7 @@ def test_a_folder_keeps_the_users_own_functional_networks(tmp_path):
     model = VAE(encoder, decoder, likelihood="gaussian", beta=0.5)
     presets.save_folder(model, tmp_path, {})
     again, _ = presets.load_folder(tmp_path)
-    assert (again.beta, again.observation) == (0.5, "gaussian")
+    assert (again.beta, type(again.observation)) == (0.5, likelihoods.Gaussian)
     np.testing.assert_allclose(again.generate(3, seed=1), model.generate(3, seed=1), atol=1e-6)
 
 
@@ -430,10 +446,10 @@ def test_the_networks_of_the_paper_have_its_sizes():
 
 def test_a_prior_is_learned_where_the_recipe_has_one():
     recipe = small("cvae_digits")
-    assert presets.build(recipe, SHAPE, num_classes=3).prior_network is None
+    assert presets.build(recipe, SHAPE, num_classes=3).prior.__class__ is priors.StandardNormal
     presets.override(recipe, "prior.units", [7])
     model = presets.build(recipe, SHAPE, num_classes=3)
-    assert model.prior_network.get_layer("prior_dense_0").units == 7
+    assert model.prior.network.get_layer("prior_dense_0").units == 7
     with pytest.raises(InputError, match="networks.condition must be one of labels, image"):
         presets.override(recipe, "condition", ["classes"])
 

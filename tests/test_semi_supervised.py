@@ -292,11 +292,11 @@ def test_classes_are_told_by_whom_was_asked(classifier):
 
 
 def test_choices_of_the_game_are_refused_by_name():
-    refused(lambda: registry.ssl_vae_gan(game="clases"), "game must be one of", "Did you mean 'classes'")
+    refused(lambda: registry.ssl_vae_gan(game="hing"), "game must be one of", "Did you mean 'hinge'")
     refused(lambda: registry.ssl_vae_gan(expectation="exact"), "expectation must be one of", "enumerated")
     refused(lambda: registry.ssl_vae_gan(classifier="decoder"), "classifier must be one of", "ensemble")
     model = registry.ssl_vae_gan()
-    model.classifier = "both"
+    model.classification.classifier = "both"
     refused(lambda: model.classify(X), "classifier must be one of")
 
 
@@ -721,7 +721,7 @@ def test_the_likelihood_of_a_stack_is_that_of_its_two_layers():
     """Against plain Monte Carlo from the prior, on images of few pixels."""
     model = stacked(prior=True)
     # All layers but the base's decoder are made mild, so that draws from q reach all of the posterior.
-    mild = [model.base.encoder, model.encoder_head, model.code_decoder, model.prior_network]
+    mild = [model.base.encoder, model.encoder_head, model.code_decoder, model.prior]
     for variable in [variable for network in mild for variable in network.weights]:
         variable.assign(0.3 * ops.convert_to_tensor(variable))
     base, weights = of_base(model), reference.weights_of(model)

@@ -367,7 +367,7 @@ def after_two_free_steps_and_two_with(margin):
     x = registry.images(8)
     model.fit(x, **QUIET)
     before = {player: (weights(model, player), slots(model, player)) for player in model.players}
-    model.margin = margin
+    model.game.margin = margin
     model.make_train_function(force=True)
     model.fit(x, **QUIET)
     return model, before
@@ -394,7 +394,7 @@ def test_both_move_when_both_would_be_held(inject_noise):
     real, _, _ = reference.discriminate(at_work, np.float64(registry.images()))
     prior, _, _ = reference.discriminate(at_work, reference.decode(at_work, np.float64(registry.noise()[1])))
     costs = -np.log(reference.sigmoid(real)).mean(), -np.log(1 - reference.sigmoid(prior)).mean()
-    model.margin = (float(np.mean(costs)), 0.0)  # one cost is below, the other above
+    model.game.margin = (float(np.mean(costs)), 0.0)  # one cost is below, the other above
     assert abs(costs[0] - costs[1]) > 1e-3
     before = arrays(model.trainable_variables)
     model.train_on_batch(registry.images())

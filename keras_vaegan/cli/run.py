@@ -144,11 +144,7 @@ def run(data: "ImageData", folder: pathlib.Path, metadata: dict[str, Any], new: 
     metadata["recipe"] = recipe = presets.plan(recipe, steps)
     model = presets.build(recipe, data.image_shape, seed, data.num_classes)
     model.value_range = check_value_range(metadata.get("value_range"))
-    components = recipe["model"].get("prior_components", 0)
-    if components > len(x):  # said before the training, at whose end they are fitted
-        raise InputError(
-            f"--set prior_components must be at most {len(x)}, the images; received {components}."
-        )
+    model.prior.require_codes(len(x))  # said before the training, at whose end it is fitted
     if settings.get("init") and (new or not any((folder / "checkpoints").glob("*.keras"))):
         _begin_with(model, settings["init"])
     name = one_line(f"{metadata['model']}_{pathlib.Path(metadata['dataset']).stem}")
@@ -344,11 +340,11 @@ def _finish(
     x, y = data.validation
     if hasattr(model, "calibrate") and y is not None and np.any(y >= 0):
         model.calibrate(x[y >= 0], y[y >= 0])
-    if getattr(model, "mixture", None) is not None:
+    if model.prior.fitted_to_codes:
         if metadata["interrupted"]:
             echo("the prior stays N(0, I); it is fitted to the codes when the training has ended")
         else:
-            echo(f"fits the prior, of {model.mixture.components} components, to the codes")
+            echo(f"fits the prior, {model.prior.summary}, to the codes")
             model.fit_prior(data.train[0])
     with atomic_path(folder / "model.keras") as temporary:
         model.save(temporary)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
 
 # Options that may stand together with --resume.
+# Options that decide which others there are.
+FIRST = ("family", "class", "three_players", "game", "prior", "likelihood")
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
 PRECISIONS = ("none", "bfloat16", "float16")
 # What `metadata.json` must have for a run to go on; other facts may be missing.
@@ -131,7 +133,7 @@ def _resumed_run(context, parameter, value):
 )
 @option("--config", type=click.Path(path_type=pathlib.Path), default=None, help="JSON or TOML of a recipe.")
 @option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any option of the recipe, as gamma=0.5."
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any option of the recipe, as features=0.5."
 )
 @options.seed
 @option(
@@ -220,7 +222,7 @@ def train(
     changes += [(name, value) for name, value in asked.items() if value is not None]
     changes += [_key_and_value(setting) for setting in settings]
     # These decide which other options there are.
-    changes.sort(key=lambda change: change[0].split(".")[-1] not in ("family", "class", "three_players"))
+    changes.sort(key=lambda change: change[0].split(".")[-1] not in FIRST)
     for name, value in changes:
         presets.override(recipe, name, value(recipe, name) if callable(value) else value)
 
@@ -464,7 +466,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _key_and_value(setting: str) -> tuple[str, Any]:
-    """`gamma=0.5` as a name and a value: JSON where it is JSON, text otherwise."""
+    """`features=0.5` as a name and a value: JSON where it is JSON, text otherwise."""
     name, equals, text = setting.partition("=")
     if not equals or not name:
         raise InputError(f"--set must be KEY=VALUE; received {setting!r}.")

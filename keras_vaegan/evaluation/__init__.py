@@ -6,7 +6,7 @@ import importlib
 import math
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -21,7 +21,9 @@ from keras_vaegan.evaluation.scores import Score, findings
 from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
 from keras_vaegan.files import write_json
 from keras_vaegan.metrics.features import digest
-from keras_vaegan.models.latent import LatentVariableModel
+
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
 
 __all__ = [
     "GROUPS",
@@ -39,7 +41,7 @@ FORMAT_VERSION = 1
 
 
 def score(
-    subject: LatentVariableModel | ArrayLike,
+    subject: "LatentVariableModel | ArrayLike",
     data: ImageData,
     groups: Sequence[str] | None = None,
     progress: Callable[[str], None] | None = None,

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from keras import ops
@@ -11,7 +12,9 @@ from keras_vaegan import metrics
 from keras_vaegan.errors import InputError
 from keras_vaegan.evaluation.scores import Score
 from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
-from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
+
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
 
 
 def _frechet(of: Evaluation) -> Iterator[Score]:
@@ -180,17 +183,12 @@ def _reconstruction(of: Evaluation) -> Iterator[Score]:
 def _latent(of: Evaluation) -> Iterator[Score]:
     model = of.with_model()
     images, labels = of.real_of_model(of.num_images)
-    q, prior = (
-        {part: values.reshape(len(images), -1) for part, values in normal.items()}  # all steps' dimensions
-        for normal in (
-            model.posterior_parameters(images, labels, batch_size=of.batch_size),
-            model.prior_parameters(model.condition(len(images), labels), len(images), of.batch_size),
-        )
-    )
-    kl = metrics.kl_per_dimension(q["mean"], q["log_variance"], prior["mean"], prior["log_variance"])
+    # Of all dimensions of all steps.
+    kl = model.kl_per_dimension(images, labels, of.batch_size).reshape(len(images), -1).mean(axis=0)
+    means = model.encode(images, labels, batch_size=of.batch_size).reshape(len(images), -1)
     details = {str(i): float(value) for i, value in enumerate(kl)}
     yield Score("kl", float(kl.sum()), unit="nats", details=details)
-    yield Score("active_units", metrics.active_units(q["mean"]), reference=q["mean"].shape[1])
+    yield Score("active_units", metrics.active_units(means), reference=means.shape[1])
 
 
 def _likelihood(of: Evaluation) -> Iterator[Score]:
@@ -220,7 +218,7 @@ def _completion(of: Evaluation) -> Iterator[Score]:
 
 def _classification(of: Evaluation) -> Iterator[Score]:
     model, labels = of.with_model(), of.real_labels
-    if not isinstance(model, SemiSupervisedVAE):
+    if not model.classifiers:
         raise NotApplicable("the model has no classifier of its own")
     of_split = of.labelled(labels, of.real)
     calibrated = model.classify(of_split[0], of.batch_size)
@@ -249,7 +247,7 @@ def _classification(of: Evaluation) -> Iterator[Score]:
 
 
 @contextlib.contextmanager
-def _noise_of(model: SemiSupervisedVAE, seed: int) -> Iterator[None]:
+def _noise_of(model: "LatentVariableModel", seed: int) -> Iterator[None]:
     """Let a model draw the noise of a seed, and go on with its own afterwards."""
     state = model.seed_generator.state
     before = ops.convert_to_numpy(state)

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -15,7 +15,10 @@ from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.metrics.statistics import CHUNK, Statistics
-from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.training.multi_player import MultiPlayerModel
+
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
 
 MOST_IMAGES = 10_000  # samples, where no other number is asked for
 DIGITS = [str(digit) for digit in range(10)]
@@ -53,7 +56,7 @@ class Evaluation:
 
     def __init__(
         self,
-        subject: LatentVariableModel | ArrayLike,
+        subject: "LatentVariableModel | ArrayLike",
         data: ImageData,
         split: str = "test",
         num_images: int | None = None,
@@ -70,7 +73,7 @@ class Evaluation:
         for name, images in ((split, self.real), ("train", data.train[0])):
             if not len(images):
                 raise InputError(f"data must hold images in its {name} split; received none.")
-        self.model = subject if isinstance(subject, LatentVariableModel) else None
+        self.model: LatentVariableModel | None = subject if isinstance(subject, MultiPlayerModel) else None
         image_shape = tuple(data.image_shape)
         self.images: np.ndarray | None = None
         if self.model is None:
@@ -168,7 +171,7 @@ class Evaluation:
         for name in ("fake_statistics", "reconstructed"):
             self.__dict__.pop(name, None)
 
-    def with_model(self) -> LatentVariableModel:
+    def with_model(self) -> "LatentVariableModel":
         """The model, or the reason why there is none."""
         if self.model is None:
             raise NotApplicable("images alone are scored, without their model")

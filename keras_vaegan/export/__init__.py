@@ -12,24 +12,23 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.errors import InputError, choose
-from keras_vaegan.export.functions import functions_of
+from keras_vaegan.export.job import ALIASES, FORMATS, SUFFIXES, Job
 from keras_vaegan.export.serving import check_name, describe, next_version
 from keras_vaegan.export.web import runtime_folder
 from keras_vaegan.files import atomic_folder, atomic_path, holding_stderr, scratch_folder, sweep
 from keras_vaegan.locks import FolderLock
-from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.typing import EXPORT_PRECISIONS
 
-ALIASES = {"saved_model": "tf_saved_model", "tflite": "litert"}
-FORMATS = ("tf_saved_model", "litert", "onnx", "web")
-SUFFIXES = {"litert": ".tflite", "onnx": ".onnx"}
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
+
 # Format, or `serving` for its layout -> packages beyond those of the package itself.
 NEEDED = {
     "serving": {"tensorflow_serving": "tensorflow-serving-api"},
@@ -39,30 +38,8 @@ NEEDED = {
 FAILED = 2  # exit code of the TensorFlow process where the input was bad
 
 
-class Job(NamedTuple):
-    """What is to be written of a model, as the process that writes it is told.
-
-    Attributes:
-        path: the file or folder to make.
-        format: one of `FORMATS`.
-        names: the functions to write.
-        precision: one of `EXPORT_PRECISIONS`.
-        serving: name under which TensorFlow Serving offers the model; None for no such layout.
-        runtime: folder with ONNX Runtime Web; None for the package's own way to it.
-        facts: what is known of the model, for what is shown.
-    """
-
-    path: str
-    format: str
-    names: list[str]
-    precision: str = "float32"
-    serving: str | None = None
-    runtime: str | None = None
-    facts: dict[str, Any] = {}
-
-
 def export(
-    model: LatentVariableModel,
+    model: "LatentVariableModel",
     path: str | os.PathLike[str],
     format: str = "tf_saved_model",
     signature: str | None = None,
@@ -80,8 +57,8 @@ def export(
         model: a trained model.
         path: what to make: a folder, or with one function a `.tflite` or `.onnx` file.
         format: `tf_saved_model`, `litert`, `onnx` or `web`; also `saved_model` and `tflite`.
-        signature: the function to write, by its name in `functions_of`; all of them, or in a single file
-            `generate`, if None.
+        signature: the function to write, by its name in the model's `functions`; all of them, or in a single
+            file `generate`, if None.
         precision: of a LiteRT file's weights, `float32` or `float16`, or `int8` for its arithmetic too.
         data: images `(N, H, W, C)`, or a tuple of them and their labels, from which `int8` takes its ranges;
             some hundreds are enough.
@@ -101,7 +78,7 @@ def export(
             that exports versions to the same `path`.
     """
     format = choose("format", ALIASES.get(format, format), FORMATS)
-    known = list(functions_of(model))
+    known = list(model.functions())
     if signature is not None:
         choose("signature", signature, known)
     choose("precision", precision, EXPORT_PRECISIONS)
@@ -148,7 +125,7 @@ def _check_new(path: pathlib.Path, overwrite: bool) -> None:
         raise InputError(f"filepath must not exist, or overwrite must be True; there is {path} already.")
 
 
-def perform(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+def perform(model: "LatentVariableModel", job: Job, examples: dict[str, np.ndarray]) -> None:
     """Do a job in this process, which runs TensorFlow."""
     from keras_vaegan.export import formats
 
@@ -156,7 +133,7 @@ def perform(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray
 
 
 def _perform_elsewhere(
-    model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray], imports: Sequence[str]
+    model: "LatentVariableModel", job: Job, examples: dict[str, np.ndarray], imports: Sequence[str]
 ) -> None:
     """Do a job in a process that runs TensorFlow, from the model's configuration and weights."""
     with scratch_folder() as folder:
@@ -204,7 +181,7 @@ def _target(
     return path, [signature or known[0]]
 
 
-def _examples(model: LatentVariableModel, data: Any, precision: str) -> dict[str, np.ndarray]:
+def _examples(model: "LatentVariableModel", data: Any, precision: str) -> dict[str, np.ndarray]:
     """Images, and labels where the model takes them, that stand for all: of the data, or of its own."""
     if data is None:
         if precision == "int8":

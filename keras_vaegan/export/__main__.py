@@ -14,7 +14,9 @@ from keras_vaegan.errors import InputError
 def main(folder: pathlib.Path) -> int:
     """Do the job of a folder: `job.json`, `examples.npz` and the `model`."""
     settings = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    from keras_vaegan.export import FAILED, Job, perform
+    import keras_vaegan.models  # noqa: F401 - registers the classes that the configuration names
+    from keras_vaegan.export import FAILED, perform
+    from keras_vaegan.export.job import Job
     from keras_vaegan.presets.folder import load_folder
 
     try:

@@ -1,29 +1,31 @@
 """What writes each format, on TensorFlow: one function per format, by its name."""
 
-import contextlib
 import functools
 import json
-import logging
 import pathlib
-import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import keras_vaegan
-from keras_vaegan.export import SUFFIXES, Job, serving
-from keras_vaegan.export.functions import Function, Served, described, functions_of
-from keras_vaegan.files import holding_stderr, write_json
-from keras_vaegan.models.latent import LatentVariableModel, prior_noise
+from keras_vaegan.export import serving
+from keras_vaegan.export.converters import calm, write_onnx
+from keras_vaegan.export.job import SUFFIXES, Job
+from keras_vaegan.files import write_json
+from keras_vaegan.functions import Function, Served, described, signature
+from keras_vaegan.noise import prior_noise
+
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
 
 FUNCTIONS = "functions.json"
 ASSETS = "assets.extra"  # where TensorFlow Serving looks for what is no part of the graph
 
 
-def in_float32(model: LatentVariableModel) -> LatentVariableModel:
+def in_float32(model: "LatentVariableModel") -> "LatentVariableModel":
     """The model itself, or a copy that computes in float32 where it computes in halves."""
     policies = [layer.dtype_policy for layer in model._flatten_layers()]
     halves = {policy.name for policy in policies if policy.compute_dtype != "float32"}
@@ -37,15 +39,15 @@ def in_float32(model: LatentVariableModel) -> LatentVariableModel:
     return copy
 
 
-def tf_saved_model(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+def tf_saved_model(model: "LatentVariableModel", job: Job, examples: dict[str, np.ndarray]) -> None:
     """A SavedModel with a signature for each function; for TensorFlow Serving with requests to warm up."""
     folder = pathlib.Path(job.path)
     archive = keras.export.ExportArchive()
-    functions = {name: functions_of(model)[name] for name in job.names}
+    functions = {name: model.functions()[name] for name in job.names}
     for name, function in functions.items():
-        served = Served(model, name, function)
-        archive.add_endpoint(name, served.__call__, input_signature=[served.signature])
-    with _calm():
+        served = Served(model, function.call, name)
+        archive.add_endpoint(name, served.__call__, input_signature=[signature(function)])
+    with calm():
         archive.write_out(folder, verbose=False)
     extra = folder / ASSETS
     extra.mkdir(exist_ok=True)
@@ -56,17 +58,17 @@ def tf_saved_model(model: LatentVariableModel, job: Job, examples: dict[str, np.
         serving.write_readme(folder, extra, job.serving, functions, requests)
 
 
-def litert(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+def litert(model: "LatentVariableModel", job: Job, examples: dict[str, np.ndarray]) -> None:
     """A `.tflite` file of built-in operators for each function."""
     _one_each(model, job, functools.partial(_write_litert, model, job.precision, examples))
 
 
-def onnx(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+def onnx(model: "LatentVariableModel", job: Job, examples: dict[str, np.ndarray]) -> None:
     """An `.onnx` file for each function."""
     _one_each(model, job, functools.partial(write_onnx, model))
 
 
-def web(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -> None:
+def web(model: "LatentVariableModel", job: Job, examples: dict[str, np.ndarray]) -> None:
     """A folder that a browser opens, with no server behind it."""
     from keras_vaegan.export.web import write_page
 
@@ -74,7 +76,7 @@ def web(model: LatentVariableModel, job: Job, examples: dict[str, np.ndarray]) -
 
 
 def arguments(
-    model: LatentVariableModel, function: Function, examples: dict[str, np.ndarray]
+    model: "LatentVariableModel", function: Function, examples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Inputs of a function, made of images and their labels."""
     images, labels = examples["images"], examples.get("labels")
@@ -95,9 +97,9 @@ def arguments(
     return {name: np.asarray(found[name], port.dtype) for name, port in function.inputs.items()}
 
 
-def _one_each(model: LatentVariableModel, job: Job, write: Any) -> None:
+def _one_each(model: "LatentVariableModel", job: Job, write: Any) -> None:
     """Write one file, or a folder with one for each function and what is said of them."""
-    path, functions = pathlib.Path(job.path), functions_of(model)
+    path, functions = pathlib.Path(job.path), model.functions()
     if not path.is_dir():
         write(job.names[0], functions[job.names[0]], path)
         return
@@ -107,7 +109,7 @@ def _one_each(model: LatentVariableModel, job: Job, write: Any) -> None:
 
 
 def _write_litert(
-    model: LatentVariableModel,
+    model: "LatentVariableModel",
     precision: str,
     examples: dict[str, np.ndarray],
     name: str,
@@ -131,41 +133,13 @@ def _write_litert(
         settings["representative_dataset"] = one_by_one
     if precision != "float32":
         settings["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    served = Served(model, name, function)
-    with _calm():
+    served = Served(model, function.call, name)
+    with calm():
         served.export(
             path,
             format="litert",
             verbose=False,
-            input_signature=[served.signature],
+            input_signature=[signature(function)],
             target_spec=target,
             **settings,
         )
-
-
-def write_onnx(model: LatentVariableModel, name: str, function: Function, path: pathlib.Path) -> None:
-    """An `.onnx` file of one function, by tf2onnx, checked; what is said of the function is in it."""
-    import onnx
-
-    served = Served(model, name, function)
-    with _calm():
-        served.export(path, format="onnx", verbose=False, input_signature=[served.signature])
-    graph = onnx.load(path)
-    graph.graph.name, graph.doc_string = name, function.summary
-    for tensor in (*graph.graph.input, *graph.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.helper.set_model_props(graph, {"functions": json.dumps(described({name: function}))})
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
-
-
-@contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Without the warnings and log lines of the converters, which are about themselves."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(action="ignore"), holding_stderr():
-            yield
-    finally:
-        logging.disable(disabled)

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_vaegan.errors import InputError
-from keras_vaegan.export.functions import Function
 from keras_vaegan.files import PARTIAL, atomic_path
+from keras_vaegan.functions import Function
 from keras_vaegan.locks import LOCK
 
 WARM_UP = "tf_serving_warmup_requests"

@@ -1,12 +1,17 @@
 """The conditional VAE/GAN with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)."""
 
+from collections.abc import Mapping
+
 import keras
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.cvae import CVAE
+from keras_vaegan.registry import register
+from keras_vaegan.typing import Tensor
 
 
+@register("cvae_gan")
 @keras.saving.register_keras_serializable("keras_vaegan")
 class CVAEGAN(Adversarial, CVAE):
     """CVAE-GAN. The generator is a CVAE on labels; the discriminator knows K classes and the fakes.
@@ -28,7 +33,9 @@ class CVAEGAN(Adversarial, CVAE):
         (4, 10, 28, 28, 1)
     """
 
-    def _check_condition(self) -> None:
-        super()._check_condition()
-        if self.num_classes is None or self.completes:
+    takes = ("labels",)
+
+    def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
+        super()._check_condition(inputs)
+        if set(inputs) != {"labels"}:
             raise InputError("decoder must take `codes` and `labels`, and nothing else, in a CVAEGAN.")

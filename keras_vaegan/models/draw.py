@@ -9,16 +9,21 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_vaegan.backend import unfold
-from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
+from keras_vaegan.conditions import inputs_of
+from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, flag, whole_number
-from keras_vaegan.models.cvae import CVAE
-from keras_vaegan.models.latent import as_seed, prior_noise
+from keras_vaegan.functions import Function, Port, image_port
+from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.draw import DRAWCell
+from keras_vaegan.noise import as_seed, prior_noise
+from keras_vaegan.priors import StandardNormal
+from keras_vaegan.registry import register
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 
+@register("draw", "conditional_draw")
 @keras.saving.register_keras_serializable("keras_vaegan")
-class DRAW(CVAE):
+class DRAW(VAE):
     """DRAW: T times it looks at the image and at what is missing, and adds to a canvas.
 
         x^_t = x - sigmoid(c_{t-1});  r_t = read(x, x^_t, h^dec_{t-1})
@@ -32,13 +37,13 @@ class DRAW(CVAE):
     Args:
         encoder, decoder: functional models of one step, as `keras_vaegan.networks.draw` gives them.
         steps: T.
-        **kwargs: the other arguments of `VAE`.
+        **kwargs: the other arguments of `VAE`; its prior is N(0, I) at every step.
 
     Logs: those of `VAE`.
 
     Raises:
         InputError: T below 1, networks that are not one step of DRAW or do not fit each other, a condition
-            other than labels, a prior network; as of `VAE`.
+            other than labels, another prior; as of `VAE`.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -48,12 +53,19 @@ class DRAW(CVAE):
         ((2, 16, 28, 28, 1), (2, 16, 2))
     """
 
+    in_batches = (*VAE.in_batches, "inferred", "drawn")
+    takes = ("labels",)
     own_inputs = ("codes", "h", "c")
     step_inputs = ("images", "errors", "seen_by", "h", "c")  # what the encoder takes beside the condition
 
     def __init__(self, encoder: keras.Model, decoder: keras.Model, steps: int = 10, **kwargs: Any) -> None:
         self.steps = whole_number("steps", steps, 1)
         super().__init__(encoder, decoder, **kwargs)
+        if not isinstance(self.prior, StandardNormal):
+            raise InputError(
+                "prior must be left out: DRAW's is N(0, I) at every step; received a "
+                f"{type(self.prior).__name__}."
+            )
         self.cell = DRAWCell(encoder, decoder, name="cell")
         self.inference = Inference(self.cell, self.steps, name="inference")
         self.drawing = Drawing(self.cell, self.steps, name="drawing")
@@ -76,26 +88,60 @@ class DRAW(CVAE):
         path = self.inference({"images": x, **condition}, training=training)
         return DiagonalNormal(path["mean"], path["log_variance"])
 
-    def likelihood(
-        self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
-    ) -> Bernoulli | DiagonalNormal:
+    def likelihood(self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
         """p(x|z) of codes `(B, T, Z)`: a distribution over images `(B, H, W, C)`."""
-        return self.observed(self.drawing({"codes": z, **condition}, training=training)["logits"])
+        return self.paint(z, condition, training)[-1]
 
     def infer(
         self, x: Tensor, condition: Condition, training: bool
-    ) -> tuple[Tensor, Tensor, Bernoulli | DiagonalNormal]:
-        kl, weighted_kl, path = self.inferred(x, condition, training)
-        return kl, weighted_kl, self.observed(path["logits"])
-
-    def inferred(
-        self, x: Tensor, condition: Condition, training: bool
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The KL `(B,)`, the same as it is descended, and what `Inference` gives for a draw of the codes."""
-        noise = self.prior_sample(ops.shape(x)[0])
+    ) -> tuple[DiagonalNormal, Tensor, list[Any]]:
+        # q(z_t) depends on earlier draws, so nothing can be precomputed.
+        noise = self.prior.sample(ops.shape(x)[0], self.seed_generator)
         path = self.inference({"images": x, "noise": noise, **condition}, training=training)
-        kl = DiagonalNormal(path["mean"], path["log_variance"]).kl_per_dimension()
-        return sum_event(kl), self.weighted_kl(kl, training), path
+        q = DiagonalNormal(path["mean"], path["log_variance"])
+        return q, path["codes"], self.finished_steps(path)
+
+    def paint(self, z: Tensor, condition: Condition, training: bool) -> list[Any]:
+        return self.finished_steps(self.drawing({"codes": z, **condition}, training=training))
+
+    def finished_steps(self, made: Mapping[str, Tensor]) -> list[Any]:
+        """p(x|z) of the canvases that count as images: here the last."""
+        return [self.observation(made["logits"])]
+
+    def functions(self) -> dict[str, Function]:
+        found, steps = super().functions(), (self.steps,)
+
+        def canvases(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return self.drawn({"codes": inputs["noise"], **self.condition.of_ports(inputs)})
+
+        outputs = {
+            "canvases": image_port((*steps, *self.image_shape)),
+            "centres": Port((*steps, 2), "float32", "of the glimpses, in pixels, height first"),
+            "sizes": Port(steps, "float32", "of the glimpses, in pixels"),
+        }
+        summary = "How images from the prior come about, step by step."
+        return found | {"canvases": Function(summary, found["generate"].inputs, outputs, canvases)}
+
+    def inferred(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """A draw of the codes `(B, T, Z)` of `images`, made of `noise` `(B, T, Z)`."""
+        return self.inference(dict(inputs))["codes"]
+
+    def drawn(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What `canvases` gives, of `codes` `(B, T, Z)`."""
+        made = self.drawing(dict(inputs))
+        canvases = self.observation(made["canvases"]).mean
+        return {"canvases": canvases, "centres": made["centre"], "sizes": made["size"]}
+
+    def proposals(self, x: np.ndarray, condition: Condition, batch_size: int) -> dict[str, np.ndarray]:
+        return {}  # q(z_t) depends on earlier draws, so nothing can be precomputed
+
+    def log_weights(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        x = inputs["images"]
+        noise = ops.reshape(inputs["noise"], (-1, *self.code_shape))
+        path = self.inference({**inputs, "noise": noise})
+        q = DiagonalNormal(path["mean"], path["log_variance"])
+        log_joint = self.observation(path["logits"]).log_prob(x) + self.prior.log_prob(path["codes"])
+        return log_joint - q.log_prob(path["codes"])
 
     # ---- on arrays ----
 
@@ -114,8 +160,8 @@ class DRAW(CVAE):
             return super().encode(x, labels, mask, seed=seed, batch_size=batch_size)
         x = self._array(x)
         noise = prior_noise(len(x), self.code_shape, as_seed(seed))
-        inputs = {"images": x, "noise": noise, **self.condition(len(x), labels, x, mask)}
-        return self._in_batches(self.inference, inputs, batch_size)["codes"]
+        inputs = {"images": x, "noise": noise, **self.conditioned(len(x), labels, x, mask)}
+        return self.batched("inferred", inputs, batch_size)
 
     def canvases(
         self,
@@ -144,53 +190,18 @@ class DRAW(CVAE):
         """
         if images is None:
             count = whole_number("num_images", num_images, 1)
-            condition = self.condition(count, self.labels_in_turn(count, labels))
+            condition = self.conditioned(count, self.labels_in_turn(count, labels))
             codes = prior_noise(count, self.code_shape, as_seed(seed))
         else:
             images = self._array(images, "images")
-            condition = self.condition(len(images), labels)
-            codes = self._encoded(images, condition, batch_size)["mean"]
-        made = self._in_batches(self.drawing, {"codes": codes, **condition}, batch_size)
-        canvases = ops.convert_to_numpy(self.observed(made["canvases"]).mean)
-        return {"canvases": canvases, "centres": made["centre"], "sizes": made["size"]}
-
-    def _encoded(self, x: np.ndarray, condition: Condition, batch_size: int) -> dict[str, np.ndarray]:
-        path = self._in_batches(self.inference, {"images": x, **condition}, batch_size)
-        return {"mean": path["mean"], "log_variance": path["log_variance"]}
-
-    def _logits(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
-        return self._in_batches(self.drawing, {"codes": z, **condition}, batch_size)["logits"]
-
-    @property
-    def noise_dim(self) -> int:
-        return self.steps * self.latent_dim
-
-    def proposals(
-        self, x: np.ndarray, condition: Condition, batch_size: int
-    ) -> dict[str, dict[str, np.ndarray]]:
-        return {}  # q(z_t) depends on the draws before: it is known with them
-
-    def log_weights(
-        self,
-        x: np.ndarray,
-        condition: Condition,
-        normals: Mapping[str, tuple[np.ndarray, np.ndarray]],
-        noise: np.ndarray,
-        batch_size: int,
-    ) -> np.ndarray:
-        noise = noise.reshape(-1, *self.code_shape).astype("float32")
-        path = self._in_batches(self.inference, {"images": x, "noise": noise, **condition}, batch_size)
-        log_p = ops.convert_to_numpy(self.observed(path["logits"]).log_prob(x)).astype("float64")
-        # log N(z; 0, I) - log q(z): the constants cancel.
-        z, log_variance = path["codes"].astype("float64"), path["log_variance"].astype("float64")
-        return log_p + 0.5 * (noise.astype("float64") ** 2 + log_variance - z**2).sum(axis=(1, 2))
+            condition = self.conditioned(len(images), labels)
+            codes = self.batched("encoded", {"images": images, **condition}, batch_size)["mean"]
+        return self.batched("drawn", {"codes": codes, **condition}, batch_size)
 
     # ---- configuration ----
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["prior"], config["masks"]
-        return config | {"steps": self.steps}
+        return super().get_config() | {"steps": self.steps}
 
     def _check_networks(self) -> None:
         for name, network, wanted in (
@@ -215,21 +226,17 @@ class DRAW(CVAE):
                     f"received {one.shape[1:]} and {other.shape[1:]}."
                 )
 
-    def _check_condition(self) -> None:
-        if self.prior_network is not None:
-            raise InputError("prior must be None: DRAW's is N(0, I) at every step.")
-        of_encoder = {
-            name: tensor for name, tensor in self.encoder.input.items() if name not in self.step_inputs
-        }
-        shapes = [
-            {name: tuple(tensor.shape) for name, tensor in inputs.items()}
-            for inputs in (of_encoder, self._condition_inputs)
-        ]
+    def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
+        of_encoder = inputs_of(self.encoder, self.step_inputs)
+        shapes = [{name: tuple(of.shape) for name, of in every.items()} for every in (of_encoder, inputs)]
         if shapes[0] != shapes[1] or not set(shapes[0]) <= {"labels"}:
             raise InputError(
                 "encoder and decoder must be conditioned on the same labels, or on nothing; "
                 f"received {shapes[0] or 'nothing'} and {shapes[1] or 'nothing'}."
             )
+
+    def _check_encoder(self) -> None:
+        """`_check_condition` has done it."""
 
 
 class _Unfolded(keras.Model):

@@ -1,18 +1,19 @@
 """DRAW with a discriminator, on its last canvas or on all of them (Chen, Fang and Ju 2016)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_vaegan.errors import InputError, at_least
-from keras_vaegan.models.adversarial import Adversarial, Painted
+from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.draw import DRAW
-from keras_vaegan.typing import Condition, Tensor
+from keras_vaegan.registry import register
+from keras_vaegan.typing import Tensor
 
 
+@register("draw_gan", "conditional_draw_gan")
 @keras.saving.register_keras_serializable("keras_vaegan")
 class DRAWGAN(Adversarial, DRAW):
     """DRAW-GAN. The generator is a DRAW, plain or on labels; the discriminator judges what it draws.
@@ -20,20 +21,20 @@ class DRAWGAN(Adversarial, DRAW):
     With c_t the canvases of the reconstruction and c'_t those of a sample from the prior, in pixels, and
     `real` and `fake` the cross-entropies of D's verdict, to real or fake, or to y or the class of fakes:
 
-        L_G = beta KL + w log-loss of the pixels + gamma |f(x) - f(c_T)|^2 / 2
+        L_G = beta KL - w log p(x|z) + gamma |f(x) - f(c_T)|^2 / 2
               + sum_t w_t (real(c_t) + real(c'_t))
         L_D = real(x) + sum_t w_t (fake(c_t) + fake(c'_t))
 
-    The paper judges the last canvas, w_T = 1, finds that the pixels have to stay (w is `pixel_weight`), and
-    proposes to judge the sequence of canvases, which `time_weights` does.
+    The paper judges the last canvas, w_T = 1, and finds that the pixels have to stay: w is the weight of
+    pixels in `reconstruction`. It proposes to judge the sequence of canvases, which `time_weights` does.
 
     Args:
         encoder, decoder: as for `DRAW`.
         discriminator: as for the other hybrids.
         time_weights: w_t: `last` for the last canvas alone, `linear` for t, `equal`, or T numbers; they are
             scaled to a sum of 1, and canvases of weight 0 are not judged.
-        **kwargs: the other arguments of `Adversarial` and of `DRAW`, whose logs it has; `pixel_weight` is 1
-            where nothing else is said.
+        **kwargs: the other arguments of `Adversarial` and of `DRAW`, whose logs it has. Fakes are from the
+            prior, and the weight of pixels is 1 by default.
 
     Raises:
         InputError: `time_weights` that are none of these, or leave the last canvas out; as of both parents.
@@ -47,22 +48,18 @@ class DRAWGAN(Adversarial, DRAW):
         (4, 28, 28, 1)
     """
 
+    default_reconstruction = {"features": 1.0, "pixels": 1.0}
+    fakes = ("prior",)
+
     def __init__(
         self,
         encoder: keras.Model,
         decoder: keras.Model,
         discriminator: keras.Model,
         time_weights: Literal["last", "linear", "equal"] | Sequence[float] = "last",
-        pixel_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            encoder=encoder,
-            decoder=decoder,
-            discriminator=discriminator,
-            pixel_weight=pixel_weight,
-            **kwargs,
-        )
+        super().__init__(encoder=encoder, decoder=decoder, discriminator=discriminator, **kwargs)
         self._weights = _scaled(time_weights, self.steps)
         self.time_weights = time_weights if isinstance(time_weights, str) else tuple(time_weights)
         self._judged = [t for t, weight in enumerate(self._weights) if weight]
@@ -70,17 +67,11 @@ class DRAWGAN(Adversarial, DRAW):
     def decoding_networks(self) -> list[Any]:
         return [self.cell.decoder, self.cell.first_drawing]
 
-    def paint(self, x: Tensor, condition: Condition, training: bool) -> Painted:
-        kl, weighted_kl, path = self.inferred(x, condition, training)
-        codes = self.prior_sample(ops.shape(x)[0])
-        made = self.drawing({"codes": codes, **condition}, training=training)
-        fakes = (
-            [self.observed(drawn["canvases"][:, t]).mean for t in self._judged] for drawn in (path, made)
-        )
-        return Painted(kl, weighted_kl, self.observed(path["logits"]), *fakes)
+    def finished_steps(self, made: Mapping[str, Tensor]) -> list[Any]:
+        return [self.observation(made["canvases"][:, t]) for t in self._judged]
 
     @property
-    def fake_weights(self) -> Sequence[float]:
+    def step_weights(self) -> Sequence[float]:
         return [self._weights[t] for t in self._judged]
 
     def get_config(self) -> dict[str, Any]:

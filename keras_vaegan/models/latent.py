@@ -1,4 +1,4 @@
-"""What every model with a latent code offers: the verbs, the prior, the condition, the seed."""
+"""Base class of all models: verbs, prior, condition, presets, export."""
 
 import contextlib
 import inspect
@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
@@ -14,48 +14,31 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_vaegan import memory
-from keras_vaegan.backend import Seeds, predict
+from keras_vaegan import memory, registry
+from keras_vaegan.backend import Seeds
+from keras_vaegan.conditions import Conditioning
 from keras_vaegan.data.batches import Batches
-from keras_vaegan.data.checks import (
-    BYTES,
-    check_brightness,
-    check_extremes,
-    check_images,
-    check_label_extremes,
-    check_labels,
-    check_value_range,
-    check_weights,
-    not_one_label_each,
-    numbers,
-)
+from keras_vaegan.data.checks import BYTES, check_images, check_labels, check_value_range, numbers
 from keras_vaegan.data.images import as_float32
-from keras_vaegan.distributions import LOG_2PI
+from keras_vaegan.distributions import DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
+from keras_vaegan.export import export
+from keras_vaegan.functions import Function, InBatches, Port, image_port
 from keras_vaegan.kinds import check_facts
+from keras_vaegan.likelihoods import Likelihood
+from keras_vaegan.models.intake import Intake, check_source, first_two, is_array
+from keras_vaegan.noise import as_seed, prior_noise
+from keras_vaegan.presets.building import from_preset
+from keras_vaegan.presets.folder import save_folder
+from keras_vaegan.presets.recipes import HUB
+from keras_vaegan.presets.sources import Presets
+from keras_vaegan.priors import Prior
 from keras_vaegan.training.inputs import Guard
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
-NOISE_BLOCK = 256
-NO_TARGETS = "must be labels, x itself or None: the model reconstructs x; received other images."
 LARGEST_SEED = 2**31 - 1  # that every backend takes for a model's own randomness
 NUM_WEIGHED = 10_000  # images that are in memory at a time for the importance-weighted bound
-
-
-def prior_noise(num_images: int, shape: Sequence[int], seed: int, start: int = 0) -> np.ndarray:
-    """Standard normal noise `(num_images, *shape)` float32 for images `start`, `start + 1`, ...
-
-    Row i depends on `seed` and i alone: it is drawn in NumPy in fixed blocks, so it is the
-    same whatever the number of images, the batch size or the backend.
-    """
-    first, last = start // NOISE_BLOCK, -(-(start + num_images) // NOISE_BLOCK)
-    blocks = [
-        np.random.default_rng([seed, block]).standard_normal((NOISE_BLOCK, *shape), dtype="float32")
-        for block in range(first, last)
-    ]
-    offset = start - first * NOISE_BLOCK
-    return np.concatenate(blocks)[offset : offset + num_images]
 
 
 def feed(network: keras.Model, own: str, value: Tensor, condition: Condition) -> Any:
@@ -108,41 +91,23 @@ def is_seed(variable: keras.Variable, own: keras.Variable) -> bool:
     return variable is not own and variable.path.endswith("seed_generator_state")
 
 
-class _Presets:
-    """`Model.presets`: the recipes of that class, with what they give and whether weights are there."""
-
-    def __get__(self, instance: Any, owner: type[Any]) -> dict[str, dict[str, Any]]:
-        from keras_vaegan import presets
-        from keras_vaegan.models import MODELS
-
-        trained = presets.trained_presets()
-        return {
-            name: {
-                "dataset": recipe["training"]["dataset"],
-                "expect": recipe["expect"],
-                "source": recipe["source"],
-                "weights": name in trained,
-            }
-            for name, recipe in presets.RECIPES.items()
-            if MODELS[recipe["model"]["key"]] is owner
-        }
-
-
 class LatentVariableModel(MultiPlayerModel):
-    """A model with codes z of dimension Z and images x: p(x, z|c) and q(z|x, c).
+    """A model with latent codes z of dimension Z and images x: p(x, z|c) and q(z|x, c).
 
-    A subclass gives, on tensors: `posterior(x, c)` and, where it is learned, `prior(c)` ->
-    distributions of z, `likelihood(z, c)` -> distribution of x, and `observed(logits)`, the latter
-    from the decoder's outputs. From these come the verbs on arrays, in batches: `encode`, `decode`,
-    `reconstruct`, `generate`, `interpolate`, `log_likelihood`.
+    A subclass gives, on tensors, `posterior(x, c)` and `likelihood(z, c)`: distributions of z and of x. It
+    has a `prior` (`keras_vaegan.priors`), an `observation` (`keras_vaegan.likelihoods`) and a `condition`
+    (`keras_vaegan.conditions`). The verbs on arrays run these in batches: `encode`, `decode`,
+    `reconstruct`, `generate`, `interpolate`, `complete`, `transfer_style`, `classify`, `log_likelihood`.
 
-    The condition c is a dictionary, empty here; a subclass that has one gives `condition`, from the
-    verbs' arguments, and `draw_condition`, in training.
+    A condition c is a dictionary of tensors, empty for an unconditional model.
     """
 
     if TYPE_CHECKING:  # what a subclass gives
         encoder: keras.Model
         decoder: keras.Model
+        prior: Prior
+        observation: Likelihood
+        condition: Conditioning
 
         @property
         def image_shape(self) -> tuple[int, ...]: ...
@@ -158,12 +123,13 @@ class LatentVariableModel(MultiPlayerModel):
             self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
         ) -> Any: ...
 
-        def observed(self, logits: Tensor) -> Any: ...
-
-    presets = _Presets()
+    presets = Presets()
     """The recipes of the class: `{name: {"dataset", "expect", "source", "weights"}}`, the last whether
     weights come with the package."""
-    binarize = False
+    # Methods on a dictionary of tensors that the verbs run on arrays, batch by batch.
+    classifiers: tuple[str, ...] = ()
+    """Who can tell classes, of a model with a classifier of its own."""
+    in_batches: tuple[str, ...] = ("encoded", "decoded", "generated", "log_weights", "elbos", "kls")
 
     def __init__(
         self, seed: int | None = None, value_range: Sequence[int] | None = None, **kwargs: Any
@@ -175,6 +141,8 @@ class LatentVariableModel(MultiPlayerModel):
         self.value_range = check_value_range(value_range)
         self.preset_metadata: dict[str, Any] = {}
         self.seed_generator = Seeds(self.seed)
+        self.intake = Intake(self)
+        self.batched = InBatches(self, self.in_batches)
 
     # ---- presets ----
 
@@ -197,8 +165,6 @@ class LatentVariableModel(MultiPlayerModel):
             num_classes: for a model of other labels from the same recipe.
             seed: of the model's own randomness, where it is new.
         """
-        from keras_vaegan.presets import from_preset
-
         model = from_preset(preset, load_weights, image_shape, num_classes, seed)
         if not isinstance(model, cls):
             raise InputError(f"preset must be of a {cls.__name__}; {preset} is of a {type(model).__name__}.")
@@ -217,10 +183,6 @@ class LatentVariableModel(MultiPlayerModel):
         Raises:
             InputError: a file in the folder's place, an address, or metadata that JSON cannot hold.
         """
-        from keras_vaegan.models import MODELS
-        from keras_vaegan.presets import save_folder
-        from keras_vaegan.presets.recipes import HUB
-
         if os.fsdecode(folder).startswith(HUB):
             raise InputError(
                 f"folder must be one of this machine; received {os.fspath(folder)!r}. Upload it then."
@@ -230,11 +192,8 @@ class LatentVariableModel(MultiPlayerModel):
         if not isinstance(metadata, dict | None):
             raise InputError(f"metadata must be a dictionary; received {type(metadata).__name__}.")
         check_facts(metadata or {}, "metadata:")  # as they are when the preset is read
-        key = next((key for key, model in MODELS.items() if model is type(self)), type(self).__name__)
-        kind = "completion" if self.completes else "conditional" if self.num_classes else ""
-        key = f"{kind}_{key}" if f"{kind}_{key}" in MODELS else key
         known = {
-            "model": key,
+            "model": registry.key_of(self),
             "image_shape": list(self.image_shape),
             "num_classes": self.num_classes,
         }
@@ -271,8 +230,6 @@ class LatentVariableModel(MultiPlayerModel):
         Raises:
             InputError: bad arguments, something at `filepath` already, a package that is missing.
         """
-        from keras_vaegan.export import export
-
         if input_signature is not None:
             raise InputError(
                 f"input_signature must be None: functions have their own; received {input_signature}."
@@ -281,6 +238,65 @@ class LatentVariableModel(MultiPlayerModel):
         made = export(self, filepath, format, **kwargs)
         if verbose is not False:
             print(f"wrote {made}")
+
+    def functions(self) -> dict[str, Function]:
+        """The functions that `export` writes, by name; the first, `generate`, is what the model is for."""
+        image, (labels, seen) = image_port(self.image_shape), self.condition.ports()
+        images, pixels = {"images": image}, {"pixels": image}
+        codes = Port(self.code_shape, "float32", "any, near a standard normal distribution")
+        noise = {"noise": codes._replace(values="standard normal noise; the same gives the same images")}
+        normal = {
+            "mean": codes,
+            "log_variance": codes._replace(values="natural logarithm of the variance"),
+        }
+
+        def given(inputs: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+            return {name: inputs[name], **self.condition.of_ports(inputs)}
+
+        def encode(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return self.encoded(given(inputs, "images"))
+
+        def generate(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {"pixels": self.generated(given(inputs, "noise"))}
+
+        def decode(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {"pixels": self.decoded(given(inputs, "codes"))}
+
+        def reconstruct(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return decode({**inputs, "codes": encode(inputs)["mean"]})
+
+        def transfer_style(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return decode({"codes": encode(inputs)["mean"], "labels": inputs["new_labels"]})
+
+        found = {
+            "generate": Function("Images from the prior.", {**noise, **labels}, pixels, generate),
+            "encode": Function("Mean and log-variance of q(z|x).", {**seen, **images}, normal, encode),
+            "decode": Function("Images from codes.", {"codes": codes, **seen}, pixels, decode),
+            "reconstruct": Function(
+                "Images encoded, and decoded from the mean of their code.",
+                {**seen, **images},
+                pixels,
+                reconstruct,
+            ),
+        }
+        if self.completes:
+            found["complete"] = Function(
+                "The hidden part of images, one of the ways that it may be; visible pixels are copied.",
+                {**seen, **noise},
+                pixels,
+                generate,
+            )
+        elif labels:
+            asked = {
+                "new_labels": labels["labels"]._replace(values=f"{labels['labels'].values}: what to show")
+            }
+            found["transfer_style"] = Function(
+                "Images of other classes in the style of these.",
+                {**images, **labels, **asked},
+                pixels,
+                transfer_style,
+            )
+        return found
 
     # ---- saving ----
 
@@ -316,40 +332,8 @@ class LatentVariableModel(MultiPlayerModel):
         return ops.cast(x, "float32")
 
     def as_observed(self, x: Tensor) -> Tensor:
-        """What the bound is of: the images, or bits drawn from them where the model wants bits."""
-        if not self.binarize:
-            return x
-        u = keras.random.uniform(ops.shape(x), dtype="float32", seed=self.seed_generator)
-        return ops.cast(u < x, "float32")
-
-    def prior(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
-        """p(z|c), or None for the standard normal distribution."""
-        return None
-
-    def placed_noise(
-        self, noise: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
-    ) -> Tensor:
-        """Where standard normal noise `(B, ...)` comes to lie in the prior: codes `(B, ...)`."""
-        prior = self.prior(condition, training)
-        return noise if prior is None else prior.place(noise)
-
-    def prior_sample(self, batch_size: int, prior: Any = None) -> Tensor:
-        """Codes `(B, Z)` from the prior: what `prior` gave, N(0, I) if None."""
-        if prior is not None:
-            return prior.sample(self.seed_generator)
-        return keras.random.normal((batch_size, *self.code_shape), dtype="float32", seed=self.seed_generator)
-
-    def draw_condition(self, x: Tensor, y: Tensor | None) -> Condition:
-        """The condition of a batch in training, from its images and labels."""
-        return {}
-
-    def with_visible(self, images: Tensor, condition: Condition) -> Tensor:
-        """Images with the pixels that were given put back, where some were."""
-        return images
-
-    def log_prob(self, p: Any, x: Tensor, condition: Condition) -> Tensor:
-        """log p(x|z, c) in nats, `(B,)`, of what is not given."""
-        return p.log_prob(x)
+        """What the ELBO is of: the images, or bits drawn from them if the likelihood asks for bits."""
+        return self.observation.observe(x, self.seed_generator)
 
     def call(self, x: Tensor | Mapping[str, Tensor], training: bool = False) -> Tensor:
         """Reconstruction in pixels `(B, H, W, C)`: the mean of p(x|z, c) at the mean of q(z|x, c).
@@ -361,7 +345,37 @@ class LatentVariableModel(MultiPlayerModel):
         condition = dict(x) if isinstance(x, Mapping) else {"images": x}
         x = self.as_images(condition.pop("images"))
         z = self.posterior(x, condition, training).mean
-        return self.with_visible(self.likelihood(z, condition, training).mean, condition)
+        return self.condition.with_visible(self.likelihood(z, condition, training).mean, condition)
+
+    # Each takes a dictionary of its tensor and of the condition as the networks take it.
+
+    def encoded(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mean and log-variance of q(z|x, c), `(B, Z)` each, of `images`."""
+        x, condition = _apart(inputs, "images")
+        q = self.posterior(x, condition)
+        return {"mean": q.mean, "log_variance": q.log_variance}
+
+    def decoded(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Pixels `(B, H, W, C)` of `codes` `(B, Z)`: the mean of p(x|z, c), visible pixels copied."""
+        z, condition = _apart(inputs, "codes")
+        return self.condition.with_visible(self.likelihood(z, condition).mean, condition)
+
+    def generated(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Pixels `(B, H, W, C)` of codes from the prior, made of standard normal `noise` `(B, Z)`."""
+        noise, condition = _apart(inputs, "noise")
+        return self.decoded({"codes": self.prior.given(condition).place(noise), **condition})
+
+    def elbos(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """ELBO of `images` in nats `(B,)`, at the mean of q(z|x, c)."""
+        x, condition = _apart(inputs, "images")
+        q = self.posterior(x, condition)
+        p = self.likelihood(q.mean, condition)
+        return p.log_prob(x, self.condition.hidden(condition)) - sum_event(self.prior.given(condition).kl(q))
+
+    def kls(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """KL(q(z|x, c) || p(z|c)) of each latent dimension in nats, `(B, Z)`, of `images`, as in the ELBO."""
+        x, condition = _apart(inputs, "images")
+        return self.prior.given(condition).kl(self.posterior(x, condition))
 
     # ---- training, on Keras' verbs ----
 
@@ -369,7 +383,8 @@ class LatentVariableModel(MultiPlayerModel):
         """Train, as `keras.Model.fit`.
 
         Averages of the weights (`use_ema` of an optimizer) take their place at the end unless they are young:
-        before 3 / (1 - momentum) steps they are still made of the weights that training began with.
+        before 3 / (1 - momentum) steps they are still made of the weights that training began with. A prior
+        that `fit_prior` fitted goes back to N(0, I).
 
         Args:
             x: images `(B, H, W, C)`, floats in [0, 1] or integers of `value_range`: an array, a tensor or a
@@ -385,22 +400,13 @@ class LatentVariableModel(MultiPlayerModel):
         """
         self.check_compiled()
         given = by_name("fit", x, y, *args, **kwargs)
-        given |= self._checked(given["x"], given["y"], given.get("sample_weight"))
+        given |= self.intake.checked(given["x"], given["y"], given.get("sample_weight"))
         if isinstance(given["x"], Batches):
             given.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
-        if isinstance(given["x"], (np.ndarray, Batches)):
-            labels = given["x"].y if isinstance(given["x"], Batches) else given["y"]
-            self.check_training_labels(labels)
-        validation = given.get("validation_data")
-        if isinstance(validation, (tuple, list)):
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(validation))
-            known = self._checked(x, y, weights, "validation_data: ")
-            given["validation_data"] = (known["x"], known["y"], known["sample_weight"])
-        elif validation is not None and not isinstance(validation, keras.utils.PyDataset):
-            if is_array(validation):
-                raise InputError("validation_data must be (x,) or (x, y); received an array.")
-        elif validation is not None:
-            self._checked(validation, None, None, "validation_data: ")
+        self.intake.check_classes(given["x"], given["y"])
+        if "validation_data" in given:
+            given["validation_data"] = self.intake.checked_validation(given["validation_data"])
+        self.prior.reset()
         unchecked = not isinstance(given["x"], (np.ndarray, Batches))
         if unchecked:
             given["callbacks"] = [Guard(), *keras.tree.flatten(given.get("callbacks") or [])]
@@ -417,7 +423,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: as of `fit`.
         """
         given = by_name("evaluate", x, y, *args, **kwargs)
-        given |= self._checked(given["x"], given["y"], given.get("sample_weight"))
+        given |= self.intake.checked(given["x"], given["y"], given.get("sample_weight"))
         with self._guarding(not isinstance(given["x"], (np.ndarray, Batches))):
             result = super().evaluate(**given)
         self.check_seen(training=False)
@@ -452,7 +458,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: as of `encode`.
         """
         if isinstance(x, Mapping):
-            return super().predict(self._checked_inputs(x), *args, **kwargs)
+            return super().predict(self.intake.checked_dictionary(x), *args, **kwargs)
         if is_array(x):
             return super().predict(self._inputs(x, labels, mask), *args, **kwargs)
         check_source(x)
@@ -469,50 +475,29 @@ class LatentVariableModel(MultiPlayerModel):
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """One step, as `keras.Model.train_on_batch`; a batch that will not do raises `InputError` first."""
         self.check_compiled()
-        return super().train_on_batch(**self._checked_batch("train_on_batch", x, y, *args, **kwargs))
+        return super().train_on_batch(**self._batch("train_on_batch", x, y, *args, **kwargs))
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The logs of a batch, as `keras.Model.test_on_batch`; checked as in `train_on_batch`."""
-        return super().test_on_batch(**self._checked_batch("test_on_batch", x, y, *args, **kwargs))
+        return super().test_on_batch(**self._batch("test_on_batch", x, y, *args, **kwargs))
+
+    def _batch(self, verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        given = by_name(verb, *args, **kwargs)
+        return given | self.intake.checked_batch(given["x"], given["y"], given.get("sample_weight"))
 
     def predict_on_batch(
         self, x: Any, labels: ArrayLike | None = None, mask: str | ArrayLike | None = None
     ) -> Any:
         """Reconstruct a batch, as `keras.Model.predict_on_batch`; labels and mask as for `encode`."""
-        inputs = self._checked_inputs(x) if isinstance(x, Mapping) else self._inputs(x, labels, mask)
+        inputs = (
+            self.intake.checked_dictionary(x) if isinstance(x, Mapping) else self._inputs(x, labels, mask)
+        )
         return super().predict_on_batch(inputs)
-
-    def _checked_batch(self, verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        given = by_name(verb, *args, **kwargs)
-        if not is_array(given["x"]):
-            raise InputError(f"x must be a batch of images; received {_kind(given['x'])}.")
-        return given | self._checked(given["x"], given["y"], given.get("sample_weight"), whole=False)
-
-    def _checked_inputs(self, x: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The dictionary that `call` takes, checked: images, and the condition as the networks take it."""
-        condition = self._condition_inputs
-        if set(x) != {"images", *condition}:
-            names = ", ".join(["images", *condition])
-            raise InputError(f"x must be images, or a dictionary of {names}; received {_kind(x)}.")
-        images = check_images(x["images"], self.image_shape, "images", self.value_range)
-        checked = {"images": images}
-        for name, tensor in condition.items():
-            value = numbers(x[name], name, "biuf", "numbers").astype("float32")
-            shape = (len(images), *tensor.shape[1:])
-            if value.shape != shape or not np.isfinite(value).all():
-                raise InputError(f"{name} must be finite numbers {shape}; received the shape {value.shape}.")
-            checked[name] = value
-        return checked
-
-    @property
-    def _condition_inputs(self) -> dict[str, Tensor]:
-        """The symbolic inputs of the decoder for the condition, by name."""
-        return {}
 
     def _inputs(self, x: Any, labels: ArrayLike | None, mask: str | ArrayLike | None) -> Any:
         """What `call` takes, from images and the verbs' arguments."""
         x = check_images(x, self.image_shape, "x", self.value_range)
-        condition = self.condition(len(x), labels, x, mask)
+        condition = self.conditioned(len(x), labels, x, mask)
         return {"images": x, **condition} if condition else x
 
     def _inputs_of_batches(self, source: Any) -> Iterator[Any]:
@@ -522,195 +507,52 @@ class LatentVariableModel(MultiPlayerModel):
         else:
             batches = iter(source)
         for batch in batches:
-            x, y = _first_two(batch)
+            x, y = first_two(batch)
             self.check_batch(x, y)
-            yield (self._inputs(x, None if self.label_range is None else y, None),)
+            yield (self._inputs(x, None if self.num_classes is None else y, None),)
 
-    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "", whole: bool = True) -> dict[str, Any]:
-        """x, y and sample weights as Keras is to have them, arrays of them checked.
-
-        Lists become arrays. `whole` says that these are all images of a training or evaluation, not a batch.
-        """
-        if isinstance(x, Batches):
-            check_images(x.x[:1], self.image_shape, f"{prefix}x", x.value_range)  # the rest it has checked
-            self.check_targets(x.y, len(x.x), f"{prefix}y")
-        elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
-            self._check_first(x[0], prefix)
-        elif isinstance(x, Mapping):
-            raise InputError(f"{prefix}x must be images; received {_kind(x)}.")
-        elif is_array(x):
-            images = check_images(x, self.image_shape, f"{prefix}x", self.value_range)
-            x = x if ops.is_tensor(x) else images
-            if whole:
-                check_brightness(images.max(), images.dtype.kind in "iu", f"{prefix}x", self.value_range)
-            if y is not None:
-                self.check_targets(y, len(images), f"{prefix}y", images)
-                y = _plain(y)
-            else:
-                self.check_targets(None, len(images), f"{prefix}y")
-            if weights is not None:
-                weights = check_weights(weights, len(images), f"{prefix}sample_weight")
-                if y is None:  # Keras drops weights that stand beside no y
-                    y = np.zeros(len(images), "int32")
-        else:
-            check_source(x, f"{prefix}x")
-            if isinstance(x, Iterator):
-                x = self._looked_at(x, prefix)
-            if y is not None or weights is not None:
-                raise InputError(f"{prefix}y and sample_weight must be None: a dataset gives its own.")
-        return {"x": x, "y": y, "sample_weight": weights}
-
-    def _looked_at(self, batches: Iterator[Any], prefix: str) -> Iterator[Any]:
-        """The same batches, of which the first one was checked, as a generator that Keras takes."""
-        nothing = object()
-        first = next(batches, nothing)
-        if first is nothing:
-            raise InputError(f"{prefix}x must give a batch at least; received none.")
-        self._check_first(first, prefix)
-
-        def again() -> Iterator[Any]:
-            yield tuple(first) if isinstance(first, list) else first
-            for batch in batches:
-                yield tuple(batch) if isinstance(batch, list) else batch
-
-        return again()
-
-    def _check_first(self, batch: Any, prefix: str) -> None:
-        """Raise unless a batch `(x,)`, `(x, y)` or `(x, y, sample_weight)` will do."""
-        if not isinstance(batch, (tuple, list)) or not 1 <= len(batch) <= 3:
-            raise InputError(
-                f"{prefix}x must give batches (x,), (x, y) or (x, y, sample_weight); received {_kind(batch)}."
-            )
-        x, y, weights = (*batch, None, None)[:3]
-        if isinstance(x, (Mapping, tuple, list)):
-            raise InputError(f"{prefix}x must be images; received {_kind(x)}.")
-        images = check_images(x, self.image_shape, f"{prefix}x of the first batch", self.value_range)
-        self.check_targets(y, len(images), f"{prefix}y of the first batch", images)
-        if weights is not None:
-            check_weights(weights, len(images), f"{prefix}sample_weight of the first batch")
-
-    def check_targets(self, y: Any, count: int, argument: str, images: np.ndarray | None = None) -> None:
-        """Raise unless the labels of a training will do; a model that takes none does not look at them.
-
-        Args:
-            y: labels `(B,)`, or None. For a model without labels also the images themselves, as is usual for
-                autoencoders in Keras.
-            count: B.
-            argument: the argument's name in the error.
-            images: `(B, H, W, C)`.
-        """
-        if y is None:
-            return
-        y = numbers(y, argument, "biuf", "labels (B,)")
-        if y.ndim > 2:
-            if images is None or y.shape != images.shape or not np.array_equal(y, images):
-                raise InputError(f"{argument} {NO_TARGETS}")
-        elif y.ndim == 2 and y.shape[1] > 1:
-            raise InputError(self._takes_no_labels(argument, y.shape))
-        else:
-            check_labels(y, count, argument=argument)
-
-    def _takes_no_labels(self, argument: str, shape: Sequence[int | None]) -> str:
-        return (
-            f"{argument} must be left out, or be labels (B,) or x itself: {type(self).__name__} takes no "
-            f"labels; received the shape {tuple(shape)}."
-        )
-
-    # ---- what comes from datasets, loaders and generators ----
-
-    @property
-    def label_range(self) -> tuple[int, int] | None:
-        """The smallest and the largest label of a training; None for a model that takes no labels."""
-        return None
+    # ---- datasets, loaders and generators, while they are used ----
 
     def check_batch(self, x: Any, y: Any) -> None:
-        """Raise unless a batch of a dataset, loader or generator has the form that the model takes."""
-        if isinstance(x, (Mapping, tuple, list)):
-            raise InputError(f"x must be images; received {_kind(x)}.")
-        shape = _shape_of(x)
-        fits = len(shape) == 4 and all(
-            size in (None, wanted) for size, wanted in zip(shape[1:], self.image_shape, strict=True)
-        )
-        if not fits:
-            hint = " Batch the dataset first." if len(shape) == 3 else ""
-            raise InputError(
-                f"x must be batches of images (B, H, W, C) = (B, {', '.join(map(str, self.image_shape))}); "
-                f"received {shape}.{hint}"
-            )
-        if y is None:
-            return
-        labels = _shape_of(y)
-        if self.label_range is None:
-            if len(labels) > 2 and labels[1:] != shape[1:]:
-                raise InputError(f"y {NO_TARGETS}")
-            if len(labels) == 2 and labels[1] != 1:
-                raise InputError(self._takes_no_labels("y", labels))
-        elif len(labels) != 1 and labels[1:] != (1,):
-            raise InputError(not_one_label_each("y", labels))
+        self.intake.check_batch(x, y)
 
     def check_seen(self, training: bool) -> None:
         seen = self._seen_in_training if training else self._seen_in_test
         if seen is None:
             return
-        found = seen.read()
         try:
-            if "high" in found:
-                watched = self._watch is not None and not np.isfinite(found["high"])  # `Monitor` sees to it
-                if not watched:
-                    check_extremes(found["low"], found["high"], False, "x")
-            if "whole_high" in found:
-                low, high = round(found["whole_low"]), round(found["whole_high"])
-                check_extremes(low, high, True, "x", self.value_range)
-                if high == 1:
-                    check_brightness(high, True, "x", self.value_range)
-            least = found.get("weight_low", 0.0)
-            if least < 0 and not (self._watch is not None and least == -np.inf):
-                raise InputError("sample_weight must hold finite numbers of at least 0; received others.")
-            if found.get("difference", 0.0) > 0.0:
-                raise InputError(f"y {NO_TARGETS}")
-            if "label_high" in found:
-                self._check_seen_labels(found)
+            self.intake.check_extremes(seen.read(), watched=self._watch is not None)
         except InputError:
             seen.forget()
             raise
 
     def warn_of_seen(self) -> None:
-        """Warn of what a training has seen that is allowed, and hardly meant."""
-        found = {} if self._seen_in_training is None else self._seen_in_training.read()
-        if "high" in found:
-            check_brightness(found["high"], False, "x")
-        if "whole_high" in found:
-            check_brightness(round(found["whole_high"]), True, "x", self.value_range)
+        if self._seen_in_training is not None:
+            self.intake.warn_of_extremes(self._seen_in_training.read())
 
-    def _check_seen_labels(self, found: Mapping[str, float]) -> None:
-        if not found["label_fraction"] == 0.0:
-            raise InputError("y must hold whole numbers; received others.")
-        if self.label_range is None:
-            return
-        low, high = self.label_range
-        check_label_extremes(found["label_low"], found["label_high"], high + 1, unlabelled=low < 0)
+    # ---- the form of codes and condition ----
 
     @property
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the code of one image, `(Z,)`."""
         return (self.latent_dim,)
 
-    def check_training_labels(self, y: Any) -> None:
-        """Raise unless labels that passed `check_targets` are enough to train on."""
-
-    # ---- the condition, on arrays ----
+    @property
+    def noise_dim(self) -> int:
+        """Standard normal numbers from which all codes of an image are drawn."""
+        return math.prod(self.code_shape)
 
     @property
     def num_classes(self) -> int | None:
-        """K, the classes that the model is conditioned on; None where it takes no labels."""
-        return None
+        """K, the classes that the model is conditioned on; None without labels."""
+        return self.condition.num_classes
 
     @property
     def completes(self) -> bool:
         """Whether the model is conditioned on part of the image."""
-        return False
+        return self.condition.completes
 
-    def condition(
+    def conditioned(
         self,
         count: int,
         labels: ArrayLike | None = None,
@@ -721,27 +563,33 @@ class LatentVariableModel(MultiPlayerModel):
 
         Args:
             count: B.
-            labels: classes, `(B,)`, for a model that is conditioned on them.
-            images: `(B, H, W, C)`, float in [0, 1] or uint8, of which a model that completes images is given
-                a part.
-            mask: which part, see `encode`.
+            labels: classes `(B,)`, for a model that is conditioned on them.
+            images: `(B, H, W, C)`, of which a model that completes images is given a part.
+            mask: which part, see `encode`; nothing if None.
 
         Raises:
-            InputError: what the model does not take, or not in that form.
+            InputError: what the model does not take, or does not get, or not in that form.
         """
-        for name, value in (("labels", labels), ("mask", mask)):
-            if value is not None:
-                raise InputError(f"{name} must be None: {type(self).__name__} is not conditioned on any.")
-        return {}
+        return self.condition.arrays(count, labels, images, mask, self._array)
 
     def labels_of(self, y: ArrayLike | None, x: ArrayLike | None = None) -> np.ndarray | None:
-        """The labels to hand to a verb: None where the model takes none.
+        """The labels to hand to a verb: None for a model without labels.
 
         Args:
             y: labels `(B,)`, -1 where they are not known, or None.
             x: the images `(B, H, W, C)`, of which the model tells the classes that are not known.
         """
-        return None
+        if self.num_classes is None:
+            return None
+        if x is None:
+            return None if y is None else check_labels(y, np.size(y), self.num_classes, "labels")
+        x = check_images(x, self.image_shape, "x", self.value_range)
+        count = len(x)
+        labels = np.full(count, -1) if y is None else check_labels(y, count, self.num_classes, "labels")
+        unknown = labels < 0
+        if unknown.any():
+            labels[unknown] = self.classify(x[unknown]).argmax(axis=1)
+        return labels
 
     # ---- the verbs, on arrays ----
 
@@ -780,7 +628,7 @@ class LatentVariableModel(MultiPlayerModel):
         if not sample:
             return q["mean"]
         noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], seed)
-        return placed((q["mean"], q["log_variance"]), noise)
+        return _placed(q, noise)
 
     def posterior_parameters(
         self,
@@ -791,14 +639,16 @@ class LatentVariableModel(MultiPlayerModel):
     ) -> dict[str, np.ndarray]:
         """Mean and log-variance of q(z|x): `{"mean", "log_variance"}`, `(B, Z)` float32; see `encode`."""
         x = self._array(x)
-        condition = self.condition(len(x), labels, x, mask)
-        return self._encoded(x, condition, batch_size)
+        condition = self.conditioned(len(x), labels, x, mask)
+        return self.batched("encoded", {"images": x, **condition}, batch_size)
 
-    def prior_parameters(
-        self, condition: Condition, count: int, batch_size: int = 128
-    ) -> dict[str, np.ndarray]:
-        """Mean and log-variance of p(z|c), `{"mean", "log_variance"}`, each `(count, Z)` float32."""
-        return dict.fromkeys(("mean", "log_variance"), np.zeros((count, *self.code_shape), "float32"))
+    def kl_per_dimension(
+        self, x: ArrayLike, labels: ArrayLike | None = None, batch_size: int = 128
+    ) -> np.ndarray:
+        """KL(q(z|x, c) || p(z|c)) of each latent dimension, `(B, Z)` in nats; see `encode`."""
+        x = self._array(x)
+        inputs = {"images": x, **self.conditioned(len(x), labels, x)}
+        return self.batched("kls", inputs, batch_size)
 
     def decode(
         self,
@@ -832,11 +682,10 @@ class LatentVariableModel(MultiPlayerModel):
             images = self._array(images, "images")
             if len(images) != len(z):
                 raise InputError(f"images must be {len(z)}, as many as the codes; received {len(images)}.")
-        return self._decoded(z, self.condition(len(z), labels, images, mask), batch_size)
+        return self._decoded(z, self.conditioned(len(z), labels, images, mask), batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
-        logits = self._logits(z, condition, batch_size)
-        return ops.convert_to_numpy(self.with_visible(self.observed(logits).mean, condition))
+        return self.batched("decoded", {"codes": z, **condition}, batch_size)
 
     def reconstruct(
         self,
@@ -883,14 +732,9 @@ class LatentVariableModel(MultiPlayerModel):
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         seed = as_seed(seed)
         self._require_memory("num_images", num_images, "Make them in parts, by `start`.")
-        condition = self.condition(num_images, self.labels_in_turn(num_images, labels, start))
+        condition = self.conditioned(num_images, self.labels_in_turn(num_images, labels, start))
         noise = prior_noise(num_images, self.code_shape, seed, start)
-        return self._decoded(self.placed_in_prior(noise, condition, batch_size), condition, batch_size)
-
-    def placed_in_prior(self, noise: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
-        """Where standard normal noise `(N, Z)` comes to lie in the prior, `(N, Z)` float32."""
-        prior = self.prior_parameters(condition, len(noise), batch_size)
-        return placed((prior["mean"], prior["log_variance"]), noise)
+        return self.batched("generated", {"noise": noise, **condition}, batch_size)
 
     def labels_in_turn(
         self, num_images: int, labels: ArrayLike | None = None, start: int = 0
@@ -948,7 +792,7 @@ class LatentVariableModel(MultiPlayerModel):
             raise InputError(f"labels must be a pair, the classes of a and of b; received {shown(labels)}.")
         classes = [None, None] if labels is None else [some_classes(y) for y in labels]
         codes = [self.encode(x, y).reshape(len(x), 1, -1) for x, y in zip(ends, classes, strict=True)]
-        conditions = [self.condition(len(x), y, x) for x, y in zip(ends, classes, strict=True)]
+        conditions = [self.conditioned(len(x), y, x) for x, y in zip(ends, classes, strict=True)]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
         way = (_arc if path == "spherical" else _line)(codes[0], codes[1], t[None, :, None])
         condition = {}
@@ -959,6 +803,113 @@ class LatentVariableModel(MultiPlayerModel):
         images = self._decoded(way.reshape(-1, *self.code_shape), condition, batch_size=128)
         images = images.reshape(len(ends[0]), steps, *images.shape[1:])
         return images[0] if single else images
+
+    def complete(
+        self,
+        images: ArrayLike,
+        mask: str | ArrayLike,
+        num_samples: int = 8,
+        labels: ArrayLike | None = None,
+        seed: int | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """Several completions of images of which a part is given; the given pixels come back untouched.
+
+        Args:
+            images: `(B, H, W, C)`, float in [0, 1] or uint8; what is not visible is not looked at.
+            mask: what is visible: `left`, `right`, `top`, `bottom`, `quadrants:1` to `quadrants:3`, or an
+                array `(H, W)` or `(B, H, W)`, True where visible.
+            num_samples: completions of each image.
+            labels: classes `(B,)`, for a model that is conditioned on them too.
+            seed: of the draws; the same seed gives the same completions.
+            batch_size: images decoded at a time.
+
+        Returns:
+            `(B, num_samples, H, W, C)` float32 in [0, 1].
+
+        Raises:
+            InputError: a model that does not complete images; images, a mask or labels that will not do.
+        """
+        self._must_complete()
+        images = self._array(images, "images")
+        num_samples = whole_number("num_samples", num_samples, 1)
+        self._require_memory("num_samples", num_samples, "Ask for fewer.", images=len(images))
+        condition = self.conditioned(len(images), labels, images, mask)
+        noise = prior_noise(len(images) * num_samples, self.code_shape, as_seed(seed))
+        repeated = {name: np.repeat(value, num_samples, axis=0) for name, value in condition.items()}
+        completed = self.batched("generated", {"noise": noise, **repeated}, batch_size)
+        return completed.reshape(len(images), num_samples, *self.image_shape)
+
+    def transfer_style(
+        self,
+        images: ArrayLike,
+        labels: ArrayLike,
+        source_labels: ArrayLike | None = None,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """Images of other classes in the style of these: their codes, decoded with other labels.
+
+        Args:
+            images: `(B, H, W, C)`, float in [0, 1] or uint8.
+            labels: the classes to show each of them as, `(L,)`.
+            source_labels: the classes of the images, `(B,)`; those under which the bound is highest,
+                by `classify`, if None.
+            batch_size: images decoded at a time.
+
+        Returns:
+            `(B, L, H, W, C)` float32 in [0, 1].
+
+        Raises:
+            InputError: a model that knows no classes; images or labels that will not do.
+        """
+        self._must_have_labels()
+        images = self._array(images, "images")
+        labels = some_classes(labels)
+        labels = check_labels(labels, len(labels), self.num_classes, "labels", unlabelled=False)
+        if source_labels is None:
+            source_labels = self.classify(images, batch_size).argmax(axis=1)
+        codes = self.encode(images, source_labels, batch_size=batch_size)
+        shown = np.tile(labels, len(images))
+        styled = self.decode(np.repeat(codes, len(labels), axis=0), shown, batch_size=batch_size)
+        return styled.reshape(len(images), len(labels), *self.image_shape)
+
+    def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
+        """p(y|x) by the model itself: proportional to the bound on p(x|y), each class equally likely before.
+
+        The bound is taken at the mean of q(z|x, y). A by-product of the conditional model, without
+        a classifier of its own.
+
+        Args:
+            images: `(B, H, W, C)`, float in [0, 1] or uint8.
+            batch_size: images classified at a time.
+
+        Returns:
+            Probabilities, `(B, K)` float32.
+
+        Raises:
+            InputError: a model that knows no classes; images that will not do.
+        """
+        self._must_have_labels()
+        x = self._array(images, "images")
+        bounds = []
+        for k in range(self.num_classes or 0):
+            condition = self.condition.arrays(len(x), np.full(len(x), k), None, None, self._array)
+            bounds.append(self.batched("elbos", {"images": x, **condition}, batch_size))
+        log_shares = np.stack(bounds, axis=1) - np.logaddexp.reduce(bounds, axis=0)[:, None]
+        return np.exp(log_shares).astype("float32")
+
+    def _must_complete(self) -> None:
+        if not self.completes:
+            raise InputError(
+                f"this {type(self).__name__} cannot complete images: it is not conditioned on part of them; "
+                "a completion_cvae is."
+            )
+
+    def _must_have_labels(self) -> None:
+        if self.num_classes is None:
+            raise InputError(
+                f"this {type(self).__name__} knows no classes: it is not conditioned on labels; a cvae is."
+            )
 
     def log_likelihood(
         self,
@@ -992,10 +943,8 @@ class LatentVariableModel(MultiPlayerModel):
         """
         x, k, seed = self._array(x), whole_number("num_samples", num_samples, 1), as_seed(seed)
         self._require_memory("num_samples", k, "Ask for fewer.")  # of one image at least
-        if self.binarize:
-            draws = (np.random.default_rng([seed, i, 1]).random(self.image_shape) for i in range(len(x)))
-            x = np.stack([u < image for u, image in zip(draws, x, strict=True)]).astype("float32")
-        condition = self.condition(len(x), labels, x, mask)
+        x = self.observation.observe_arrays(x, seed)
+        condition = self.conditioned(len(x), labels, x, mask)
         known = self.proposals(x, condition, batch_size)
         rows, result = max(1, NUM_WEIGHED // k), np.empty(len(x))
         for start in range(0, len(x), rows):
@@ -1005,73 +954,56 @@ class LatentVariableModel(MultiPlayerModel):
                 for image in range(start, start + len(x[chunk]))
             ]
             # Each image k times, one after the other.
-            repeated = {name: np.repeat(value[chunk], k, axis=0) for name, value in condition.items()}
-            normals = {
-                name: (
-                    np.repeat(of["mean"][chunk], k, axis=0),
-                    np.repeat(of["log_variance"][chunk], k, axis=0),
-                )
-                for name, of in known.items()
+            repeated = {
+                name: np.repeat(value[chunk], k, axis=0)
+                for name, value in {"images": x, **condition, **known}.items()
             }
-            images = np.repeat(x[chunk], k, axis=0)
-            weights = self.log_weights(images, repeated, normals, np.concatenate(noise), batch_size)
+            inputs = {**repeated, "noise": np.concatenate(noise).astype("float32")}
+            weights = self.batched("log_weights", inputs, batch_size).astype("float64")
             result[chunk] = np.logaddexp.reduce(weights.reshape(-1, k), axis=1) - np.log(k)
         return result
 
-    @property
-    def noise_dim(self) -> int:
-        """Standard normal numbers that a draw of all the codes of an image takes."""
-        return self.latent_dim
+    def proposals(self, x: np.ndarray, condition: Condition, batch_size: int) -> dict[str, np.ndarray]:
+        """What `log_weights` takes of each image beside it: mean and log-variance of q(z|x, c)."""
+        return self.batched("encoded", {"images": x, **condition}, batch_size)
 
-    def proposals(
-        self, x: np.ndarray, condition: Condition, batch_size: int
-    ) -> dict[str, dict[str, np.ndarray]]:
-        """What `log_weights` knows of each image, by name: parameters of normal distributions `(B, Z)`."""
-        return {
-            "posterior": self._encoded(x, condition, batch_size),
-            "prior": self.prior_parameters(condition, len(x), batch_size),
-        }
-
-    def log_weights(
-        self,
-        x: np.ndarray,
-        condition: Condition,
-        normals: Mapping[str, tuple[np.ndarray, np.ndarray]],
-        noise: np.ndarray,
-        batch_size: int,
-    ) -> np.ndarray:
-        """log p(x, z|c) - log q(z|x, c) of draws z, `(N,)` float64 in nats; one row for each draw.
+    def log_weights(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """log p(x, z|c) - log q(z|x, c) in nats, `(B,)`, of a draw z for each image.
 
         Args:
-            x: images `(N, H, W, C)`.
-            condition: of each.
-            normals: what `proposals` gave, as `(mean, log_variance)`.
-            noise: standard normal, `(N, noise_dim)`.
-            batch_size: codes decoded at a time.
+            inputs: `images`; `noise` `(B, noise_dim)`, standard normal, of which z is made; what `proposals`
+                gave; the condition.
         """
-        z = placed(normals["posterior"], noise)
-        logits = self._logits(z, condition, batch_size)
-        log_p = ops.convert_to_numpy(self.log_prob(self.observed(logits), x, condition)).astype("float64")
-        return log_p + self.log_prior(z, normals["prior"]) - log_density(z, normals["posterior"])
+        condition = dict(inputs)
+        x, noise, *parts = (condition.pop(name) for name in ("images", "noise", "mean", "log_variance"))
+        q = DiagonalNormal(*parts)
+        z = q.place(noise)
+        p = self.likelihood(z, condition)
+        log_joint = p.log_prob(x, self.condition.hidden(condition)) + self.prior.given(condition).log_prob(z)
+        return log_joint - q.log_prob(z)
 
-    def log_prior(self, z: np.ndarray, normal: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """log p(z|c) of codes `(N, Z)`, in nats: `(N,)` float64, from what `prior_parameters` gave."""
-        return log_density(z, normal)
+    def fit_prior(self, x: ArrayLike, seed: int | None = 0, batch_size: int = 128) -> None:
+        """Fit the prior to the codes of images, for a prior such as `priors.Mixture` (Ghosh et al. 2020, 4).
 
-    def _encoded(self, x: np.ndarray, condition: Condition, batch_size: int) -> dict[str, np.ndarray]:
-        """Mean and log-variance of q(z|x, c), as arrays."""
-        return self._in_batches(self.encoder, feed(self.encoder, "images", x, condition), batch_size)
+        The codes are one draw of q(z|x) for each image. `generate`, `export` and `log_likelihood` have
+        the fitted prior as p(z) from then on; the ELBO that is trained and evaluated, and its KL, stay those
+        of N(0, I). `fit` begins anew: it takes the prior back to N(0, I).
 
-    def _logits(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
-        """The decoder's outputs for codes, as an array."""
-        return self._in_batches(self.decoder, feed(self.decoder, "codes", z, condition), batch_size)
+        Args:
+            x: images `(B, H, W, C)`, float in [0, 1] or uint8, those of the training.
+            seed: of the codes' noise and of where the fit begins; None for another one each time.
+            batch_size: images encoded at a time.
 
-    def _in_batches(self, network: keras.Model, inputs: Any, batch_size: int) -> Any:
-        """The outputs of a network as arrays."""
-        self.synchronize()
-        count = len(keras.tree.flatten(inputs)[0])
-        batch_size = min(whole_number("batch_size", batch_size, 1), max(count, 1))
-        return predict(network, inputs, batch_size)
+        Raises:
+            InputError: a prior that is not fitted to codes, too few images; as of `encode`.
+        """
+        if not self.prior.fitted_to_codes:
+            raise InputError(
+                "prior must be one that is fitted to codes, as 'mixture'; this model's is "
+                f"{type(self.prior).__name__}."
+            )
+        seed = as_seed(seed)
+        self.prior.fit(self.encode(x, sample=True, seed=seed, batch_size=batch_size), seed)
 
     def _array(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
         x = check_images(x, self.image_shape, argument, self.value_range)
@@ -1089,6 +1021,11 @@ class LatentVariableModel(MultiPlayerModel):
         memory.require(f"{argument}={count}", 4 * count * images * numbers, advice)
 
 
+def _apart(inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Condition]:
+    """A tensor by its name, and the others, which are the condition."""
+    return inputs[name], {other: value for other, value in inputs.items() if other != name}
+
+
 def by_name(verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """Arguments of a method of `keras.Model` by their names; x and y are there in any case."""
     given = inspect.signature(getattr(keras.Model, verb)).bind_partial(None, *args, **kwargs).arguments
@@ -1097,70 +1034,9 @@ def by_name(verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
     return {"x": None, "y": None, **given, **extra}
 
 
-def check_source(x: Any, argument: str = "x") -> None:
-    """Raise unless x, which is no array, can be a dataset, loader or generator."""
-    if isinstance(x, (str, bytes, set, frozenset, range)) or not isinstance(
-        x, (Iterable, keras.utils.PyDataset)
-    ):
-        raise InputError(
-            f"{argument} must be images, or a dataset, loader or generator of them; "
-            f"received a {type(x).__name__}."
-        )
-
-
-def is_array(x: Any) -> bool:
-    """Whether x holds images itself: an array, a tensor, or a list of images."""
-    return isinstance(x, (list, tuple)) or ops.is_tensor(x) or hasattr(x, "__array__")
-
-
-def _plain(y: Any) -> Any:
-    """Labels as an array, a tensor as it is."""
-    return y if ops.is_tensor(y) else np.asarray(y)
-
-
-def _shape_of(x: Any) -> tuple[int | None, ...]:
-    """Shape of a tensor; `()` where even the number of axes is unknown, as TensorFlow has it at times."""
-    try:
-        return tuple(x.shape)
-    except (AttributeError, TypeError, ValueError):
-        return ()
-
-
-def _kind(x: Any) -> str:
-    """What x is, and what to do with it, in words."""
-    if isinstance(x, Mapping):
-        pair = ", ".join(f"row[{name!r}]" for name in ("image", "label") if name in x)
-        hint = f" Use dataset.map(lambda row: ({pair}))." if "image" in x else ""
-        return f"a dictionary of {', '.join(map(repr, x))}.{hint}".removesuffix(".")
-    if isinstance(x, (tuple, list)):
-        return f"a {type(x).__name__} of {len(x)}; a dataset gives (x,) or (x, y)"
-    return f"a {type(x).__name__}"
-
-
-def _first_two(data: Any) -> tuple[Any, Any]:
-    """x and y of a batch."""
-    if isinstance(data, (tuple, list)):
-        return (*data, None)[:2]
-    return data, None
-
-
-def as_seed(seed: int | None) -> int:
-    """`seed` as a non-negative integer; a fresh one where none is given."""
-    if seed is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    return whole_number("seed", seed, 0)
-
-
-def placed(normal: tuple[np.ndarray, np.ndarray], noise: np.ndarray) -> np.ndarray:
-    """Draws from normal distributions `(mean, log_variance)`: `(N, ...)` float32."""
-    mean, log_variance = (part.astype("float64") for part in normal)
-    return (mean + np.exp(0.5 * log_variance) * noise).astype("float32")
-
-
-def log_density(z: np.ndarray, normal: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """log N(z; mean, log_variance) in nats: `(N,)` float64."""
-    mean, log_variance = (part.astype("float64") for part in normal)
-    return -0.5 * ((z - mean) ** 2 * np.exp(-log_variance) + log_variance + LOG_2PI).sum(axis=1)
+def _placed(normal: Mapping[str, np.ndarray], noise: np.ndarray) -> np.ndarray:
+    """Draws from normal distributions by `mean` and `log_variance`, `(N, ...)` float32."""
+    return normal["mean"] + np.exp(0.5 * normal["log_variance"]) * noise
 
 
 def _line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:

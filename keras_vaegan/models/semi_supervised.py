@@ -1,7 +1,7 @@
 """The semi-supervised VAE, M2 (Kingma et al. 2014), with the networks of Chen, Fang and Ju 2016."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -11,15 +11,19 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan import losses
 from keras_vaegan.backend import input_gradient, part, shares
+from keras_vaegan.classification import CLASSIFICATIONS, Classification
 from keras_vaegan.data.batches import Batches
-from keras_vaegan.data.checks import check_labels, numbers
-from keras_vaegan.data.splits import check_every_class
-from keras_vaegan.distributions import Bernoulli, Categorical, DiagonalNormal
-from keras_vaegan.errors import InputError, at_least, choose
+from keras_vaegan.data.checks import check_labels
+from keras_vaegan.distributions import Categorical, DiagonalNormal, sum_event
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.functions import Function, Port
 from keras_vaegan.metrics.calibration import fit_temperature
-from keras_vaegan.models.cvae import CVAE
-from keras_vaegan.models.latent import as_functional, is_array
+from keras_vaegan.models.intake import is_array
+from keras_vaegan.models.latent import as_functional
+from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.heads import each_label, for_each_class
+from keras_vaegan.parts import choose_part
+from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
 
@@ -48,11 +52,12 @@ class Terms(NamedTuple):
     kl: Tensor
     reconstruction: Tensor
     cost: Tensor
-    decoded: Bernoulli | DiagonalNormal
+    decoded: Any
 
 
+@register("ssl_vae")
 @keras.saving.register_keras_serializable("keras_vaegan")
-class SemiSupervisedVAE(CVAE):
+class SemiSupervisedVAE(VAE):
     """M2: a CVAE on labels of which most are not known, and the classifier q(y|x) that stands in for them.
 
         L(x, y) = KL(q(z|x, y) || p(z)) - log p(x|z, y) - log p(y),  z ~ q(z|x, y)
@@ -63,8 +68,8 @@ class SemiSupervisedVAE(CVAE):
     (Kingma et al. 2014, eq. 6 to 9; their alpha of 0.1 N on a sum over N images is 0.1 here.) All classes
     are equally likely before, p(y) = 1/K. The sum over classes runs the trunk once, and shares the noise.
 
-    With `consistency`, q(y|x) is asked not to change by a small step in the direction in which it changes
-    most (virtual adversarial training, Miyato et al. 2018, eq. 5 to 8), for labelled and unlabelled images.
+    With a weight of `consistency`, q(y|x) is asked not to change by a small step in the direction in which it
+    changes most (virtual adversarial training, Miyato et al. 2018, eq. 5 to 8), for all images.
 
     Labels are whole numbers `(B,)`, -1 where unknown. Verbs on images take the likeliest class by `classify`
     where the label is unknown, or where no labels are given.
@@ -75,20 +80,18 @@ class SemiSupervisedVAE(CVAE):
             `(B, Z)` of q(z|x, y).
         class_head: functional model, features `(B, F)` -> logits `(B, K)` of q(y|x).
         decoder: functional model, dictionary of `codes` and `labels` -> logits `(B, H, W, C)`.
-        alpha: weight of the classification, in nats for each image of the training.
-        consistency: weight of the virtual adversarial loss; 0 is none.
-        radius: length of the step that it takes, in the Euclidean norm of an image in [0, 1].
-        temperature: divides the logits of q(y|x) in `classify`; `calibrate` fits it.
-        **kwargs: the other arguments of `CVAE`.
+        classification: settings of the classifier: a `keras_vaegan.classification.Classification`, or a
+            dictionary as `{"alpha": 10.0, "consistency": 100.0}`.
+        **kwargs: the other arguments of `VAE`.
 
     Logs: `loss`, L where y is known and U where not, and its parts `kl` and `reconstruction`, averaged over
     q(y|x) where y is not known; `labelled`, the mean of L where y is known; `unlabelled`, of U for all
     images; `error`, the share of labelled images to which q(y|x) gives another class; `classification`,
-    -log q(y|x); with `consistency`, `consistency`.
+    -log q(y|x); with a weight of `consistency`, `consistency`.
 
     Raises:
         InputError: heads that do not take the trunk's features or know other classes, a decoder that takes
-            something other than codes and labels, a weight below 0; as of `VAE`.
+            something other than codes and labels, settings of a discriminator; as of `VAE`.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -100,29 +103,33 @@ class SemiSupervisedVAE(CVAE):
         (4, 10)
     """
 
+    in_batches = (*VAE.in_batches, "logits_of_encoder")
+    takes = ("labels",)
+    unlabelled = True
+    classifiers: tuple[str, ...] = ("encoder",)
+    """Who can tell classes: the `encoder`, by q(y|x)."""
+
     def __init__(
         self,
         trunk: keras.Model,
         encoder: keras.Model,
         class_head: keras.Model,
         decoder: keras.Model,
-        alpha: float = 0.1,
-        consistency: float = 0.0,
-        radius: float = 2.0,
-        temperature: float = 1.0,
+        classification: dict | Classification | None = None,
         **kwargs: Any,
     ) -> None:
         trunk, encoder = as_functional("trunk", trunk), as_functional("encoder", encoder)
         class_head = as_functional("class_head", class_head)
         _check_parts(trunk, encoder, class_head)
-        super().__init__(_recognition(trunk, encoder), decoder, **kwargs)
+        super().__init__(encoder=_recognition(trunk, encoder), decoder=decoder, **kwargs)
         self.trunk, self.encoder_head, self.class_head = trunk, encoder, class_head
         self.class_network = keras.Model(trunk.input, class_head(trunk.output), name="recognition_of_class")
         self.encoder_by_class = for_each_class(encoder)
-        self.alpha = at_least("alpha", alpha, 0.0)
-        self.consistency = at_least("consistency", consistency, 0.0)
-        self.radius = at_least("radius", radius, 0.0)
-        self.temperature = at_least("temperature", temperature, 1e-3)
+        self.classification = choose_part(
+            "classification", classification, CLASSIFICATIONS, Classification, "classification"
+        )
+        choose("classifier", self.classification.classifier, self.classifiers)
+        self._check_classification()
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
         players = super().player_networks()
@@ -131,7 +138,7 @@ class SemiSupervisedVAE(CVAE):
     @property
     def log_names(self) -> tuple[str, ...]:
         own = ("labelled", "unlabelled", "error", "classification")
-        return (*super().log_names, *own, *(["consistency"] if self.consistency else []))
+        return (*super().log_names, *own, *(["consistency"] if self.classification.consistency else []))
 
     # ---- training ----
 
@@ -154,7 +161,7 @@ class SemiSupervisedVAE(CVAE):
         descended = expected(terms.shares, terms.cost) - (1.0 - known) * uncertainty
         # The mean over the labelled images, in a mean over all: zero where there are none.
         share = self.replica_mean(ops.mean(known))
-        descended = descended + self.alpha * classification / ops.maximum(share, 1e-6)
+        descended = descended + self.classification.alpha * classification / ops.maximum(share, 1e-6)
 
         wrong = ops.argmax(q.logits, axis=-1) != ops.argmax(terms.labels, axis=-1)
         logs = {
@@ -166,9 +173,9 @@ class SemiSupervisedVAE(CVAE):
             "error": ops.cast(wrong, "float32"),
             "classification": classification,
         }
-        if self.consistency:
+        if self.classification.consistency:
             logs["consistency"] = self.virtual_adversarial(x, q.logits, self.class_network, training)
-            descended = descended + self.consistency * logs["consistency"]
+            descended = descended + self.classification.consistency * logs["consistency"]
         return descended, logs, dict.fromkeys(("labelled", "error", "classification"), known)
 
     def terms(self, x: Tensor, y: Tensor | None, training: bool) -> Terms:
@@ -181,7 +188,7 @@ class SemiSupervisedVAE(CVAE):
         # All images as of the first class, then all as of the second: `(K B, ...)`.
         condition = {"labels": each_label(classes, count)}
         parts = self.encoder_by_class(features, training)
-        q, prior = DiagonalNormal(parts["mean"], parts["log_variance"]), self.prior(condition, training)
+        q = DiagonalNormal(parts["mean"], parts["log_variance"])
         noise = keras.random.normal((count, self.latent_dim), dtype="float32", seed=self.seed_generator)
         z = q.place(ops.tile(noise, (classes, 1)))
         decoded = self.decoded_by_class(z, condition, training)
@@ -193,19 +200,21 @@ class SemiSupervisedVAE(CVAE):
 
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
         counted = ops.reshape(ops.transpose(ops.stop_gradient(shares)), (-1, 1))
-        kl = by_class(q.kl(prior))
-        weighted = by_class(self.weighted_kl(q.kl_per_dimension(prior), training, counted))
+        kl = self.prior.given(condition, training).kl(q)
+        weighted = by_class(self.weighted_kl(kl, training, counted))
         cost = weighted + self.pixel_share() * reconstruction + self._log_classes
-        return Terms(labels, known, shares, class_posterior, kl, reconstruction, cost, decoded)
+        return Terms(
+            labels, known, shares, class_posterior, by_class(sum_event(kl)), reconstruction, cost, decoded
+        )
 
     def look(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         """Features of images `(B, F)`, and what the bound is of: the images themselves."""
         return self.trunk(x, training=training), x
 
-    def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
+    def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Any:
         """p(x|z, y) `(K, B, ...)` for each class, from codes `(K B, Z)`, class by class."""
         logits = self.decoder({"codes": z, **condition}, training=training)
-        return self.observed(ops.reshape(logits, (self.num_classes, -1, *self.image_shape)))
+        return self.observation(ops.reshape(logits, (self.num_classes, -1, *self.image_shape)))
 
     def pixel_share(self) -> float:
         """Weight of the reconstruction in pixels in what is descended: all of the bound's."""
@@ -245,7 +254,7 @@ class SemiSupervisedVAE(CVAE):
         probe = PROBE if whole else HALF_PROBE * math.sqrt(math.prod(self.image_shape))
         noise = keras.random.normal(ops.shape(x), dtype="float32", seed=self.seed_generator)
         probed, _ = input_gradient(lambda x: (divergence(x), None), x + losses.of_length(noise, probe))
-        return divergence(x + ops.stop_gradient(losses.of_length(probed, self.radius)))
+        return divergence(x + ops.stop_gradient(losses.of_length(probed, self.classification.radius)))
 
     # ---- on arrays ----
 
@@ -272,7 +281,7 @@ class SemiSupervisedVAE(CVAE):
         if labelled_share is not None:
             if not is_array(x):
                 raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
-            known = self._checked(x, y, None)
+            known = self.intake.checked(x, y, None)
             x = Batches(
                 self._array(known["x"]),
                 known["y"],
@@ -287,19 +296,7 @@ class SemiSupervisedVAE(CVAE):
             y = batch_size = None
         return super().fit(x, y, batch_size, *args, **kwargs)
 
-    def _checked(self, x: Any, y: Any, weights: Any, prefix: str = "", whole: bool = True) -> dict[str, Any]:
-        known = super()._checked(x, y, weights, prefix, whole)
-        if not whole:
-            return known
-        if isinstance(x, Batches) or is_array(x):
-            y = x.y if isinstance(x, Batches) else known["y"]
-            if not np.any(
-                numbers(y, f"{prefix}y", "iuf", "labels (B,)") >= 0
-            ):  # of none the error would be 0
-                raise InputError(f"{prefix}y must have labels for some of the images; all are -1.")
-        return known
-
-    def condition(
+    def conditioned(
         self,
         count: int,
         labels: ArrayLike | None = None,
@@ -308,24 +305,23 @@ class SemiSupervisedVAE(CVAE):
     ) -> dict[str, np.ndarray]:
         if images is not None:
             labels = self.labels_of(labels, images)
-        return super().condition(count, labels, images, mask)
+        return super().conditioned(count, labels, images, mask)
+
+    def functions(self) -> dict[str, Function]:
+        found = super().functions()
+        shares = Port((self.num_classes or 0,), "float32", "in [0, 1]; they sum to 1")
+        summary = "The probability of each class, at the temperature that was fitted."
+
+        def classify(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {"probabilities": self.class_probabilities(inputs["images"])}
+
+        images = {"images": found["encode"].inputs["images"]}
+        return found | {"classify": Function(summary, images, {"probabilities": shares}, classify)}
 
     @property
-    def label_range(self) -> tuple[int, int] | None:
-        return -1, (self.num_classes or 1) - 1
-
-    def check_targets(self, y: Any, count: int, argument: str, images: np.ndarray | None = None) -> None:
-        """Raise unless there is a label, or -1, for each image."""
-        if y is None:
-            raise InputError(
-                f"{argument} must be given: classes of 0 to {(self.num_classes or 1) - 1}, "
-                "-1 where they are not known."
-            )
-        check_labels(y, count, self.num_classes, argument)
-
-    def check_training_labels(self, y: Any) -> None:
-        """Raise unless every class has an image with a label."""
-        check_every_class(np.asarray(y), self.num_classes or 0, "y")
+    def temperature(self) -> float:
+        """Divides the logits in `classify`."""
+        return self.classification.temperature
 
     def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
         """Probabilities of the classes, at the temperature that `calibrate` fitted (Guo et al. 2017).
@@ -353,17 +349,16 @@ class SemiSupervisedVAE(CVAE):
             InputError: a classifier that the model does not have; images that will not do.
         """
         choose("classifier", "encoder" if classifier is None else classifier, self.classifiers)
-        logits = self._in_batches(self.class_network, self._array(images, "images"), batch_size)
-        return logits.astype("float64")
+        inputs = {"images": self._array(images, "images")}
+        return self.batched("logits_of_encoder", inputs, batch_size).astype("float64")
+
+    def logits_of_encoder(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits `(B, K)` of q(y|x), of `images`."""
+        return self.class_network(inputs["images"])
 
     def class_probabilities(self, x: Tensor) -> Tensor:
         """What `classify` gives, `(B, K)`, of a tensor of images `(B, H, W, C)`."""
         return ops.softmax(self.class_network(x) / self.temperature, axis=-1)
-
-    @property
-    def classifiers(self) -> tuple[str, ...]:
-        """Who can tell classes: the `encoder`, by q(y|x)."""
-        return ("encoder",)
 
     def calibrate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 128) -> float:
         """Fit the temperature to labelled images that were not trained on (Guo et al. 2017), and return it.
@@ -380,7 +375,7 @@ class SemiSupervisedVAE(CVAE):
         """
         images = self._array(x)
         labels = check_labels(y, len(images), self.num_classes, unlabelled=False)
-        self.temperature = fit_temperature(self.class_logits(images, batch_size), labels)
+        self.classification.temperature = fit_temperature(self.class_logits(images, batch_size), labels)
         return self.temperature
 
     # ---- configuration ----
@@ -390,18 +385,20 @@ class SemiSupervisedVAE(CVAE):
             "trunk": keras.saving.serialize_keras_object(self.trunk),
             "encoder": keras.saving.serialize_keras_object(self.encoder_head),
             "class_head": keras.saving.serialize_keras_object(self.class_head),
-            "alpha": self.alpha,
-            "consistency": self.consistency,
-            "radius": self.radius,
-            "temperature": self.temperature,
+            "classification": keras.saving.serialize_keras_object(self.classification),
         }
 
-    def _check_condition(self) -> None:
-        super()._check_condition()
-        if self.num_classes is None or self.completes:
+    def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
+        if set(inputs) != {"labels"}:
             raise InputError(
                 f"decoder must take `codes` and `labels`, and nothing else, in a {type(self).__name__}."
             )
+
+    def _check_classification(self) -> None:
+        """Raise if there are settings of a discriminator, which this model does not have."""
+        for name, plain in (("discriminator_consistency", 0.0), ("expectation", "enumerated")):
+            if (found := getattr(self.classification, name)) != plain:
+                raise InputError(f"{name} must be {plain!r} without a discriminator; received {found!r}.")
 
 
 def expected(shares: Tensor, values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The semi-supervised VAE with a discriminator over K + 1 classes (Chen, Fang and Ju 2016)."""
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,15 +10,13 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from keras_vaegan import losses
-from keras_vaegan.errors import at_least, choose
-from keras_vaegan.models.cvae_gan import CVAEGAN
+from keras_vaegan.classification import CLASSIFIERS
+from keras_vaegan.errors import choose
+from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
+from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Tensor
-
-GAMES = ("classes", "feature_matching")
-EXPECTATIONS = ("enumerated", "sampled")
-CLASSIFIERS = ("encoder", "discriminator", "ensemble")
 
 
 class Round(NamedTuple):
@@ -29,14 +27,16 @@ class Round(NamedTuple):
     real_cost: Tensor
     fake_cost: Tensor
     prior_cost: Tensor
+    d_real: Tensor
     d_fake: Tensor
 
 
+@register("ssl_vae_gan")
 @keras.saving.register_keras_serializable("keras_vaegan")
-class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
+class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
     """M2 and a discriminator that knows K classes and the fakes.
 
-    In the paper's game, `classes`, both players' losses are those of the CVAE-GAN where y is known, and
+    In the paper's game, `standard`, both players' losses are those of the CVAE-GAN where y is known, and
     where it is not their average over q(y|x), with its entropy (CE(x, c) is the cross-entropy of D's
     verdict on x to class c, x~ the reconstruction and x_p a prior sample, both decoded with y):
 
@@ -51,29 +51,24 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         L_G = M2's objective + gamma |mean f(x) - mean f(x_p)|^2 / 2
         L_D = CE(x, y) where y is known, -log P(real) where not, + CE(x_p, fake)
 
-    M2's classification and its other options stand beside either; with `discriminator_consistency` the
-    classes that D sees are held to what M2's `consistency` asks of q(y|x). `pixel_weight` is that of M2's
-    reconstruction in pixels: with 1 it stays, with 0, which is the default, it is left out.
+    The other games of `keras_vaegan.games` stand in the place of the cross-entropies. M2's classification and
+    its other options stand beside each; with `discriminator_consistency` the classes that D sees are held to
+    what M2's `consistency` asks of q(y|x). The weight of pixels in `reconstruction` is that of M2's
+    reconstruction: with 1 it stays, with 0, which is the default, it is left out.
 
     Args:
         trunk, encoder, class_head, decoder: as for `SemiSupervisedVAE`.
         discriminator: functional model, images -> `{"logits": (B, K + 1), "features"}`.
-        game: `classes` or `feature_matching`.
-        expectation: in the game of classes, the sum over y `enumerated`, as in the paper, or `sampled` with
-            one y of q(y|x) for each image: K times less work, and q(y|x) learns nothing from the game.
-        classifier: who tells classes in `classify`: the `encoder`'s q(y|x), the `discriminator` among the
-            classes of real images, or the `ensemble`, the mean of their probabilities.
-        discriminator_consistency: weight in L_D of the virtual adversarial loss (Miyato et al. 2018) of D's
-            P(y|x, real), for all real images; 0 is none. Its step has the length `radius`.
-        **kwargs: the other arguments of `SemiSupervisedVAE`, `Adversarial` and `CVAEGAN`.
+        game: of `keras_vaegan.games`; `feature_matching` is for this model alone.
+        classification: as for `SemiSupervisedVAE`, with the settings of the discriminator as well.
+        **kwargs: the other arguments of `SemiSupervisedVAE` and `Adversarial`; fakes are from the prior.
 
     Logs: those of `SemiSupervisedVAE` (`error` is the encoder's) and of `Adversarial`, and `d_error`, the
     share of labelled images to which D gives another class; with `discriminator_consistency`,
     `d_consistency`.
 
     Raises:
-        InputError: a game, an expectation or a classifier that is none of these, a weight below 0; as of both
-            parents.
+        InputError: as of both parents.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -85,6 +80,11 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         (4, 10)
     """
 
+    in_batches = (*SemiSupervisedVAE.in_batches, "logits_of_discriminator")
+    classifiers = CLASSIFIERS
+    """Who can tell classes; what `classifier` may be."""
+    fakes = ("prior",)
+
     def __init__(
         self,
         trunk: keras.Model,
@@ -92,26 +92,18 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         class_head: keras.Model,
         decoder: keras.Model,
         discriminator: keras.Model,
-        game: Literal["classes", "feature_matching"] = "classes",
-        expectation: Literal["enumerated", "sampled"] = "enumerated",
-        classifier: Literal["encoder", "discriminator", "ensemble"] = "encoder",
-        discriminator_consistency: float = 0.0,
         **kwargs: Any,
     ) -> None:
         networks = {"trunk": trunk, "encoder": encoder, "class_head": class_head, "decoder": decoder}
         super().__init__(**networks, discriminator=discriminator, **kwargs)
-        self.game = choose("game", game, GAMES)
-        self.expectation = choose("expectation", expectation, EXPECTATIONS)
-        self.classifier = choose("classifier", classifier, CLASSIFIERS)
-        self.discriminator_consistency = at_least("discriminator_consistency", discriminator_consistency, 0.0)
 
     @property
     def log_names(self) -> tuple[str, ...]:
-        own = ("d_error", *(["d_consistency"] if self.discriminator_consistency else []))
+        own = ("d_error", *(["d_consistency"] if self.classification.discriminator_consistency else []))
         return (*super().log_names, *own)
 
     def pixel_share(self) -> float:
-        return self.pixel_weight
+        return self.reconstruction[1].weight
 
     # ---- the game ----
 
@@ -120,49 +112,53 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
         seen = self.as_observed(x)
         terms = self.terms(seen, y, training)
         cost, logs, weights = self.semi_supervised(seen, terms, training)
-        real, penalty = self._judge_real(x, training)
-        play = self._classes if self.game == "classes" else self._feature_matching
+        real, penalty = self.judge_real(x, training)
+        play = self._feature_matching if self.game.matches_means else self._averaged
         result = play(x, terms, real, training)
 
-        if self.three_players:
-            pixels = self.pixel_weight * expected(terms.shares, terms.reconstruction)
-            players = {
-                "encoder": cost + result.matching,
-                "generator": self.gamma * result.matching + pixels + result.fooling,
-            }
+        if self.game.three_players:
+            pixels = self.pixel_share() * expected(terms.shares, terms.reconstruction)
+            players = self.generators(cost, result.matching, 0.0, result.fooling)
+            players["generator"] = players["generator"] + pixels
         else:
-            players = {"generator": cost + self.gamma * result.matching + result.fooling}
-        players["discriminator"] = result.real_cost + result.fake_cost + self.r1 * penalty
-        classes = of_real(real["logits"])
-        if self.discriminator_consistency:
+            players = self.generators(cost, result.matching, 0.0, result.fooling)
+        players["discriminator"] = result.real_cost + result.fake_cost + penalty
+        classes, weight = of_real(real["logits"]), self.classification.discriminator_consistency
+        if weight:
             logs["d_consistency"] = self.virtual_adversarial(x, classes, self.judged_class, training)
-            weighed = self.discriminator_consistency * logs["d_consistency"]
-            players["discriminator"] = players["discriminator"] + weighed
+            players["discriminator"] = players["discriminator"] + weight * logs["d_consistency"]
 
         verdict = ops.argmax(classes, axis=-1)
         logs |= players | {
             "feature_matching": result.matching,
-            "d_real": losses.probability_real(real["logits"]),
+            "d_real": result.d_real,
             "d_fake": result.d_fake,
             "d_error": ops.cast(verdict != ops.argmax(terms.labels, axis=-1), "float32"),
         }
-        active = self._active(result.real_cost, result.prior_cost) if training else {}
+        active = self.active(result.real_cost, result.prior_cost) if training else {}
         return Losses(players, logs, active, weights | {"d_error": terms.known})
 
-    def _classes(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
-        """The paper's game, averaged over q(y|x) where y is not known."""
-        noise = self.prior_sample(ops.shape(x)[0])  # the same for each class
+    def _averaged(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
+        """The game of each class, averaged over q(y|x) where y is not known."""
+        prior_noise = keras.random.normal(
+            (ops.shape(x)[0], *self.code_shape), dtype="float32", seed=self.seed_generator
+        )  # the same for each class
         totals = [ops.zeros_like(terms.known) for _ in Round._fields]
+        game = self.game
         for share, labels, x_tilde in self._reconstructions(terms):
-            recon = self.judge_fakes([x_tilde], labels, training)
-            drawn = self.judge_fakes([self._prior_images(noise, labels, training)], labels, training)
+            x_p = self._prior_images(prior_noise, labels, training)
+            recon, drawn = self.judge((x_tilde, x_p), training)
+            logits = [verdict["logits"] for verdict in (recon, drawn)]
+            costs = [game.fake_loss(fake, real["logits"]) for fake in logits]
+            penalty = game.penalty_of_fakes(self.discriminator, (x_tilde, x_p), training)
             values = Round(
-                losses.feature_matching(recon.features, real["features"]),
-                recon.fooling + drawn.fooling,
-                losses.judged_real(real["logits"], 1.0 - self.label_smoothing, labels),
-                recon.cost + drawn.cost,
-                drawn.cost,
-                0.5 * (recon.probability + drawn.probability),
+                losses.feature_matching(recon["features"], real["features"]),
+                sum(game.generator_loss(fake, real["logits"], labels) for fake in logits),
+                game.real_loss(real["logits"], labels),
+                sum(costs) + penalty,
+                costs[1],
+                game.probability_real(real["logits"], logits[0]),
+                0.5 * sum(game.probability_real(fake, real["logits"]) for fake in logits),
             )
             totals = [total + share * value for total, value in zip(totals, values, strict=True)]
         return Round(*totals)
@@ -170,7 +166,7 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
     def _reconstructions(self, terms: Terms) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Reconstructions `(B, H, W, C)`, the one-hot labels they have, and their shares `(B,)`."""
         images = terms.decoded.mean
-        if self.expectation == "enumerated":
+        if self.classification.expectation == "enumerated":
             for k in range(self.num_classes or 0):
                 labels = ops.zeros_like(terms.labels) + ops.eye(self.num_classes)[k]
                 yield terms.shares[:, k], labels, images[k]
@@ -187,29 +183,32 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
     def _prior_images(self, noise: Tensor, labels: Tensor, training: bool) -> Tensor:
         """Images of prior samples of these classes, from standard normal noise `(B, Z)`."""
         condition = {"labels": labels}
-        return self.likelihood(self.placed_noise(noise, condition, training), condition, training).mean
+        codes = self.prior.given(condition, training).place(noise)
+        return self.likelihood(codes, condition, training).mean
 
     def _feature_matching(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
         """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""
         labels = self._drawn_labels(terms)
-        noise = self.prior_sample(ops.shape(x)[0])
-        judged = self.discriminator(self._prior_images(noise, labels, training), training=training)
+        noise = keras.random.normal(
+            (ops.shape(x)[0], *self.code_shape), dtype="float32", seed=self.seed_generator
+        )
+        (judged,) = self.judge([self._prior_images(noise, labels, training)], training)
         means = [
             ops.mean(ops.cast(verdict["features"], "float32"), axis=0, keepdims=True)
             for verdict in (judged, real)
         ]
-        nothing = ops.zeros_like(terms.known)
-        target = 1.0 - self.label_smoothing
-        of_class = losses.judged_real(real["logits"], target, terms.labels)
-        of_any = losses.real_of_any_class(real["logits"], target)
-        fake = losses.judged_fake(judged["logits"])
+        nothing, known = ops.zeros_like(terms.known), terms.known > 0.5
+        fake = self.game.fake_loss(judged["logits"], real["logits"])
         return Round(
             nothing + losses.feature_matching(*means),
             nothing,
-            ops.where(terms.known > 0.5, of_class, of_any),
+            ops.where(
+                known, self.game.real_loss(real["logits"], terms.labels), self.game.real_loss(real["logits"])
+            ),
             fake,
             fake,
-            losses.probability_real(judged["logits"]),
+            self.game.probability_real(real["logits"], judged["logits"]),
+            self.game.probability_real(judged["logits"], real["logits"]),
         )
 
     def judged_class(self, x: Tensor, training: bool = False) -> Tensor:
@@ -218,30 +217,31 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
 
     # ---- on arrays ----
 
-    @property
-    def classifiers(self) -> tuple[str, ...]:
-        """What `classifier` may be."""
-        return CLASSIFIERS
-
     def class_logits(
         self, images: ArrayLike, batch_size: int = 128, classifier: str | None = None
     ) -> np.ndarray:
-        chosen = choose("classifier", self.classifier if classifier is None else classifier, CLASSIFIERS)
+        own = self.classification.classifier
+        chosen = choose("classifier", own if classifier is None else classifier, CLASSIFIERS)
         logits = []
         if chosen in ("encoder", "ensemble"):
             logits.append(super().class_logits(images, batch_size))
         if chosen in ("discriminator", "ensemble"):
-            verdict = self._in_batches(self.discriminator, self._array(images, "images"), batch_size)
-            logits.append(of_real(verdict["logits"]).astype("float64"))
+            inputs = {"images": self._array(images, "images")}
+            found = self.batched("logits_of_discriminator", inputs, batch_size)
+            logits.append(found.astype("float64"))
         if len(logits) == 1:
             return logits[0]
         return np.logaddexp(*(special.log_softmax(one, axis=1) for one in logits)) - np.log(2.0)
 
+    def logits_of_discriminator(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits `(B, K)` of D's P(y|x, real), of `images`."""
+        return self.judged_class(inputs["images"])
+
     def class_probabilities(self, x: Tensor) -> Tensor:
         logits = []
-        if self.classifier in ("encoder", "ensemble"):
+        if self.classification.classifier in ("encoder", "ensemble"):
             logits.append(self.class_network(x))
-        if self.classifier in ("discriminator", "ensemble"):
+        if self.classification.classifier in ("discriminator", "ensemble"):
             logits.append(ops.cast(self.judged_class(x), "float32"))
         if len(logits) == 2:  # up to a constant, the logarithm of the mean of their probabilities
             logits = [ops.logsumexp([ops.log_softmax(one, axis=-1) for one in logits], axis=0)]
@@ -249,15 +249,14 @@ class SemiSupervisedVAEGAN(CVAEGAN, SemiSupervisedVAE):
 
     # ---- configuration ----
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "game": self.game,
-            "expectation": self.expectation,
-            "classifier": self.classifier,
-            "discriminator_consistency": self.discriminator_consistency,
-        }
+    def _check_game(self) -> None:
+        self._check_discriminator()
+
+    def _check_classification(self) -> None:
+        """Every setting has its use here."""
 
 
 def of_real(logits: Tensor) -> Tensor:
-    """Of D's logits `(B, K + 1)` those of the classes of real images `(B, K)`."""
-    return logits[:, :-1]
+    """D's logits `(B, K)` of the classes of real images, from `(B, ..., K + 1)`: the mean over patches."""
+    logits = logits[..., :-1]
+    return ops.mean(logits, axis=tuple(range(1, len(logits.shape) - 1))) if len(logits.shape) > 2 else logits

@@ -7,16 +7,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vaegan.distributions import Bernoulli, DiagonalNormal
+from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError
-from keras_vaegan.models.latent import log_density, placed
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE
 from keras_vaegan.models.vae import VAE
+from keras_vaegan.registry import register
 from keras_vaegan.typing import Condition, Tensor
 
-OF_BASE = ("likelihood", "noise_scale", "binarize", "value_range")  # what x and p(x|z1) are: no choice
+OF_BASE = {"likelihood": "observation", "value_range": "value_range"}  # what x and p(x|z1) are: no choice
 
 
+@register("stacked_ssl_vae")
 @keras.saving.register_keras_serializable("keras_vaegan")
 class StackedSemiSupervisedVAE(SemiSupervisedVAE):
     """M1+M2: M2 whose data are the codes z1 of a trained VAE, which stays as it is.
@@ -79,7 +80,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
                 raise InputError(
                     f"{name} must be left out: it is that of the base; received {kwargs[name]!r}."
                 )
-            kwargs[name] = config[name]
+            kwargs[name] = getattr(copy, OF_BASE[name])
         super().__init__(
             trunk=_seen_through(copy, trunk),
             encoder=encoder,
@@ -101,7 +102,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         # What is given is of a draw of z1 in training; the step is seen at its mean, both before and after.
         return super().virtual_adversarial(x, classify(x, training=training), classify, training)
 
-    def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Bernoulli | DiagonalNormal:
+    def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Any:
         """p(z1|z2, y) `(K, B, Z1)` for each class, from codes z2 `(K B, Z)`, class by class."""
         parts = self.code_decoder({"codes": z, **condition}, training=training)
         mean, log_variance = (
@@ -116,36 +117,26 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
     def noise_dim(self) -> int:
         return self.base.latent_dim + self.latent_dim
 
-    def proposals(
-        self, x: np.ndarray, condition: Condition, batch_size: int
-    ) -> dict[str, dict[str, np.ndarray]]:
-        return {
-            "of_base": self._in_batches(self.base.encoder, x, batch_size),
-            "prior": self.prior_parameters(condition, len(x), batch_size),
-        }
+    def proposals(self, x: np.ndarray, condition: Condition, batch_size: int) -> dict[str, np.ndarray]:
+        return self.base.batched("encoded", {"images": x}, batch_size)
 
-    def log_weights(
-        self,
-        x: np.ndarray,
-        condition: Condition,
-        normals: Mapping[str, tuple[np.ndarray, np.ndarray]],
-        noise: np.ndarray,
-        batch_size: int,
-    ) -> np.ndarray:
-        """log p(x|z1) p(z1|z2, y) p(z2) / q(z1|x) q(z2|z1, y) of draws, `(N,)` float64 in nats."""
+    def log_weights(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """log p(x|z1) p(z1|z2, y) p(z2) / q(z1|x) q(z2|z1, y) of draws, `(B,)` in nats."""
+        condition = dict(inputs)
+        x, noise, *parts = (condition.pop(name) for name in ("images", "noise", "mean", "log_variance"))
 
-        def given(network: keras.Model, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            parts = self._in_batches(network, {**inputs, **condition}, batch_size)
-            return parts["mean"], parts["log_variance"]
+        def given(network: keras.Model, **own: Tensor) -> DiagonalNormal:
+            parts = network({**own, **condition})
+            return DiagonalNormal(parts["mean"], parts["log_variance"])
 
-        z1 = placed(normals["of_base"], noise[:, : self.base.latent_dim])
-        q2 = given(self.encoder_head, features=self._in_batches(self.code_trunk, z1, batch_size))
-        z2 = placed(q2, noise[:, self.base.latent_dim :])
-        p1 = given(self.code_decoder, codes=z2)
-        log_p = self.observed(self._in_batches(self.base.decoder, z1, batch_size)).log_prob(x)
-        log_q = log_density(z1, normals["of_base"]) + log_density(z2, q2)
-        log_codes = log_density(z1, p1) + log_density(z2, normals["prior"])
-        return ops.convert_to_numpy(log_p).astype("float64") + log_codes - log_q
+        q1 = DiagonalNormal(*parts)
+        z1 = q1.place(noise[:, : self.base.latent_dim])
+        q2 = given(self.encoder_head, features=self.code_trunk(z1))
+        z2 = q2.place(noise[:, self.base.latent_dim :])
+        log_p = self.observation(self.base.decoder(z1)).log_prob(x)
+        log_p = log_p + given(self.code_decoder, codes=z2).log_prob(z1)
+        log_p = log_p + self.prior.given(condition).log_prob(z2)
+        return log_p - q1.log_prob(z1) - q2.log_prob(z2)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

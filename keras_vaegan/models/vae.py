@@ -1,53 +1,51 @@
 """The variational auto-encoder (Kingma and Welling 2014)."""
 
-import math
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import keras
-import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike
 
 from keras_vaegan import losses
-from keras_vaegan.distributions import Bernoulli, DiagonalNormal, sum_event
-from keras_vaegan.errors import InputError, at_least, choose, whole_number
-from keras_vaegan.models.latent import LatentVariableModel, as_functional, as_seed, feed, input_of
-from keras_vaegan.networks.mixture import MixturePrior
+from keras_vaegan.conditions import Conditioning, inputs_of
+from keras_vaegan.distributions import DiagonalNormal, sum_event
+from keras_vaegan.errors import InputError, at_least
+from keras_vaegan.likelihoods import LIKELIHOODS, Likelihood
+from keras_vaegan.models.latent import LatentVariableModel, as_functional, feed, input_of
+from keras_vaegan.parts import choose_part
+from keras_vaegan.priors import PRIORS, Conditional, Prior
+from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
-LIKELIHOODS = ("bernoulli", "gaussian")
 
-
+@register("vae")
 @keras.saving.register_keras_serializable("keras_vaegan")
 class VAE(LatentVariableModel):
-    """Variational auto-encoder, trained on the negative evidence lower bound in nats.
+    """Variational auto-encoder, trained on the negative ELBO in nats.
 
-        L = KL(q(z|x) || N(0, I)) - log p(x|z),  z ~ q(z|x)
+        L = KL(q(z|x) || p(z)) - log p(x|z),  z ~ q(z|x)
 
     Args:
         encoder: functional model, images `(B, H, W, C)` -> `{"mean", "log_variance"}` `(B, Z)`.
         decoder: functional model, codes `(B, Z)` -> logits `(B, H, W, C)`.
-        likelihood: `bernoulli` (grey pixels allowed) or `gaussian`, around sigmoid(logits).
-        binarize: whether pixels are probabilities of bits, which are drawn anew each time that the bound or a
-            likelihood is computed ("dynamic binarisation", Burda et al. 2016); for `bernoulli`.
-        noise_scale: standard deviation of the Gaussian likelihood, in pixels of [0, 1]; at least 1e-4.
-        beta: weight of the KL in what is descended (Higgins et al. 2017); 1 is the bound.
+        likelihood: p(x|z), of `keras_vaegan.likelihoods`: `bernoulli` (gray pixels allowed), `gaussian`, an
+            object as `Bernoulli(binarize=True)`, or a dictionary of settings.
+        beta: weight of the KL in the training loss (Higgins et al. 2017); 1 is the ELBO.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
-        prior_components: normal distributions in the mixture that `fit_prior` puts in the place of N(0, I)
-            after the training (Ghosh et al. 2020); 0 for none. For a model that is conditioned on nothing.
+        prior: p(z), of `keras_vaegan.priors`: `standard_normal`, `mixture`, an object as `Mixture(40)`, or a
+            dictionary of settings. `fit_prior` fits a mixture to codes after the training.
         seed: of the model's own randomness; None for another one each time.
         value_range: `(low, high)`, the range of integer pixels, as (0, 4095) for 12 bits; None for
             (0, 255). Floats are in [0, 1] always.
 
     Logs: `kl` and `reconstruction` (-log p(x|z)) in nats and `loss`, their sum: always the
-    negative bound, whatever beta.
+    negative ELBO, whatever beta.
 
     Raises:
-        InputError: networks that do not agree on the code or the image, a setting that is out of its range,
-            `binarize` with the Gaussian likelihood.
+        InputError: networks that do not agree on the code or the image, or take a condition; a setting that
+            is out of its range; a mixture for codes of one dimension.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -61,17 +59,19 @@ class VAE(LatentVariableModel):
         ((4, 8), (16, 28, 28, 1))
     """
 
+    own_inputs: tuple[str, ...] = ("codes",)  # what the decoder takes beside the condition
+    takes: tuple[str, ...] = ()  # what it may be conditioned on
+    unlabelled = False  # whether training takes the label -1
+
     def __init__(
         self,
         encoder: keras.Model,
         decoder: keras.Model,
-        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
-        binarize: bool = False,
-        noise_scale: float = 0.1,
+        likelihood: str | dict | Likelihood = "bernoulli",
         beta: float = 1.0,
         free_bits: float = 0.0,
         annealing_steps: int = 0,
-        prior_components: int = 0,
+        prior: str | dict | Prior | keras.Model | None = None,
         seed: int | None = None,
         value_range: Sequence[int] | None = None,
         **kwargs: Any,
@@ -79,21 +79,19 @@ class VAE(LatentVariableModel):
         encoder, decoder = as_functional("encoder", encoder), as_functional("decoder", decoder)
         super().__init__(seed=seed, value_range=value_range, **kwargs)
         self.encoder, self.decoder = encoder, decoder
-        self.observation = choose("likelihood", likelihood, LIKELIHOODS)
-        self.binarize = bool(binarize)
-        if self.binarize and likelihood != "bernoulli":
-            raise InputError(
-                f"binarize must be False with the likelihood {likelihood}: its pixels are no bits."
-            )
-        self.noise_scale = at_least("noise_scale", noise_scale, 1e-4)
+        self.observation = choose_part("likelihood", likelihood, LIKELIHOODS, Likelihood, "bernoulli")
         self.beta = at_least("beta", beta, 0.0)
         self.free_bits = at_least("free_bits", free_bits, 0.0)
         self.annealing_steps = at_least("annealing_steps", annealing_steps, 0)
         self._check_networks()
-        components = whole_number("prior_components", prior_components, 0)
-        if components:
-            self._check_for_mixture(components)
-        self.mixture = MixturePrior(components, self.latent_dim, name="mixture") if components else None
+        inputs = inputs_of(decoder, self.own_inputs)
+        self._check_condition(inputs)
+        self.condition = Conditioning(inputs, self.image_shape, type(self).__name__, self.unlabelled)
+        self._check_encoder()
+        if isinstance(prior, keras.Model):
+            prior = Conditional(as_functional("prior", prior))
+        self.prior = choose_part("prior", prior, PRIORS, Prior, "standard_normal")
+        self.prior.begin(self.code_shape, self.condition.inputs)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -114,71 +112,29 @@ class VAE(LatentVariableModel):
         parameters = self.encoder(feed(self.encoder, "images", x, condition), training=training)
         return DiagonalNormal(parameters["mean"], parameters["log_variance"])
 
-    def likelihood(
-        self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
-    ) -> Bernoulli | DiagonalNormal:
+    def likelihood(self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
         """p(x|z, c) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
-        return self.observed(self.decoder(feed(self.decoder, "codes", z, condition), training=training))
+        return self.observation(self.decoder(feed(self.decoder, "codes", z, condition), training=training))
 
-    def observed(self, logits: Tensor) -> Bernoulli | DiagonalNormal:
-        """p(x|z) from the decoder's logits `(B, H, W, C)`."""
-        if self.observation == "bernoulli":
-            return Bernoulli(logits)
-        mean = ops.sigmoid(ops.cast(logits, "float32"))
-        return DiagonalNormal(mean, ops.full_like(mean, 2.0 * math.log(self.noise_scale)))
+    def infer(
+        self, x: Tensor, condition: Condition, training: bool
+    ) -> tuple[DiagonalNormal, Tensor, list[Any]]:
+        """q(z|x, c), a draw z of it, and p(x|z, c), as a list of which the last is the finished image's."""
+        q = self.posterior(x, condition, training)
+        z = q.sample(self.seed_generator)
+        return q, z, self.paint(z, condition, training)
 
-    def placed_noise(
-        self, noise: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False
-    ) -> Tensor:
-        if self.mixture is not None:
-            return self.mixture(noise)
-        return super().placed_noise(noise, condition, training)
-
-    # ---- the prior that is fitted afterwards, on arrays ----
-
-    def fit_prior(self, x: ArrayLike, seed: int | None = 0, batch_size: int = 128) -> None:
-        """Fit the mixture that `generate` draws from to the codes of images (Ghosh et al. 2020, section 4).
-
-        The codes are one draw of q(z|x) for each image. `generate`, `export` and `log_likelihood` have
-        the mixture as p(z) from then on; the bound that is trained and evaluated, and its KL, stay those
-        of N(0, I). `fit` begins anew: it takes the mixture back to N(0, I).
-
-        Args:
-            x: images `(B, H, W, C)`, float in [0, 1] or uint8, those of the training.
-            seed: of the codes' noise and of where the mixture begins; None for another one each time.
-            batch_size: images encoded at a time.
-
-        Raises:
-            InputError: a model without `prior_components`, fewer images than `prior_components`; as of
-                `encode`.
-        """
-        if self.mixture is None:
-            raise InputError("prior_components must be at least 1 for fit_prior; the model has none.")
-        seed, count = as_seed(seed), self.mixture.components
-        codes = self.encode(x, sample=True, seed=seed, batch_size=batch_size)
-        if len(codes) < count:
-            raise InputError(
-                f"x must hold at least {count} images, one for each component; received {len(codes)}."
-            )
-        self.mixture.fit_to(codes, seed)
-
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        if self.mixture is not None:
-            self.mixture.reset()
-        return super().fit(x, y, *args, **kwargs)
-
-    def placed_in_prior(self, noise: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
-        if self.mixture is not None:
-            return self._in_batches(self.mixture, noise, batch_size)
-        return super().placed_in_prior(noise, condition, batch_size)
-
-    def log_prior(self, z: np.ndarray, normal: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        return super().log_prior(z, normal) if self.mixture is None else self.mixture.log_prob(z)
+    def paint(self, z: Tensor, condition: Condition, training: bool) -> list[Any]:
+        """p(x|z, c) of codes, as a list of which the last is the finished image's."""
+        return [self.likelihood(z, condition, training)]
 
     # ---- training ----
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
-        return {"generator": [self.encoder, self.decoder]}
+        networks = [self.encoder, self.decoder]
+        if self.prior.trainable_variables:
+            networks.append(self.prior)
+        return {"generator": networks}
 
     @property
     def log_names(self) -> tuple[str, ...]:
@@ -189,37 +145,25 @@ class VAE(LatentVariableModel):
 
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_observed(self.as_images(x))
-        condition = self.draw_condition(x, y)
-        kl, weighted_kl, p = self.infer(x, condition, training)
-        logs = self.bound(x, kl, p, condition)
-        return Losses({"generator": weighted_kl + logs["reconstruction"]}, logs)
+        c = self.condition.draw(x, y, self.seed_generator)
+        q, _, (*_, p) = self.infer(x, c, training)  # q(z|x, c), z ~ q, p(x|z, c)
 
-    def infer(
-        self, x: Tensor, condition: Condition, training: bool
-    ) -> tuple[Tensor, Tensor, Bernoulli | DiagonalNormal]:
-        """The KL of q(z|x, c) `(B,)`, the same as it is descended, and p(x|z, c) at a draw of z."""
-        return self.compare(
-            self.posterior(x, condition, training), self.prior(condition, training), condition, training
-        )
+        kl = self.prior.given(c, training).kl(q)  # KL(q(z|x, c) || p(z|c)) of each dimension
+        reconstruction = -p.log_prob(x, self.condition.hidden(c))  # -log p(x|z, c)
 
-    def compare(
-        self, q: DiagonalNormal, prior: DiagonalNormal, condition: Condition, training: bool
-    ) -> tuple[Tensor, Tensor, Bernoulli | DiagonalNormal]:
-        """What `infer` gives, of a posterior and a prior."""
-        p = self.likelihood(q.sample(self.seed_generator), condition, training)
-        return q.kl(prior), self.weighted_kl(q.kl_per_dimension(prior), training), p
+        loss = self.weighted_kl(kl, training) + reconstruction
+        return Losses({"generator": loss}, self.elbo(kl, reconstruction))
 
-    def bound(
-        self, x: Tensor, kl: Tensor, p: Bernoulli | DiagonalNormal, condition: Condition
-    ) -> dict[str, Tensor]:
-        """The negative bound and its two parts, `{name: (B,)}` in nats."""
-        reconstruction = -self.log_prob(p, x, condition)
+    def elbo(self, kl: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+        """The negative ELBO and its two parts as they are logged, `{name: (B,)}` in nats."""
+        kl = sum_event(kl)
         return {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
 
     def weighted_kl(self, kl_per_dimension: Tensor, training: bool, shares: Tensor | None = None) -> Tensor:
-        """The KL `(B, ...)` as it is descended: with free bits, times beta, which rises at first. `(B,)`
+        """KL as trained: free bits, then beta (annealed). `(B,)` nats.
 
-        `shares` are the weights of the rows in the mean that free bits are compared with, as for `free_bits`.
+        `shares` are the weights of the rows in the mean that free bits are compared with, as for
+        `losses.free_bits`.
         """
         kl = (
             losses.free_bits(kl_per_dimension, self.free_bits, shares)
@@ -238,13 +182,11 @@ class VAE(LatentVariableModel):
         return {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "likelihood": self.observation,
-            "binarize": self.binarize,
-            "noise_scale": self.noise_scale,
+            "likelihood": keras.saving.serialize_keras_object(self.observation),
             "beta": self.beta,
             "free_bits": self.free_bits,
             "annealing_steps": self.annealing_steps,
-            "prior_components": 0 if self.mixture is None else self.mixture.components,
+            "prior": keras.saving.serialize_keras_object(self.prior),
             "seed": self.seed,
             "value_range": self.value_range,
             "name": self.name,
@@ -253,11 +195,7 @@ class VAE(LatentVariableModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        restored = {
-            key: keras.saving.deserialize_keras_object(value) if isinstance(value, dict) else value
-            for key, value in config.items()
-        }
-        return cls(**restored)
+        return cls(**{name: _restored(value) for name, value in config.items()})
 
     def _check_networks(self) -> None:
         outputs = self.encoder.output
@@ -274,12 +212,21 @@ class VAE(LatentVariableModel):
                 f"received {self.image_shape} and {tuple(self.decoder.output_shape[1:])}."
             )
 
-    def _check_for_mixture(self, components: int) -> None:
-        """Raise unless the codes are vectors of a prior that is the same for all images."""
-        if self.num_classes is not None or self.completes or len(self.code_shape) > 1:
+    def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
+        """Raise unless the model takes the condition that the decoder has, by name."""
+        if inputs:
             raise InputError(
-                f"prior_components must be 0 in a {type(self).__name__} that is conditioned or draws in "
-                f"steps; received {components}."
+                f"decoder must take codes alone in a {type(self).__name__}; received {', '.join(inputs)} "
+                "beside them. A CVAE takes a condition."
             )
-        if self.latent_dim < 2:
-            raise InputError(f"prior_components must be 0 for codes of one dimension; received {components}.")
+
+    def _check_encoder(self) -> None:
+        """Raise unless the encoder is conditioned on what the decoder is, or on less."""
+        self.condition.check_network("encoder", self.encoder, ("images",))
+
+
+def _restored(value: Any) -> Any:
+    """A value of a configuration, or a list of some, with its Keras objects made again."""
+    if isinstance(value, dict) and "class_name" in value:
+        return keras.saving.deserialize_keras_object(value)
+    return [_restored(one) for one in value] if isinstance(value, list) else value

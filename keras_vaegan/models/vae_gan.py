@@ -7,16 +7,19 @@ Fang and Ju 2016, "When Variational Auto-encoders meet Generative Adversarial Ne
 import keras
 
 from keras_vaegan.models.adversarial import Adversarial
+from keras_vaegan.models.vae import VAE
+from keras_vaegan.registry import register
 
 
+@register("vae_gan")
 @keras.saving.register_keras_serializable("keras_vaegan")
-class VAEGAN(Adversarial):
-    """VAE/GAN. The generator is a VAE; a discriminator tells its pictures from real ones.
+class VAEGAN(Adversarial, VAE):
+    """VAE/GAN. The generator is a VAE; a discriminator tells its images from real ones.
 
         L_G = beta KL + gamma |f(x) - f(x~)|^2 / 2 - log D(x~) - log D(x_p)
         L_D = -log D(x) - log(1 - D(x~)) - log(1 - D(x_p))
 
-    Arguments, logs and notation are those of `Adversarial`.
+    Arguments, logs and notation are those of `Adversarial`, where the other games stand.
 
     Examples:
         >>> import keras
@@ -28,10 +31,11 @@ class VAEGAN(Adversarial):
         ...     dcgan.encoder(shape, latent_dim),
         ...     dcgan.decoder(shape, latent_dim),
         ...     dcgan.discriminator(shape),
-        ...     gamma=0.1,
+        ...     game="standard",  # or hinge, least_squares, relativistic
+        ...     reconstruction={"features": 0.1},
         ... )
         >>> model.compile({player: keras.optimizers.Adam(5e-4, beta_1=0.5) for player in model.players})
         >>> history = model.fit(x, epochs=1, verbose=0)
-        >>> sorted(history.history)  # the players' losses beside the parts of the bound
+        >>> sorted(history.history)  # the players' losses beside the parts of the ELBO
         ['d_fake', 'd_real', 'discriminator', 'feature_matching', 'generator', 'kl', 'loss', 'reconstruction']
     """

@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 
 if TYPE_CHECKING:
-    from keras_vaegan.presets.configure import build, options, override, plan, recipe, recipe_for
+    from keras_vaegan.presets.building import build, from_preset, take_over
+    from keras_vaegan.presets.configure import options, override, plan, recipe, recipe_for
     from keras_vaegan.presets.folder import load_folder, save_folder
-    from keras_vaegan.presets.sources import find, from_preset, load_source, take_over, trained_presets
+    from keras_vaegan.presets.sources import find, load_source, trained_presets
 
 _PUBLIC = {
-    "build": "configure",
+    "build": "building",
     "options": "configure",
     "override": "configure",
     "plan": "configure",
     "recipe": "configure",
     "recipe_for": "configure",
     "find": "sources",
-    "from_preset": "sources",
+    "from_preset": "building",
     "load_folder": "folder",
     "load_source": "sources",
     "save_folder": "folder",
-    "take_over": "sources",
+    "take_over": "building",
     "trained_presets": "sources",
 }
 

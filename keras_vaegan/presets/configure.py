@@ -4,24 +4,28 @@ import contextlib
 import copy
 import functools
 import inspect
-import itertools
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_vaegan.classification import CLASSIFICATIONS
 from keras_vaegan.data.images import parse_size
 from keras_vaegan.errors import InputError, choose, shown, unknown_name, whole_number
-from keras_vaegan.files import reason_of
+from keras_vaegan.games import GAMES
 from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind, check_recipe
-from keras_vaegan.memory import require
-from keras_vaegan.models import MODELS
-from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.likelihoods import LIKELIHOODS
 from keras_vaegan.networks import FAMILIES, heads
-from keras_vaegan.networks.blocks import check_image_shape
+from keras_vaegan.parts import KIND, constructor_of, settings_of
 from keras_vaegan.presets.recipes import RECIPES, TRAINING_IMAGES, num_steps
+from keras_vaegan.priors import PRIORS
+from keras_vaegan.reconstructions import RECONSTRUCTIONS
+from keras_vaegan.registry import MODELS
+
+if TYPE_CHECKING:
+    pass
 
 OPTIMIZERS = {
     name: getattr(keras.optimizers, name)
@@ -31,6 +35,14 @@ SCHEDULES = {
     name: getattr(keras.optimizers.schedules, name)
     for name in ("CosineDecay", "ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay")
 }
+# Arguments of models that are objects: the classes by their names, and the name of the default.
+PARTS: dict[str, tuple[Mapping[str, type], str]] = {
+    "likelihood": (LIKELIHOODS, "bernoulli"),
+    "prior": (PRIORS, "standard_normal"),
+    "game": (GAMES, "standard"),
+    "classification": (CLASSIFICATIONS, "classification"),
+}
+WEIGHTS = "reconstruction"  # the argument whose settings are weights by name
 NETWORKS = (
     "base",
     "trunk",
@@ -110,24 +122,51 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
     check_recipe(recipe)
     model = MODELS[choose("recipe.model.key", recipe["model"]["key"], MODELS)]
     choose("recipe.networks.family", recipe["networks"]["family"], FAMILIES)
-    names = [f"model.{option}" for option in _parameters(*_constructors(model))]
+    names = _model_options(recipe, model)
     names += ["networks.family", "networks.latent_dim"]
-    if "prior" in _networks_of(model):
+    if model.takes:
         names.append("networks.condition")
-    for network in _networks_of(model):
+    for network in networks_of(model):
         if network == "base":
             names.append("networks.base")
             continue
         names.append(f"networks.{network}.family")
         with contextlib.suppress(InputError):  # one that the family does not have has no options
-            legal = _parameters(_function(recipe, network, model)) - SET_BY_BUILD
+            legal = _parameters(function_of(recipe, network, model)) - SET_BY_BUILD
             names += [f"networks.{network}.{option}" for option in legal]
-    for player, settings in _player_settings(recipe).items():
+    for player, settings in player_settings(recipe).items():
         kind = choose(f"optimizer.{player}.class", settings.get("class"), OPTIMIZERS)
         legal = _defaults(kind).keys() - {"name", "loss_scale_factor"}
         names += [f"optimizer.{player}.{option}" for option in (*legal, "class")]
-    training = (*TRAINING, *(SEMI_SUPERVISED if "class_head" in _networks_of(model) else ()))
+    training = (*TRAINING, *(SEMI_SUPERVISED if "class_head" in networks_of(model) else ()))
     return sorted([*names, *(f"training.{option}" for option in training)])
+
+
+def _model_options(recipe: Mapping[str, Any], model: Any) -> list[str]:
+    """The options of a model: its arguments, and the class and settings of those that are objects."""
+    arguments = {name for function in _constructors(model) for name in inspect.signature(function).parameters}
+    names = [f"model.{option}" for option in _parameters(*_constructors(model)) - {*PARTS, WEIGHTS}]
+    for part, (kinds, _) in PARTS.items():
+        if part not in arguments:
+            continue
+        if len(kinds) > 1:
+            names += [f"model.{part}", f"model.{part}.{KIND}"]
+        names += [f"model.{part}.{setting}" for setting in settings_of(_part_class(recipe, part))]
+    if WEIGHTS in arguments:
+        names += [f"model.{WEIGHTS}.{name}" for name in RECONSTRUCTIONS]
+    return names
+
+
+def _part_settings(recipe: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """The settings of an argument that is an object, the name of its class under `class` if there is one."""
+    given = recipe["model"].get(part) or {}
+    return {KIND: given} if isinstance(given, str) else dict(given)
+
+
+def _part_class(recipe: Mapping[str, Any], part: str) -> type:
+    """The class of an argument that is an object."""
+    kinds, default = PARTS[part]
+    return kinds[choose(f"model.{part}", _part_settings(recipe, part).get(KIND, default), kinds)]
 
 
 def override(recipe: dict[str, Any], key: str, value: Any) -> None:
@@ -136,7 +175,7 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     Args:
         recipe: as `recipe` gives it.
         key: the option's full name, or its last part or parts where that is unambiguous:
-            `model.gamma` or `gamma`, `optimizer.generator.learning_rate` or
+            `model.game.r1` or `r1`, `optimizer.generator.learning_rate` or
             `generator.learning_rate`, `networks.encoder.filters` or `encoder.filters`.
         value: number, text, boolean or list; for a learning rate also a dictionary of the `class` and
             the settings of one of Keras' schedules, which are stated in steps.
@@ -151,8 +190,8 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     legal = options(recipe)
     found = [name for name in legal if name == key or name.endswith(f".{key}")]
     if not found:
-        # Compare with the short forms too, so that `gama` is told of `gamma`.
-        short = {name.split(".", 1)[1] for name in legal}
+        # Compare with the short forms too, so that `bta` is told of `beta`.
+        short = {name.split(".", 1)[1] for name in legal} | {name.split(".")[-1] for name in legal}
         raise unknown_name("option", key, [*sorted(short)])
     least = min(name.count(".") for name in found)
     if key not in found:  # `family` is that of all networks before it is that of one
@@ -160,8 +199,13 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     if len(found) > 1 and key not in found:
         raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
     name = key if key in found else found[0]
+    if name.removeprefix("model.") in PARTS:  # its class, by name
+        name = f"{name}.{KIND}"
     *sections, option = name.split(".")
     _check_option(recipe, name, value)
+    if len(sections) == 2 and sections[1] in PARTS:
+        _override_part(recipe, sections[1], option, value)
+        return
     if sections[0] == "optimizer" and option == "class":
         choose(name, value, OPTIMIZERS)
     if name.endswith(".family"):  # the settings of networks were those of the other family
@@ -173,7 +217,7 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
         for part in value if isinstance(value, list) else [value]:
             choose(name, part, CONDITIONS)
     if sections[0] == "optimizer":
-        recipe["optimizer"][sections[1]] = _player_settings(recipe)[sections[1]]
+        recipe["optimizer"][sections[1]] = player_settings(recipe)[sections[1]]
         if option == "class":  # what the new class does not know was the old one's
             known = _defaults(value)
             settings = recipe["optimizer"][sections[1]]
@@ -182,6 +226,15 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         target = target.setdefault(section, {})
     target[option] = value
+
+
+def _override_part(recipe: dict[str, Any], part: str, option: str, value: Any) -> None:
+    """Set the class of an argument that is an object, which keeps the settings it knows; or a setting."""
+    settings = _part_settings(recipe, part)
+    if option == KIND:
+        known = settings_of(PARTS[part][0][choose(f"option model.{part}", value, PARTS[part][0])])
+        settings = {name: of for name, of in settings.items() if name in known}
+    recipe["model"][part] = {**settings, option: value}
 
 
 def _check_option(recipe: Mapping[str, Any], name: str, value: Any) -> None:
@@ -217,15 +270,21 @@ def _kind_of(recipe: Mapping[str, Any], name: str) -> Kind:
     if name in KINDS:
         return KINDS[name]
     model = MODELS[recipe["model"]["key"]]
+    if section == "model" and part:
+        return (
+            float
+            if part[0] == WEIGHTS
+            else typing.get_type_hints(constructor_of(_part_class(recipe, part[0])))[option]
+        )
     if section == "model":
         for constructor in _constructors(model):
             if option in inspect.signature(constructor).parameters:
                 return typing.get_type_hints(constructor)[option]
     if section == "networks":
-        return typing.get_type_hints(_function(recipe, part[0], model))[option]
+        return typing.get_type_hints(function_of(recipe, part[0], model))[option]
     if option in OPTIMIZER_KINDS:
         return OPTIMIZER_KINDS[option]
-    default = _defaults(_player_settings(recipe)[part[0]]["class"])[option]
+    default = _defaults(player_settings(recipe)[part[0]]["class"])[option]
     return bool if isinstance(default, bool) else float | None if default is None else float
 
 
@@ -272,12 +331,12 @@ def check(recipe: Any) -> None:
     choose("recipe.networks.family", recipe["networks"]["family"], FAMILIES)
     for network in NETWORKS[1:]:
         check_kind(f"recipe.networks.{network}", recipe["networks"].get(network), dict | None)
-    for part in _as_list(recipe["networks"].get("condition", [])):
+    for part in as_list(recipe["networks"].get("condition", [])):
         choose("recipe.networks.condition", part, CONDITIONS)
     legal = set(options(recipe))
     for section in ("model", "networks", "optimizer", "training"):
         for name, value in recipe[section].items():
-            nested = isinstance(value, Mapping) and name in (*NETWORKS, *PLAYERS)
+            nested = isinstance(value, Mapping) and name in (*NETWORKS, *PLAYERS, *PARTS, WEIGHTS)
             parts: dict[str, Any] = (
                 {f".{part}": setting for part, setting in value.items()} if nested else {"": value}
             )
@@ -287,91 +346,8 @@ def check(recipe: Any) -> None:
                     _check_option(recipe, full, setting)
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _check_memory(recipe: Mapping[str, Any], image_shape: Sequence[int]) -> None:
-    """Raise `InputError` if the networks of a recipe need more memory than there is.
-
-    What is counted is less than what they need: the weights between layers whose sizes the recipe names,
-    with their gradients and what Adam keeps of each; of a DRAW also the canvases of its steps.
-    """
-    networks = recipe["networks"]
-    pixels, latent_dim = math.prod(image_shape), networks["latent_dim"]
-    weights = 0
-    for name in NETWORKS[1:]:
-        settings = networks.get(name) or {}
-        sides = [*_as_list(settings.get("kernel_size") or 1)]
-        area = min(sides) ** 2
-        filters, units = (_as_list(settings.get(key) or []) for key in ("filters", "units"))
-        counts = [*filters, *units, latent_dim]
-        if settings.get("family", networks["family"]) == "mlp" and units and name != "class_head":
-            counts.append(pixels)  # at one of its ends
-        weights += sum(a * b * area for a, b in itertools.pairwise(filters))
-        weights += sum(a * b for a, b in itertools.pairwise(units)) + max(counts)
-    per_weight = 4 * 4  # bytes of a float32; itself, its gradient, two means
-    require("networks", weights * per_weight, "Set a smaller latent_dim, smaller filters or units.")
-    steps = recipe["model"].get("steps", 1)
-    batch = steps * pixels * recipe["training"]["batch_size"] * 4
-    if "steps" in recipe["model"]:
-        require(f"model.steps={steps}", batch, "Set fewer steps, or a smaller batch_size.")
-
-
-def build(
-    recipe: Mapping[str, Any],
-    image_shape: Sequence[int],
-    seed: int | None = None,
-    num_classes: int | None = None,
-) -> LatentVariableModel:
-    """A compiled model from a recipe.
-
-    Args:
-        recipe: as `recipe` gives it.
-        image_shape: `(H, W, C)`.
-        seed: of the model's own randomness.
-        num_classes: K, for a recipe whose networks are conditioned on labels; else it is not looked at.
-
-    Raises:
-        InputError: a model, family or optimizer that there is not; settings that a network, the model or an
-            optimizer does not take; no `num_classes` for networks that take labels; a base that is no trained
-            model of images of that shape; a learning rate as of `plan`.
-    """
-    check(recipe)
-    image_shape = check_image_shape(image_shape)
-    _check_memory(recipe, image_shape)
-    arguments = dict(recipe["model"])
-    model_class: Any = MODELS[choose("model", arguments.pop("key"), MODELS)]
-    latent_dim = recipe["networks"]["latent_dim"]
-    networks: dict[str, keras.Model] = {}
-    condition = recipe["networks"].get("condition", ())
-    if "labels" in condition and num_classes is None:
-        raise InputError(f"num_classes must be given: the networks of {recipe['model']['key']} take labels.")
-    for network in _networks_of(model_class):
-        if network == "prior" and network not in recipe["networks"]:
-            continue  # N(0, I)
-        if network == "base":
-            networks[network] = _base(recipe, image_shape)
-            continue
-        function = _function(recipe, network, model_class)
-        known = inspect.signature(function).parameters
-        own: dict[str, Any] = {"image_shape": image_shape, "latent_dim": latent_dim}
-        if "labels" in condition:
-            own |= {"num_classes": num_classes, "num_outputs": (num_classes or 0) + 1}
-        if "image" in condition:
-            own["given"] = True
-        if "base" in networks:
-            own["codes"] = networks["base"].latent_dim
-        if "trunk" in networks:
-            own["features"] = networks["trunk"].output_shape[-1]
-        own = {name: value for name, value in own.items() if name in known}
-        with _named(f"networks.{network}"):
-            settings = {k: v for k, v in recipe["networks"].get(network, {}).items() if k != "family"}
-            networks[network] = function(**own, **settings)
-    with _named("model"):
-        model = model_class(**networks, seed=seed, **arguments)
-    compile_from(recipe, model)
-    return model
 
 
 def plan(recipe: Mapping[str, Any], steps: int | None = None) -> dict[str, Any]:
@@ -410,29 +386,12 @@ def _lacks_steps(settings: Mapping[str, Any]) -> bool:
     return known is not None and "decay_steps" in inspect.signature(known).parameters
 
 
-def compile_from(recipe: Mapping[str, Any], model: LatentVariableModel) -> None:
-    """Compile a model with the optimizers of a recipe."""
-    settings = _player_settings(plan(recipe))
-    model.compile({player: _optimizer(player, settings[player]) for player in model.players})
-
-
-def _player_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def player_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Optimizer settings of each player; an encoder that plays for itself starts from the generator's."""
     settings = dict(recipe["optimizer"])
-    if recipe["model"].get("three_players"):
+    if _part_settings(recipe, "game").get("three_players"):
         settings.setdefault("encoder", dict(settings["generator"]))
     return settings
-
-
-def _optimizer(player: str, settings: Mapping[str, Any]) -> keras.optimizers.Optimizer:
-    settings = dict(settings)
-    kind = choose(f"optimizer.{player}.class", settings.pop("class"), OPTIMIZERS)
-    with _named(f"optimizer.{player}"):
-        if isinstance(settings.get("learning_rate"), Mapping):
-            schedule = dict(settings["learning_rate"])
-            name = choose(f"optimizer.{player}.learning_rate.class", schedule.pop("class", None), SCHEDULES)
-            settings["learning_rate"] = SCHEDULES[name](**schedule)
-        return OPTIMIZERS[kind](**settings)
 
 
 def _constructors(model: Any) -> list[Callable[..., Any]]:
@@ -441,37 +400,20 @@ def _constructors(model: Any) -> list[Callable[..., Any]]:
     return [base.__init__ for base in own if "__init__" in vars(base)]
 
 
-def _networks_of(model: Any) -> list[str]:
+def networks_of(model: Any) -> list[str]:
     """Names of the networks that a model is built from, in the order of `NETWORKS`."""
     known = {name for function in _constructors(model) for name in inspect.signature(function).parameters}
+    if not model.takes:
+        known -= {"prior"}  # of networks; an unconditional prior has none
     return [network for network in NETWORKS if network in known]
 
 
-def _base(recipe: Mapping[str, Any], image_shape: Sequence[int]) -> LatentVariableModel:
-    """The trained model that another one stands on."""
-    from keras_vaegan.presets.sources import load_source
-
-    source = recipe["networks"].get("base")
-    if not isinstance(source, str):
-        raise InputError(
-            "networks.base must name a trained VAE, a preset or a run folder "
-            f"(as --set base=runs/vae_digits); received {source!r}."
-        )
-    base = load_source(source)[0]
-    if tuple(base.image_shape) != tuple(image_shape):
-        raise InputError(
-            f"networks.base must be of images of the shape {tuple(image_shape)}; {source} is of "
-            f"{base.image_shape}."
-        )
-    return base
-
-
-def _function(recipe: Mapping[str, Any], network: str, model: Any) -> Callable[..., Any]:
+def function_of(recipe: Mapping[str, Any], network: str, model: Any) -> Callable[..., Any]:
     """What builds a network: of its family or the recipe's, or of the heads that all families share."""
     networks = recipe["networks"]
     name = networks.get(network, {}).get("family", networks["family"])
     family = FAMILIES[choose("networks.family", name, FAMILIES)]
-    others = _networks_of(model)
+    others = networks_of(model)
     if network == "encoder" and "trunk" in others:
         network = "encoder_head"
     if network in ("trunk", "decoder") and "base" in others:
@@ -489,18 +431,3 @@ def _parameters(*functions: Callable[..., Any]) -> set[str]:
         - NOT_OPTIONS
         - {"args"}
     )
-
-
-class _named:
-    """Say which part of a recipe a constructor could not use."""
-
-    def __init__(self, part: str) -> None:
-        self.part = part
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> Literal[False]:
-        if isinstance(error, Exception) and not isinstance(error, InputError):
-            raise InputError(f"{self.part} does not take these settings: {reason_of(error)}") from error
-        return False

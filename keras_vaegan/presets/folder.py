@@ -11,13 +11,12 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 import keras_vaegan
-import keras_vaegan.models  # registers the classes that a configuration names
 from keras_vaegan import memory
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import (
@@ -35,15 +34,18 @@ from keras_vaegan.files import (
     write_json,
 )
 from keras_vaegan.kinds import check_facts
-from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.runs import CONFIG, METADATA, RUN_FILES, RUN_FOLDERS, WEIGHTS
+from keras_vaegan.training.multi_player import MultiPlayerModel
+
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
 
 FORMAT_VERSION = 1
 TRIES = 5  # to read the files of a model while another process replaces them
 
 
 def save_folder(
-    model: LatentVariableModel,
+    model: "LatentVariableModel",
     folder: str | os.PathLike[str],
     metadata: dict[str, Any],
     half: bool = False,
@@ -88,7 +90,7 @@ def save_folder(
     return metadata | own
 
 
-def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
+def load_folder(folder: str | os.PathLike[str]) -> "tuple[LatentVariableModel, dict[str, Any]]":
     """The model in a folder that `save_folder` or a training wrote, with its metadata.
 
     Returns:
@@ -112,7 +114,7 @@ def load_folder(folder: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
     return loaded
 
 
-def _load(folder: pathlib.Path) -> tuple[LatentVariableModel, dict[str, Any]]:
+def _load(folder: pathlib.Path) -> "tuple[LatentVariableModel, dict[str, Any]]":
     config_path, weights_path = (_inside(folder, name) for name in (CONFIG, WEIGHTS))
     metadata = load_metadata(folder)
     config = read_json(config_path, "source", dict)
@@ -124,7 +126,7 @@ def _load(folder: pathlib.Path) -> tuple[LatentVariableModel, dict[str, Any]]:
             )
         _check_weights(weights_path)
         model = keras.saving.deserialize_keras_object(config)
-        if not isinstance(model, LatentVariableModel):
+        if not isinstance(model, MultiPlayerModel):
             raise ValueError(f"it holds {type(model).__name__}, not a model of keras-vaegan")
         with warnings.catch_warnings():
             # Keras warns where weights are missing, and goes on with random ones.

@@ -122,10 +122,14 @@ def drawing(
 
 
 # The bound of a hundred nats against a game of a few: smaller, and all samples become one stroke.
-DRAWN_GAME = {"pixel_weight": 0.2, "beta": 0.2, "gamma": 0.0}
+DRAWN_GAME = {"beta": 0.2, "reconstruction": {"features": 0.0, "pixels": 0.2}}
 # Of a DRAW that draws digits already: the bound may weigh less, and its KL more, of which the part at the
 # prior is judged.
-GAME_OF_THE_TRAINED = {"pixel_weight": 0.05, "beta": 0.125, "gamma": 0.0, "r1": 0.3}
+GAME_OF_THE_TRAINED = {
+    "beta": 0.125,
+    "reconstruction": {"features": 0.0, "pixels": 0.05},
+    "game": {"r1": 0.3},
+}
 
 HUB = "hf://"  # how the address of a model on the Hugging Face Hub begins
 
@@ -144,7 +148,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "blurred digits of all ten classes",
     },
     "vae_mnist": {
-        "model": {"key": "vae", "beta": 0.5, "prior_components": 40},
+        "model": {"key": "vae", "beta": 0.5, "prior": {"class": "mixture", "components": 40}},
         "networks": {
             "family": "dcgan",
             "latent_dim": 16,
@@ -237,7 +241,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "blurred digits of all ten classes, drawn in eight steps",
     },
     "draw_mnist": {
-        "model": {"key": "draw", "steps": 16, "binarize": True},
+        "model": {"key": "draw", "steps": 16, "likelihood": {"binarize": True}},
         "networks": drawing(10, 256, glimpse=5),
         "optimizer": {"generator": clipped(cosine(2e-3))},
         "training": DRAWN_MNIST_TRAINING,
@@ -253,7 +257,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "blurred digits of the classes asked for, drawn in eight steps",
     },
     "conditional_draw_mnist": {
-        "model": {"key": "conditional_draw", "steps": 16, "binarize": True},
+        "model": {"key": "conditional_draw", "steps": 16, "likelihood": {"binarize": True}},
         "networks": drawing(10, 256, glimpse=5, labels=True),
         "optimizer": {"generator": clipped(cosine(2e-3))},
         "training": {**DRAWN_MNIST_TRAINING, "epochs": 20},
@@ -269,7 +273,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of all ten classes, as sharp as the scaled images are",
     },
     "draw_gan_mnist": {
-        "model": {"key": "draw_gan", "steps": 16, **GAME_OF_THE_TRAINED, "binarize": True},
+        "model": {"key": "draw_gan", "steps": 16, **GAME_OF_THE_TRAINED, "likelihood": {"binarize": True}},
         "networks": drawing(10, 256, glimpse=5, judged_by=[32, 64, 128], spectral=False),
         "optimizer": {"generator": clipped(cosine(5e-4), beta_1=0.5), "discriminator": judge(cosine(1e-3))},
         "training": {**MNIST_TRAINING, "init": "draw_mnist"},
@@ -285,7 +289,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of the classes asked for, as sharp as the scaled images are",
     },
     "conditional_draw_gan_mnist": {
-        "model": {"key": "conditional_draw_gan", "steps": 16, **GAME_OF_THE_TRAINED, "binarize": True},
+        "model": {
+            "key": "conditional_draw_gan",
+            "steps": 16,
+            **GAME_OF_THE_TRAINED,
+            "likelihood": {"binarize": True},
+        },
         "networks": drawing(10, 256, glimpse=5, labels=True, judged_by=[32, 64, 128], spectral=False),
         "optimizer": {"generator": clipped(cosine(5e-4), beta_1=0.5), "discriminator": judge(cosine(1e-3))},
         "training": {**MNIST_TRAINING, "init": "conditional_draw_mnist"},
@@ -312,11 +321,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "vae_gan_mnist": {
         "model": {
             "key": "vae_gan",
-            "pixel_weight": 0.025,
-            "gamma": 0.05,
             "beta": 0.0625,
-            "r1": 0.03,
-            "prior_components": 100,
+            "prior": {"class": "mixture", "components": 100},
+            "fakes_from": "posterior",
+            "reconstruction": {"features": 0.05, "pixels": 0.025},
+            "game": {"r1": 0.03},
         },
         "networks": {
             "family": "dcgan",
@@ -331,7 +340,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of all ten classes, nearly as sharp as the real images",
     },
     "vae_gan_celeb_a": {
-        "model": {"key": "vae_gan", "gamma": 1e-6, "three_players": True, "margin": [0.68, 0.35]},
+        "model": {
+            "key": "vae_gan",
+            "reconstruction": {"features": 1e-06},
+            "game": {"three_players": True, "margin": [0.68, 0.35]},
+        },
         "networks": {
             "family": "dcgan",
             "latent_dim": 128,
@@ -385,11 +398,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cvae_gan_mnist": {
         "model": {
             "key": "cvae_gan",
-            "pixel_weight": 0.025,
-            "gamma": 0.05,
             "beta": 0.125,
-            "label_weight": 0.55,
-            "r1": 0.3,
+            "reconstruction": {"features": 0.05, "pixels": 0.025},
+            "game": {"label_weight": 0.55, "r1": 0.3},
         },
         "networks": {
             "family": "dcgan",
@@ -405,7 +416,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits of the classes asked for, as sharp as the real images",
     },
     "cvae_gan_cifar10": {
-        "model": {"key": "cvae_gan", "gamma": 0.02, "beta": 0.1, "label_weight": 0.5},
+        "model": {
+            "key": "cvae_gan",
+            "beta": 0.1,
+            "reconstruction": {"features": 0.02},
+            "game": {"label_weight": 0.5},
+        },
         "networks": {
             "family": "dcgan",
             "latent_dim": 64,
@@ -420,7 +436,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "colours and outlines of the classes asked for",
     },
     "ssl_vae_digits": {
-        "model": {"key": "ssl_vae", "alpha": 10.0},
+        "model": {"key": "ssl_vae", "classification": {"alpha": 10.0}},
         "networks": {
             "family": "mlp",
             "latent_dim": 8,
@@ -436,7 +452,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "most digits told apart, learnt from ten of each",
     },
     "ssl_vae_mnist": {
-        "model": {"key": "ssl_vae", "alpha": 100.0, "consistency": 100.0, "radius": 2.0},
+        "model": {"key": "ssl_vae", "classification": {"alpha": 100.0, "consistency": 100.0, "radius": 2.0}},
         "networks": {
             "family": "dcgan",
             "latent_dim": 32,
@@ -457,7 +473,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits told apart, learnt from a hundred of each",
     },
     "stacked_ssl_vae_digits": {
-        "model": {"key": "stacked_ssl_vae", "alpha": 10.0},
+        "model": {"key": "stacked_ssl_vae", "classification": {"alpha": 10.0}},
         "networks": {
             "family": "mlp",
             "latent_dim": 8,
@@ -473,7 +489,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "most digits told apart, learnt from ten of each",
     },
     "stacked_ssl_vae_mnist": {
-        "model": {"key": "stacked_ssl_vae", "alpha": 0.3},
+        "model": {"key": "stacked_ssl_vae", "classification": {"alpha": 0.3}},
         "networks": {
             "family": "mlp",
             "latent_dim": 32,
@@ -497,10 +513,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ssl_vae_gan_digits": {
         "model": {
             "key": "ssl_vae_gan",
-            "alpha": 10.0,
-            "pixel_weight": 1.0,
-            "game": "feature_matching",
-            "classifier": "ensemble",
+            "reconstruction": {"pixels": 1.0},
+            "game": {"class": "feature_matching"},
+            "classification": {"alpha": 10.0, "classifier": "ensemble"},
         },
         "networks": {
             "family": "mlp",
@@ -523,15 +538,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ssl_vae_gan_mnist": {
         "model": {
             "key": "ssl_vae_gan",
-            "alpha": 100.0,
-            "consistency": 100.0,
-            "radius": 2.0,
-            "pixel_weight": 1.0,
-            "game": "classes",
-            "expectation": "sampled",
-            "three_players": True,
-            "discriminator_consistency": 1.0,
-            "classifier": "encoder",
+            "reconstruction": {"pixels": 1.0},
+            "game": {"three_players": True},
+            "classification": {
+                "alpha": 100.0,
+                "consistency": 100.0,
+                "radius": 2.0,
+                "expectation": "sampled",
+                "discriminator_consistency": 1.0,
+                "classifier": "encoder",
+            },
         },
         "networks": {
             "family": "dcgan",
@@ -551,7 +567,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits told apart, learnt from a hundred of each, and sharp ones drawn",
     },
     "paper_ssl_vae_mnist": {
-        "model": {"key": "ssl_vae", "alpha": 10.0},
+        "model": {"key": "ssl_vae", "classification": {"alpha": 10.0}},
         "networks": {
             "family": "mlp",
             "latent_dim": 50,

@@ -7,19 +7,19 @@ import os
 import pathlib
 import re
 import urllib.parse
-import warnings
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import keras
-
-from keras_vaegan.errors import InputError, choose, shown, unknown_name, whole_number
+from keras_vaegan.errors import InputError, shown, unknown_name
 from keras_vaegan.files import cache_folder, kept_or_passing, reason_of, user_path
-from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import load_folder, load_keras_file, load_metadata
-from keras_vaegan.presets.recipes import DATA_SETS, HUB, RECIPES
+from keras_vaegan.presets.recipes import HUB, RECIPES
+from keras_vaegan.registry import MODELS
 from keras_vaegan.runs import CONFIG, METADATA, WEIGHTS
+from keras_vaegan.training.multi_player import MultiPlayerModel
+
+if TYPE_CHECKING:
+    from keras_vaegan.models.latent import LatentVariableModel
 
 ADDRESS = "hf://user/name or hf://user/name@revision"
 # A revision is a branch, a tag or a commit.
@@ -63,56 +63,7 @@ def find(preset: str | os.PathLike[str]) -> Preset:
     raise unknown_name("preset", text, [*RECIPES, "a folder", ADDRESS])
 
 
-def from_preset(
-    preset: str | os.PathLike[str],
-    load_weights: bool | Literal["compatible"] = True,
-    image_shape: Sequence[int] | None = None,
-    num_classes: int | None = None,
-    seed: int | None = None,
-) -> LatentVariableModel:
-    """A compiled model from a preset; see `LatentVariableModel.from_preset`.
-
-    Raises `InputError` as `find`, `load_folder` and `configure.build` do; for another `load_weights`; for
-    `num_classes` of a model that takes no labels; for images or classes other than those of the trained
-    weights under `load_weights=True`; where a new model is asked for and there is no recipe, or no
-    `image_shape` is known.
-    """
-    choose("load_weights", load_weights, (True, False, "compatible"))
-    found = find(preset)
-    trained = load_folder(found.folder)[0] if found.folder and load_weights else None
-    if num_classes is not None:
-        whole_number("num_classes", num_classes, 1)
-        takes_labels = trained is not None and trained.num_classes is not None
-        if not takes_labels and "labels" not in (found.recipe or {}).get("networks", {}).get("condition", ()):
-            raise InputError(f"num_classes must be None: the model of {found.name} takes no labels.")
-    fits = (
-        trained is not None
-        and image_shape in (None, tuple(trained.image_shape))
-        and num_classes in (None, trained.num_classes)
-    )
-    if trained is not None and fits:
-        model = trained
-        if found.recipe:
-            configure.compile_from(found.recipe, model)
-        else:
-            model.compile()
-    else:
-        if trained is not None and load_weights is True:
-            raise InputError(
-                f"load_weights must be False or 'compatible' for other images or classes than those of "
-                f"{found.name}, {trained.image_shape} and {trained.num_classes or 'none'}; received True."
-            )
-        model = _untrained(found, image_shape, num_classes, seed)
-        if trained is not None:
-            taken = take_over(model, trained)
-            warnings.warn(f"{found.name}: took over {taken} of {len(model.weights)} arrays.", stacklevel=3)
-        elif load_weights:
-            warnings.warn(f"{found.name} has no trained weights; the model is new.", stacklevel=3)
-    model.preset_metadata = found.metadata | ({"recipe": found.recipe} if found.recipe else {})
-    return model
-
-
-def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, dict[str, Any]]:
+def load_source(source: str | os.PathLike[str]) -> "tuple[LatentVariableModel, dict[str, Any]]":
     """The trained model that a command's SOURCE names: a run folder, a `.keras` file or a preset.
 
     Returns:
@@ -125,7 +76,7 @@ def load_source(source: str | os.PathLike[str]) -> tuple[LatentVariableModel, di
     path = user_path("source", source)
     if path.is_file() and path.suffix == ".keras":
         model = load_keras_file(path)
-        if not isinstance(model, LatentVariableModel):
+        if not isinstance(model, MultiPlayerModel):
             raise InputError(
                 f"source must hold a model of keras-vaegan; {path} holds {type(model).__name__}."
             )
@@ -148,16 +99,21 @@ def trained_presets() -> list[str]:
     return [name for name in RECIPES if _shipped(name)]
 
 
-def take_over(model: LatentVariableModel, other: LatentVariableModel) -> int:
-    """Copy the weights of another model that have the same path and shape; returns how many."""
-    theirs = {variable.path: variable for variable in other.weights}
-    taken = 0
-    for variable in model.weights:
-        found = theirs.get(variable.path)
-        if found is not None and tuple(found.shape) == tuple(variable.shape):
-            variable.assign(keras.ops.convert_to_numpy(found))
-            taken += 1
-    return taken
+class Presets:
+    """`Model.presets`: the recipes of that class, with what they give and whether weights are there."""
+
+    def __get__(self, instance: Any, owner: type[Any]) -> dict[str, dict[str, Any]]:
+        trained = trained_presets()
+        return {
+            name: {
+                "dataset": recipe["training"]["dataset"],
+                "expect": recipe["expect"],
+                "source": recipe["source"],
+                "weights": name in trained,
+            }
+            for name, recipe in RECIPES.items()
+            if MODELS.get(recipe["model"]["key"]) is owner
+        }
 
 
 def _in_folder(name: str, folder: pathlib.Path, recipe: dict[str, Any]) -> Preset:
@@ -170,20 +126,6 @@ def _in_folder(name: str, folder: pathlib.Path, recipe: dict[str, Any]) -> Prese
 def _shipped(name: str) -> pathlib.Path | None:
     folder = importlib.resources.files("keras_vaegan.presets") / "weights" / name
     return pathlib.Path(str(folder)) if (folder / METADATA).is_file() else None
-
-
-def _untrained(
-    found: Preset, image_shape: Sequence[int] | None, num_classes: int | None, seed: int | None
-) -> LatentVariableModel:
-    if found.recipe is None:
-        raise InputError(f"preset {found.name} must have a recipe to be built anew; it has weights alone.")
-    dataset = found.recipe["training"]["dataset"]
-    shape, classes = DATA_SETS.get(dataset, (None, None))
-    image_shape = image_shape or found.metadata.get("image_shape") or shape
-    if image_shape is None:
-        raise InputError(f"image_shape must be given for {found.name}: its images are those of {dataset}.")
-    num_classes = num_classes or found.metadata.get("num_classes") or classes
-    return configure.build(found.recipe, tuple(image_shape), seed, num_classes)
 
 
 def _download(address: str) -> pathlib.Path:

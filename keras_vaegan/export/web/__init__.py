@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.export.functions import functions_of
+from keras_vaegan.export.converters import write_onnx
 from keras_vaegan.files import atomic_folder, cache_folder, kept_or_passing, scratch_folder
 
 if TYPE_CHECKING:
-    from keras_vaegan.export import Job
+    from keras_vaegan.export.job import Job
     from keras_vaegan.models.latent import LatentVariableModel
 
 PACKAGE, VERSION = "onnxruntime-web", "1.22.0"
@@ -53,9 +53,7 @@ def runtime_folder(folder: pathlib.Path | None) -> pathlib.Path:
 
 def write_page(model: "LatentVariableModel", job: "Job", examples: dict[str, np.ndarray]) -> None:
     """Write `index.html`, `model.js` and `runtime.js` into the folder of a job."""
-    from keras_vaegan.export.formats import write_onnx
-
-    functions = functions_of(model)
+    functions = model.functions()
     shown = ["canvases" if "canvases" in functions else "generate"]
     shown += ["complete"] if model.completes else []
     networks = {}

@@ -1,0 +1,273 @@
+"""Adversarial games: what the discriminator D and the generator minimize.
+
+D scores each image, or each patch of it, by s(x), its log-odds that it is real. With K classes D gives K + 1
+logits, the last of the fakes, and s = log sum exp(classes) - fake (Salimans et al. 2016). Every game then
+adds -log P(y|x, real) to the losses of D on real images and of the generator on fakes. So the standard
+game on K + 1 logits is the cross-entropy to K + 1 classes of Chen, Fang and Ju 2016.
+
+The games are siblings of one shape. Each has three functions of scores, and these make all losses:
+
+    L_D = real_loss(x) + sum over fakes of fake_loss(x_f)      L_G = sum over fakes of generator_loss(x_f)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vaegan import losses
+from keras_vaegan.backend import input_gradient
+from keras_vaegan.errors import InputError, at_least, flag
+from keras_vaegan.parts import Part
+from keras_vaegan.typing import Tensor
+
+
+class Game(Part):
+    """Base class of games.
+
+    A subclass gives `of_real(s)`, `of_fake(s, real)`, `of_generator(s, real)` and `probability(s, other)`,
+    each elementwise on scores s `(B, ...)`.
+
+    Args:
+        r1: weight in L_D of the gradient penalty |ds/dx|^2 / 2 on real images (Mescheder et al. 2018, eq. 9).
+        r2: weight of the same penalty on fakes; it costs one more pass of D.
+        label_weight: weight of -log P(y|x, real) in L_G, for models with classes; 1 is the paper's. The term
+            asks for images of a plain class, and so for less variety in a class (Gong et al. 2019).
+        three_players: whether encoder and decoder minimize losses of their own (Larsen et al. 2015,
+            algorithm 1): the encoder the KL and the reconstruction, the decoder (the player `generator`) the
+            reconstruction and L_G.
+        margin: None, or `(equilibrium, margin)`, as Larsen's released code has (0.68, 0.35). D stands still
+            while its loss on real images or on prior samples is below equilibrium - margin, the player
+            `generator` while one is above equilibrium + margin; both move if both would stand still.
+
+    Raises:
+        InputError: a weight below 0; a margin that is no pair.
+    """
+
+    target = 1.0  # probability of real that D is to give to real images
+    matches_means = False  # whether the generator matches mean features in place of minimizing L_G
+
+    def __init__(
+        self,
+        r1: float = 0.0,
+        r2: float = 0.0,
+        label_weight: float = 1.0,
+        three_players: bool = False,
+        margin: tuple[float, float] | None = None,
+    ) -> None:
+        self.r1, self.r2 = at_least("r1", r1, 0.0), at_least("r2", r2, 0.0)
+        self.label_weight = at_least("label_weight", label_weight, 0.0)
+        self.three_players = flag("three_players", three_players)
+        self.margin = None if margin is None else _pair("margin", margin)
+
+    # ---- of scores s, elementwise ----
+
+    def of_real(self, s: Tensor) -> Tensor:
+        """D's loss on real images."""
+        raise NotImplementedError
+
+    def of_fake(self, s: Tensor, real: Tensor) -> Tensor:
+        """D's loss on fakes, beside the scores of the batch's real images."""
+        raise NotImplementedError
+
+    def of_generator(self, s: Tensor, real: Tensor) -> Tensor:
+        """The generator's loss on fakes, beside the scores of the batch's real images."""
+        raise NotImplementedError
+
+    def probability(self, s: Tensor, other: Tensor) -> Tensor:
+        """What D says of an image as a probability of real, beside the scores of the other kind."""
+        raise NotImplementedError
+
+    # ---- of logits `(B, ..., 1)` or `(B, ..., K + 1)`, `(B,)` each ----
+
+    def real_loss(self, real: Tensor, labels: Tensor | None = None) -> Tensor:
+        """D's loss on real images.
+
+        Args:
+            real: D's logits of them.
+            labels: one-hot `(B, K)`, for K + 1 logits; without them any class will do.
+        """
+        loss = losses.mean_of_patches(self.of_real(losses.log_odds_real(real)))
+        return loss if labels is None else loss + self.target * losses.wrong_class(real, labels)
+
+    def fake_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        """D's loss on fakes, beside the real images of the batch."""
+        scores = losses.log_odds_real(fake), losses.log_odds_real(real)
+        return losses.mean_of_patches(self.of_fake(*scores))
+
+    def generator_loss(self, fake: Tensor, real: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The generator's loss on fakes; `labels` are the classes that they are to show."""
+        scores = losses.log_odds_real(fake), losses.log_odds_real(real)
+        loss = losses.mean_of_patches(self.of_generator(*scores))
+        if labels is None or not self.label_weight:
+            return loss
+        return loss + self.label_weight * losses.wrong_class(fake, labels)
+
+    def probability_real(self, logits: Tensor, other: Tensor) -> Tensor:
+        """P(real) as D sees it, `(B,)`, the mean over patches; `other` are the logits of the other kind."""
+        scores = losses.log_odds_real(logits), losses.log_odds_real(other)
+        return losses.mean_of_patches(self.probability(*scores))
+
+    # ---- penalties ----
+
+    def penalized(
+        self, discriminator: Callable[..., Any], x: Tensor, training: bool
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """D's outputs for images `(B, H, W, C)` and |ds/dx|^2 / 2, `(B,)`, s the mean over patches."""
+
+        def score(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            verdict = discriminator(x, training=training)
+            return losses.mean_of_patches(losses.log_odds_real(verdict["logits"])), verdict
+
+        gradient, verdict = input_gradient(score, x)
+        return verdict, losses.gradient_penalty(gradient)
+
+    def penalty_of_fakes(
+        self, discriminator: Callable[..., Any], fakes: Sequence[Tensor], training: bool
+    ) -> Any:
+        """r2 times the penalty on fakes, `(B,)`; their gradient goes to D alone."""
+        if not (self.r2 and training):
+            return 0.0
+        penalties = [self.penalized(discriminator, ops.stop_gradient(x), training)[1] for x in fakes]
+        return self.r2 * sum(penalties)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class Standard(Game):
+    """The non-saturating game (Goodfellow et al. 2014): -log D(x), -log(1 - D(x_f)) and -log D(x_f).
+
+    Args:
+        label_smoothing: real images count as real with probability 1 minus this, less than 1 (one-sided).
+        **kwargs: of `Game`.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        r1: float = 0.0,
+        r2: float = 0.0,
+        label_weight: float = 1.0,
+        three_players: bool = False,
+        margin: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(r1, r2, label_weight, three_players, margin)
+        self.label_smoothing = at_least("label_smoothing", label_smoothing, 0.0)
+        if label_smoothing >= 1.0:
+            raise InputError(f"label_smoothing must be less than 1; received {label_smoothing!r}.")
+        self.target = 1.0 - self.label_smoothing
+
+    def of_real(self, s: Tensor) -> Tensor:
+        return losses.binary_cross_entropy(s, self.target)
+
+    def of_fake(self, s: Tensor, real: Tensor) -> Tensor:
+        return losses.binary_cross_entropy(s, 0.0)
+
+    def of_generator(self, s: Tensor, real: Tensor) -> Tensor:
+        return losses.binary_cross_entropy(s, 1.0)
+
+    def probability(self, s: Tensor, other: Tensor) -> Tensor:
+        return ops.sigmoid(s)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class Hinge(Game):
+    """The hinge game (Lim and Ye 2017): max(0, 1 - s(x)), max(0, 1 + s(x_f)) and -s(x_f)."""
+
+    def of_real(self, s: Tensor) -> Tensor:
+        return ops.relu(1.0 - s)
+
+    def of_fake(self, s: Tensor, real: Tensor) -> Tensor:
+        return ops.relu(1.0 + s)
+
+    def of_generator(self, s: Tensor, real: Tensor) -> Tensor:
+        return -s
+
+    def probability(self, s: Tensor, other: Tensor) -> Tensor:
+        """Where s lies between its aims -1 and 1."""
+        return ops.clip(0.5 * (s + 1.0), 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class LeastSquares(Game):
+    """Least squares: (s(x) - 1)^2 / 2, s(x_f)^2 / 2 and (s(x_f) - 1)^2 / 2.
+
+    Mao et al. 2017, eq. 9, with a = 0 and b = c = 1.
+    """
+
+    def of_real(self, s: Tensor) -> Tensor:
+        return 0.5 * ops.square(s - 1.0)
+
+    def of_fake(self, s: Tensor, real: Tensor) -> Tensor:
+        return 0.5 * ops.square(s)
+
+    def of_generator(self, s: Tensor, real: Tensor) -> Tensor:
+        return 0.5 * ops.square(s - 1.0)
+
+    def probability(self, s: Tensor, other: Tensor) -> Tensor:
+        """Where s lies between its aims 0 and 1."""
+        return ops.clip(s, 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class Relativistic(Game):
+    """Relativistic pairs: -log sigmoid(s(x) - s(x_f)) for D, and reversed for the generator.
+
+    Jolicoeur-Martineau 2019; with r1 and r2, Huang et al. 2024. Image i of the batch is paired with fake i.
+    L_D has nothing of real images alone, so there is no margin.
+    Use `r1` and `r2`.
+
+    Raises:
+        InputError: a margin; as of `Game`.
+    """
+
+    def __init__(
+        self,
+        r1: float = 0.0,
+        r2: float = 0.0,
+        label_weight: float = 1.0,
+        three_players: bool = False,
+        margin: None = None,
+    ) -> None:
+        super().__init__(r1, r2, label_weight, three_players)
+        if margin is not None:
+            raise InputError(f"margin must be None in a relativistic game; received {margin!r}.")
+
+    def of_real(self, s: Tensor) -> Tensor:
+        return ops.zeros_like(s)
+
+    def of_fake(self, s: Tensor, real: Tensor) -> Tensor:
+        return losses.binary_cross_entropy(real - s, 1.0)
+
+    def of_generator(self, s: Tensor, real: Tensor) -> Tensor:
+        return losses.binary_cross_entropy(s - real, 1.0)
+
+    def probability(self, s: Tensor, other: Tensor) -> Tensor:
+        """The probability that the image is the real one of its pair."""
+        return ops.sigmoid(s - other)
+
+
+@keras.saving.register_keras_serializable("keras_vaegan")
+class FeatureMatching(Standard):
+    """The standard game of D on K + 1 logits, and a generator that matches mean features.
+
+    Salimans et al. 2016, section 3.1. For the semi-supervised VAE/GAN, whose docstring has the losses.
+    """
+
+    matches_means = True
+
+
+GAMES: dict[str, type[Game]] = {
+    "standard": Standard,
+    "hinge": Hinge,
+    "least_squares": LeastSquares,
+    "relativistic": Relativistic,
+    "feature_matching": FeatureMatching,
+}
+
+
+def _pair(argument: str, values: Any) -> tuple[float, ...]:
+    """Two numbers of at least 0, as a tuple, or raise."""
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise InputError(f"{argument} must be (equilibrium, margin); received {values!r}.")
+    return tuple(at_least(argument, value, 0.0) for value in values)

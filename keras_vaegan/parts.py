@@ -1,0 +1,73 @@
+"""Objects that a model has, as its game and its prior: chosen by name, by settings, or given."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar
+
+from keras_vaegan.errors import InputError, choose
+
+P = TypeVar("P")
+KIND = "class"  # the name of the class among the settings
+
+
+class Part:
+    """An object that is its settings: the arguments of its constructor, which are its attributes, too.
+
+    `get_config` and `from_config` are what Keras saves it by.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """The settings by name."""
+        return {name: getattr(self, name) for name in settings_of(type(self))}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """A new object from its settings."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({settings})"
+
+
+def constructor_of(kind: type) -> Callable[..., Any]:
+    """The constructor of a class; `inspect.signature` of a Keras class sees its `__new__` alone."""
+    return inspect.getattr_static(kind, "__init__")
+
+
+def settings_of(kind: type) -> dict[str, inspect.Parameter]:
+    """The settings that a class's constructor takes by name, its base classes' included."""
+    parameters = inspect.signature(constructor_of(kind)).parameters.values()
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {one.name: one for one in parameters if one.name != "self" and one.kind not in several}
+
+
+def choose_part(argument: str, given: Any, kinds: Mapping[str, type[P]], base: type[P], default: str) -> P:
+    """The object that an argument asks for.
+
+    Args:
+        argument: its name in errors.
+        given: an object of `base`; a name of `kinds`; a dictionary of its settings, with the name under
+            `class`; None for the default.
+        kinds: the classes by their names.
+        base: their base class, of which the user's own may be one.
+        default: the name where none is given.
+
+    Raises:
+        InputError: anything else, an unknown name, a setting that the class does not take or accept.
+    """
+    if isinstance(given, base):
+        return given
+    if given is None or isinstance(given, str):
+        return kinds[choose(argument, default if given is None else given, kinds)]()
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"{argument} must be one of {', '.join(kinds)}, a dictionary of settings or a {base.__name__}; "
+            f"received a {type(given).__name__}."
+        )
+    settings = dict(given)
+    kind = kinds[choose(f"{argument}: class", settings.pop(KIND, default), kinds)]
+    known = settings_of(kind)
+    for name in settings:
+        choose(f"{argument}: setting", name, known)
+    return kind(**settings)
