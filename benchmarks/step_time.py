@@ -75,7 +75,7 @@ def build_model(kind):
             heads.encoder_head(features, codes, classes, rivals.M2_ENCODER),
             heads.class_head(features, classes),
             mlp.decoder(IMAGE_SHAPE, codes, rivals.M2_DECODER, num_classes=classes),
-            alpha=rivals.ALPHA,
+            classification={"alpha": rivals.ALPHA},
             seed=0,
         )
     classes = {"num_classes": rivals.CLASSES} if kind == "cvae_gan" else {}

@@ -55,7 +55,7 @@ def main():
         encoder(shape),
         dcgan.decoder(shape, LATENT_DIM),
         dcgan.discriminator(shape, spectral_normalization=True),
-        gamma=0.1,
+        reconstruction={"features": 0.1},
         seed=options.seed,
     )
     model.compile()  # the model's own recipe
