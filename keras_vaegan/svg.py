@@ -84,7 +84,7 @@ def line_chart(
         x_ticks=[(f"{across(place):.2f}", f"{place:,.0f}") for place in places],
         x_label=x_label,
         stretches=[
-            (name, [(f"{across(a):.2f}", f"{down(b):.2f}") for a, b in stretch])
+            (name, *_placed([(across(a), down(b)) for a, b in stretch]))
             for name, values in lines.items()
             for stretch in _unbroken(x, values)
         ],
@@ -112,6 +112,12 @@ def _unbroken(x: Sequence[float], values: Sequence[float]) -> list[Points]:
         elif runs[-1]:
             runs.append([])
     return [run for run in runs if run]
+
+
+def _placed(points: Points) -> tuple[tuple[str, str] | None, Markup]:
+    """Return the place of a point that stands alone, else None; and the places of all points."""
+    places = [(f"{a:.2f}", f"{b:.2f}") for a, b in points]
+    return places[0] if len(places) == 1 else None, Markup(" ".join(map(",".join, places)))
 
 
 def _labels(values: Sequence[float]) -> list[str]:
