@@ -1,4 +1,4 @@
-"""Line charts as inline SVG, which the style sheet of their page colours."""
+"""Line charts as inline SVG, which the style sheet of their page colors."""
 
 import math
 from collections.abc import Mapping, Sequence
