@@ -3,11 +3,9 @@
 Nothing here imports a backend: what a run wrote is only read.
 """
 
-import base64
 import contextlib
 import dataclasses
 import functools
-import io
 import itertools
 import json
 import math
@@ -16,32 +14,30 @@ import pathlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from keras_vaegan.diagnosis import LARGEST_EPOCH
+from keras_vaegan.embedded import Embedded, embed, opened
 from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import MOST_FACTS, atomic_path, member, read_json, read_table, reading, user_path
 from keras_vaegan.kinds import check_facts, check_kind
-from keras_vaegan.memory import require
+from keras_vaegan.pages import render
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
 from keras_vaegan.runs import HISTORY, METADATA, PAGE, SCORES, check_own
-from keras_vaegan.svg import escaped, line_chart, number, swatch
-
-if TYPE_CHECKING:
-    import PIL.Image
+from keras_vaegan.svg import line_chart, number
 
 SCORES_FORMAT = 1
+SHOWN_IMAGES = ("samples", "reconstructions", "interpolation", "latent_grid", "latent_means")
 NUM_STRIPS, STRIP_ROWS = 6, 2  # epochs whose samples are shown, and rows of each
 MOST_ROWS = 100  # epochs in the table of values
 MOST_CHARTS = 60  # quantities that are drawn, and columns of the table of values
 MOST_POINTS = 2000  # epochs in a chart
 MOST_SCORES, MOST_DETAILS, MOST_LISTED = 200, 1000, 100  # scores, values of one, other things in a list
-LONGEST_TEXT, LONGEST_JSON = 2000, 50_000  # characters
-MOST_PIXELS = 80_000_000  # of a picture
-LARGE = 16_000_000  # pixels from which it is made smaller at once
-PIXEL_BYTES = 16  # of memory for each of them
-PICTURE_BYTES, STRIP_BYTES, MOST_WIDTH = 300_000, 60_000, 1200  # a larger picture becomes a JPEG
+LONGEST_JSON = 50_000  # characters
+IMAGE_BYTES, STRIP_BYTES = 300_000, 60_000  # a larger PNG becomes a JPEG
 NAME_LENGTH = 60  # characters of a class name
 LONG = 16  # characters of a fact that takes two columns
 
@@ -111,10 +107,10 @@ class Run:
         return [float(i + 1) for i in range(count)]
 
     def command(self, verb: str, output: str | None = None) -> str:
-        """The command line, as HTML, that makes something of this run."""
+        """The command line that makes something of this run."""
         words = ["keras-vaegan", verb, str(self.folder)]
         words += ["--output", str(self.folder / output)] if output else []
-        return f"<code>{text(shlex.join(words))}</code>"
+        return shlex.join(words)
 
 
 def write_report(
@@ -201,17 +197,112 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
         raise InputError(f"run_folder must hold a readable {path.name}; {error}") from error
 
 
-# ---- the page ----
+# ---- what the page shows ----
 
 
-def text(value: object) -> str:
-    """`svg.escaped`, of at most `LONGEST_TEXT` characters."""
-    whole = str(value)
-    return escaped(whole if len(whole) <= LONGEST_TEXT else f"{whole[:LONGEST_TEXT]} ...")
+class _Line(NamedTuple):
+    """A line of a fact: a text, and words in small print after it; either may be empty."""
+
+    text: object
+    small: str = ""
 
 
-def _as_json(value: Any) -> str:
-    """A value as readable JSON, safe inside HTML, of at most `LONGEST_JSON` characters."""
+class _Fact(NamedTuple):
+    """A term and the lines that explain it."""
+
+    term: str
+    lines: list[_Line]
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes two columns."""
+        return len(self.lines) > 1 or any(line.small or len(str(line.text)) > LONG for line in self.lines)
+
+
+class _Datum(NamedTuple):
+    """A number for readers, and the exact one for machines."""
+
+    shown: str
+    exact: str
+
+
+class _Curve(NamedTuple):
+    """A quantity over the epochs: its chart, and the words around it."""
+
+    name: str
+    unit: str
+    meaning: str
+    last: str
+    chart: Markup
+
+
+class _Score(NamedTuple):
+    """A row of the table of scores."""
+
+    label: str
+    unit: object
+    meaning: str | None
+    value: _Datum | None
+    error: _Datum | None
+    note: object
+    reference: _Datum | None
+    better: object
+
+
+class _Bar(NamedTuple):
+    """A row of a score's details: the length of its bar is a share of the longest one."""
+
+    name: str
+    value: _Datum | None
+    share: str
+
+
+class _Details(NamedTuple):
+    """A score by class, dimension, ...: as bars, or as lines of JSON if it is something else."""
+
+    label: str
+    bars: list[_Bar] | None
+    lines: list[str]
+    total: int
+
+
+def _page(run: Run) -> str:
+    with _reading(run.folder / METADATA):
+        metadata = run.metadata
+        dataset = str(metadata["dataset"])
+        facts, recipe = _run_facts(metadata), _json_lines(metadata["recipe"])
+        expected = metadata["recipe"].get("expect")
+    with _reading(run.folder / SCORES):
+        found = (run.scores or {}).get("findings") or []
+        check_kind("findings", found, list[str])
+        scores = None if run.scores is None else _scores(run.scores)
+    return render(
+        "report/page.html.jinja",
+        name=run.name,
+        model=metadata["model"],
+        dataset=pathlib.PurePath(dataset).name or dataset,
+        facts=facts,
+        recipe=recipe,
+        expected=expected,
+        findings=[*run.findings, *found][:MOST_LISTED],
+        images={name: _image(run, f"{name}.png") for name in SHOWN_IMAGES},
+        strips=_strips(run),
+        curves=_curves(run),
+        scores=scores,
+        history_file=HISTORY,
+        scores_file=SCORES,
+        commands={
+            "generate": run.command("generate", "samples.png"),
+            "reconstruct": run.command("reconstruct", "reconstructions.png"),
+            "interpolate": run.command("interpolate", "interpolation.png"),
+            "evaluate": run.command("evaluate"),
+            "report": run.command("report"),
+        },
+    )
+
+
+def _json_lines(value: Any) -> list[str]:
+    """The lines of a value as readable JSON, of at most `LONGEST_JSON` characters."""
     written, length = [], 0
     for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
         written.append(part[: LONGEST_JSON - length])
@@ -219,97 +310,34 @@ def _as_json(value: Any) -> str:
         if length > LONGEST_JSON:
             written.append(" ...")
             break
-    return escaped("".join(written))
+    return "".join(written).split("\n")
 
 
-def _page(run: Run) -> str:
-    with _reading(run.folder / METADATA):
-        title, head, recipe = _title(run), _facts(_run_facts(run.metadata)), _recipe(run.metadata)
-    with _reading(run.folder / SCORES):
-        found = (run.scores or {}).get("findings") or []
-        check_kind("findings", found, list[str])
-        findings = [*run.findings, *found]
-        scores = _scores(run)
-    sections = {
-        "samples": ("Samples", _samples(run)),
-        "reconstructions": ("Reconstructions", _reconstructions(run)),
-        "interpolation": ("Interpolation", _interpolation(run)),
-        "latent": ("Latent space", _latent(run)),
-        "curves": ("Curves", _curves(run)),
-        "scores": ("Scores", scores),
-    }
-    links = "".join(f'<li><a href="#{key}">{name}</a></li>' for key, (name, _) in sections.items())
-    body = "\n".join(
-        f'<section id="{key}" aria-labelledby="{key}-heading">\n'
-        f'<h2 id="{key}-heading">{name}</h2>\n{content}\n</section>'
-        for key, (name, content) in sections.items()
-    )
-    style = pathlib.Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8"/>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"/>
-<meta name="color-scheme" content="light dark"/>
-<meta name="generator" content="keras-vaegan"/>
-<title>{text(run.name)}: {title}</title>
-<link rel="icon" href="data:,"/>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{text(run.name)}</h1>
-<p class="lead">{title}</p>
-{head}
-{recipe}
-<nav aria-label="Sections"><ul>{links}</ul></nav>
-</header>
-<main>
-{_findings(findings)}
-{body}
-</main>
-<footer>Made by {run.command("report")}.</footer>
-</body>
-</html>
-"""
-
-
-def _title(run: Run) -> str:
-    dataset = str(run.metadata["dataset"])
-    return f"{text(run.metadata['model'])} on {text(pathlib.PurePath(dataset).name or dataset)}"
-
-
-def _run_facts(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of the run, `{name: HTML}`."""
-    recipe = metadata["recipe"]
-    model = str(metadata["model"])
-    facts = {
-        "Model": f"{text(model)}<br/> <small>{text(MODEL_KEYS.get(model, ''))}</small>",
-        "Data set": text(metadata["dataset"]),
-    }
+def _run_facts(metadata: Mapping[str, Any]) -> list[_Fact]:
+    """What is known of the run."""
+    recipe, model = metadata["recipe"], str(metadata["model"])
+    facts: dict[str, object] = {"Data set": metadata["dataset"]}
     if metadata.get("image_shape"):
-        facts["Images"] = text(" × ".join(map(str, metadata["image_shape"])))
+        facts["Images"] = " × ".join(map(str, metadata["image_shape"]))
     if metadata.get("class_names"):
-        facts["Classes"] = text(_listed(metadata["class_names"]))
+        facts["Classes"] = _listed(metadata["class_names"])
     if recipe.get("networks"):
         networks = recipe["networks"]
-        facts["Networks"] = text(f"{networks.get('family')}, code of {networks.get('latent_dim')}")
-    facts["Epochs"] = text(_epochs(metadata))
+        facts["Networks"] = f"{networks.get('family')}, code of {networks.get('latent_dim')}"
+    facts["Epochs"] = _epochs(metadata)
     if metadata.get("seconds") is not None:
-        facts["Time"] = text(_duration(metadata["seconds"]))
-    facts["Seed"] = text(metadata.get("seed", "unknown"))
-    facts["Backend"] = text(metadata.get("backend", "unknown"))
+        facts["Time"] = _duration(metadata["seconds"])
+    facts["Seed"] = metadata.get("seed", "unknown")
+    facts["Backend"] = metadata.get("backend", "unknown")
     if metadata.get("mixed_precision") not in (None, "none"):
-        facts["Mixed precision"] = text(metadata["mixed_precision"])
+        facts["Mixed precision"] = metadata["mixed_precision"]
     if metadata.get("augment"):
-        facts["Augmentation"] = text(metadata["augment"])
+        facts["Augmentation"] = metadata["augment"]
     versions = {"keras-vaegan": metadata.get("keras_vaegan"), "Keras": metadata.get("keras")}
     if any(versions.values()):
-        facts["Versions"] = text(_named(versions))
-    return facts
+        facts["Versions"] = _named(versions)
+    described = _Fact("Model", [_Line(model), _Line("", MODEL_KEYS.get(model, ""))])
+    return [described, *(_Fact(term, [_Line(value)]) for term, value in facts.items())]
 
 
 def _epochs(metadata: Mapping[str, Any]) -> str:
@@ -337,156 +365,36 @@ def _named(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    """A list of terms; a long one takes two columns."""
-    rows = (
-        f'<div class="{"wide" if len(value) > LONG else "narrow"}"><dt>{name}</dt><dd>{value}</dd></div>'
-        for name, value in facts.items()
-    )
-    return f'<dl class="facts">{"".join(rows)}</dl>'
+# ---- images ----
 
 
-def _recipe(metadata: Mapping[str, Any]) -> str:
-    recipe = _as_json(metadata["recipe"])
-    return f'<details><summary>Recipe</summary><pre tabindex="0">{recipe}</pre></details>'
+def _image(run: Run, name: str) -> Embedded | None:
+    """An image of the run's folder; None if it has none of this name."""
+    path = run.folder / name
+    if not path.is_file():
+        return None
+    with _reading(path), opened(path, "run_folder") as image:
+        return embed(image, IMAGE_BYTES)
 
 
-def _findings(findings: Sequence[Any]) -> str:
-    if not findings:
-        return ""
-    items = "".join(f"<li>{text(finding)}</li>" for finding in findings[:MOST_LISTED])
-    return (
-        '<section id="findings" class="notice" aria-labelledby="findings-heading">'
-        f'<h2 id="findings-heading">Findings</h2><ul>{items}</ul></section>'
-    )
-
-
-def _missing(what: str, remedy: str) -> str:
-    """A line in place of what the run lacks; `remedy` is HTML."""
-    return f'<p class="missing">There is no <code>{text(what)}</code> in the run folder; {remedy}.</p>'
-
-
-# ---- sections with pictures ----
-
-
-def _samples(run: Run) -> str:
-    remedy = f"{run.command('generate', 'samples.png')} makes it"
-    caption = "Images drawn from the prior, at the end of the training."
-    last = _figure(run, "samples.png", caption, "Grid of generated images", remedy)
-    expected = run.metadata["recipe"].get("expect")
-    if expected:
-        last += f"<p>What the recipe expects: {text(expected)}.</p>"
-    return f'<div class="pair">\n<div>{last}</div>\n<div>{_growth(run)}</div>\n</div>'
-
-
-def _growth(run: Run) -> str:
+def _strips(run: Run) -> list[tuple[int, Embedded]]:
     """The first rows of the samples of a few epochs, the first and the last among them."""
     found = {}
     for path in (run.folder / "samples").glob("epoch_*.png"):
         match = re.fullmatch(r"epoch_(\d+)\.png", path.name)
         if match and path.is_file():  # opening a pipe would wait for a writer
             found[int(match[1])] = path
-    if not found:
-        return _missing("samples/epoch_0001.png", "<code>keras-vaegan train</code> draws one each epoch")
-    shown = spread(sorted(found), NUM_STRIPS)
-    strips = "".join(f"<li>{_strip(run, epoch, found[epoch])}</li>" for epoch in shown)
-    return f'<h3>The same noise, epoch by epoch</h3>\n<ul class="strips">{strips}</ul>'
+    return [(epoch, _strip(run, found[epoch])) for epoch in spread(sorted(found), NUM_STRIPS)]
 
 
-def _strip(run: Run, epoch: int, path: pathlib.Path) -> str:
-    with _open(path) as picture:
+def _strip(run: Run, path: pathlib.Path) -> Embedded:
+    with _reading(path), opened(path, "run_folder") as image:
         # Whole rows of the grid, as `plots.save_grid` lays it out.
-        height, width = run.metadata.get("image_shape", (picture.height // 4, picture.width))[:2]
+        height, width = run.metadata.get("image_shape", (image.height // 4, image.width))[:2]
         height, width = max(1, height), max(1, width)
         scale = max(1, math.ceil(MIN_SIDE / max(height, width)))
         bottom = (STRIP_ROWS * (height + PADDING) + PADDING) * scale
-        source, size = _encoded(picture.crop((0, 0, picture.width, min(bottom, picture.height))), STRIP_BYTES)
-    return (
-        f"<figure><figcaption>Epoch {epoch:,}</figcaption>"
-        f"{_image(source, size, f'Images drawn after epoch {epoch}')}</figure>"
-    )
-
-
-def _reconstructions(run: Run) -> str:
-    caption = "Rows of images that were not trained on, each above its reconstructions."
-    alternative = "Rows of images, in turn originals and reconstructions that resemble them"
-    remedy = f"{run.command('reconstruct', 'reconstructions.png')} makes it"
-    return _figure(run, "reconstructions.png", caption, alternative, remedy)
-
-
-def _interpolation(run: Run) -> str:
-    caption = "Each row walks through the latent space from one image to another."
-    alternative = "Rows of images that change step by step"
-    remedy = f"{run.command('interpolate', 'interpolation.png')} makes it"
-    return _figure(run, "interpolation.png", caption, alternative, remedy)
-
-
-def _latent(run: Run) -> str:
-    remedy = "<code>keras-vaegan train</code> draws it at its end"
-    decoded = _figure(
-        run,
-        "latent_grid.png",
-        "A plane of the latent space, decoded.",
-        "Grid of images that change gradually across and down",
-        remedy,
-    )
-    means = _figure(
-        run,
-        "latent_means.png",
-        "Codes of training images, in the same plane.",
-        "Scatter plot of codes, coloured by class where classes are known",
-        remedy,
-    )
-    return f'<div class="pair">\n<div>{decoded}</div>\n<div>{means}</div>\n</div>'
-
-
-def _figure(run: Run, name: str, caption: str, alternative: str, remedy: str) -> str:
-    path = run.folder / name
-    if not path.is_file():
-        return _missing(name, remedy)
-    with _open(path) as picture:
-        source, size = _encoded(picture, PICTURE_BYTES)
-    return f"<figure>{_image(source, size, alternative)}<figcaption>{text(caption)}</figcaption></figure>"
-
-
-def _image(source: str, size: tuple[int, int], alternative: str) -> str:
-    return f'<img src="{source}" width="{size[0]}" height="{size[1]}" alt="{text(alternative)}"/>'
-
-
-@contextlib.contextmanager
-def _open(path: pathlib.Path) -> "Iterator[PIL.Image.Image]":
-    from PIL import Image
-
-    with _reading(path), Image.open(path, formats=("PNG",)) as picture:
-        pixels = picture.width * picture.height
-        if pixels > MOST_PIXELS:
-            raise ValueError(f"it has {pixels:,} pixels, more than {MOST_PIXELS:,}")
-        if pixels > LARGE:
-            require(f"run_folder {path}", pixels * PIXEL_BYTES, "Delete the picture.")
-        picture.load()
-        yield picture
-
-
-def _encoded(picture: "PIL.Image.Image", most_bytes: int) -> tuple[str, tuple[int, int]]:
-    """A picture as a `data:` address, and its size: PNG, or a JPEG where that would be large."""
-    from PIL import Image
-
-    whole = picture.size
-    if picture.width * picture.height > LARGE:  # it would become a JPEG in any case, and that takes long
-        picture = picture.copy()
-        picture.thumbnail((MOST_WIDTH, MOST_WIDTH))
-    if picture.mode not in ("L", "RGB"):
-        opaque = picture.convert("RGBA")
-        white = Image.new("RGBA", opaque.size, "white")
-        picture = Image.alpha_composite(white, opaque).convert("RGB")
-    content, kind = io.BytesIO(), "png"
-    picture.save(content, "PNG")
-    if len(content.getvalue()) > most_bytes or picture.size != whole:
-        content, kind = io.BytesIO(), "jpeg"
-        picture.thumbnail((MOST_WIDTH, MOST_WIDTH))
-        picture.save(content, "JPEG", quality=82)
-    encoded = base64.b64encode(content.getvalue()).decode("ascii")
-    return f"data:image/{kind};base64,{encoded}", picture.size
+        return embed(image.crop((0, 0, image.width, min(bottom, image.height))), STRIP_BYTES)
 
 
 def spread(items: Sequence[Any], most: int) -> list[Any]:
@@ -499,202 +407,137 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
 # ---- curves ----
 
 
-def _curves(run: Run) -> str:
-    quantities = dict.fromkeys(name.removeprefix("val_") for name in run.history if name != "epoch")
+def _curves(run: Run) -> dict[str, Any] | None:
+    """The charts and the table of the history; None if it has no values."""
+    names = [name for name in run.history if name != "epoch"]
+    quantities = list(dict.fromkeys(name.removeprefix("val_") for name in names))
     if not run.epochs or not quantities:
-        return _missing(HISTORY, "<code>keras-vaegan train</code> writes it after each epoch")
-    names = sorted(quantities, key=lambda name: list(LOGS).index(name) if name in LOGS else len(LOGS))
-    charts = "\n".join(_chart(run, name, i) for i, name in enumerate(names[:MOST_CHARTS]))
-    if len(names) > MOST_CHARTS:
-        charts += f"\n<p>{len(names) - MOST_CHARTS:,} more quantities are not shown.</p>"
-    legend = "".join(f"<span>{swatch(name)}{name}</span>" for name in ("training", "validation"))
-    return f'<p class="legend">{legend}</p>\n<div class="charts">\n{charts}\n</div>\n{_values(run)}'
+        return None
+    quantities.sort(key=lambda name: list(LOGS).index(name) if name in LOGS else len(LOGS))
+    names, rows = names[:MOST_CHARTS], spread(range(len(run.epochs)), MOST_ROWS)
+    return {
+        "charts": [_curve(run, name, i) for i, name in enumerate(quantities[:MOST_CHARTS])],
+        "hidden": max(0, len(quantities) - MOST_CHARTS),
+        "names": names,
+        "rows": [(f"{run.epochs[i]:g}", [number(run.history[name][i]) for name in names]) for i in rows],
+        "num_epochs": len(run.epochs),
+    }
 
 
-def _chart(run: Run, name: str, i: int) -> str:
+def _curve(run: Run, name: str, i: int) -> _Curve:
     columns = {"training": name, "validation": f"val_{name}"}
     lines = {kind: run.history[column] for kind, column in columns.items() if column in run.history}
     unit, meaning = LOGS.get(name, ("", ""))
     title = f"{name} ({unit})" if unit else name
     last = ", ".join(f"{number(values[-1])} {kind}" for kind, values in lines.items())
-    explained = f"{text(meaning)}<br/> " if meaning else ""
     with _reading(run.folder / HISTORY):
         rows = spread(range(len(run.epochs)), MOST_POINTS)
         shown = {kind: [values[row] for row in rows] for kind, values in lines.items()}
         chart = line_chart(title, [run.epochs[row] for row in rows], shown, f"chart-{i}")
-    return (
-        f"<figure>{chart}<figcaption><strong>{text(name)}</strong>{f' {unit}' if unit else ''}<br/> "
-        f"{explained}last {text(last)}</figcaption></figure>"
-    )
-
-
-def _values(run: Run) -> str:
-    """The history as a table, for reading exact values and for screen readers."""
-    names = [name for name in run.history if name != "epoch"][:MOST_CHARTS]
-    rows = spread(range(len(run.epochs)), MOST_ROWS)
-    head = "".join(f'<th scope="col" class="number">{text(name)}</th>' for name in ["epoch", *names])
-    body = "".join(
-        f'<tr><th scope="row" class="number">{run.epochs[i]:g}</th>'
-        + "".join(f'<td class="number">{number(run.history[name][i])}</td>' for name in names)
-        + "</tr>\n"
-        for i in rows
-    )
-    some = "" if len(rows) == len(run.epochs) else f", {len(rows)} of {len(run.epochs):,} epochs"
-    return (
-        f"<details><summary>Values of the curves</summary>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Values of the curves">'
-        f'<table class="values"><caption>From <code>{HISTORY}</code>{some}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div></details>"
-    )
+    return _Curve(name, unit, meaning, last, chart)
 
 
 # ---- scores ----
 
 
-def _scores(run: Run) -> str:
-    scores = run.scores
-    if scores is None:
-        return _missing(SCORES, f"{run.command('evaluate')} scores the model")
+def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of scores, their details, and how they were computed."""
     if scores["format_version"] > SCORES_FORMAT:
         raise ValueError(f"format version {scores['format_version']}, newer than {SCORES_FORMAT}")
-    skipped = "".join(
-        f"<li>{text(name)}: {text(reason)}</li>"
-        for name, reason in _first(scores.get("skipped") or {}, MOST_LISTED).items()
-    )
     listed = scores["scores"]
     check_kind("scores", listed, list[dict])
-    more = f"<p>{len(listed) - MOST_SCORES:,} more scores are not shown.</p>" * (len(listed) > MOST_SCORES)
-    return (
-        _score_table(listed[:MOST_SCORES])
-        + more
-        + "".join(_score_details(score) for score in listed[:MOST_SCORES] if score.get("details"))
-        + (f"\n<h3>Not computed</h3>\n<ul>{skipped}</ul>" if skipped else "")
-        + f"\n<h3>How they were computed</h3>\n{_facts(_provenance(scores))}"
-    )
-
-
-def _score_table(scores: Sequence[Mapping[str, Any]]) -> str:
-    """All scores, those in the same features together."""
-    groups: dict[str | None, list[str]] = {}
-    for score in scores:
+    shown = listed[:MOST_SCORES]
+    groups: dict[str | None, list[_Score]] = {}
+    for score in shown:
         groups.setdefault(score.get("features"), []).append(_score(score))
-    body = ""
-    for features, rows in groups.items():
-        heading = f"In the features of {features}" if features else "Without features"
-        if len(groups) > 1 or features:
-            rows.insert(0, f'<tr><th scope="rowgroup" colspan="4">{text(heading)}</th></tr>')
-        body += "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n"
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Scores">'
-        '<table class="scores"><caption>The reference is the number of real images, or of as many real '
-        "training images against the real images here; where there is no such number, the best or largest "
-        "that there can be. Near means near the reference.</caption>\n"
-        '<thead><tr><th scope="col">Score</th><th scope="col" class="number">Value</th>'
-        '<th scope="col" class="number">Reference</th><th scope="col">Better</th></tr></thead>\n'
-        f"{body}</table></div>\n"
-    )
+    return {
+        "groups": list(groups.items()),
+        "hidden": max(0, len(listed) - MOST_SCORES),
+        "details": [_score_details(score) for score in shown if score.get("details")],
+        "skipped": list(_first(scores.get("skipped") or {}, MOST_LISTED).items()),
+        "provenance": _provenance(scores),
+    }
 
 
-def _score(score: Mapping[str, Any]) -> str:
-    unit = f" <small>{text(score['unit'])}</small>" if score.get("unit") else ""
+def _score(score: Mapping[str, Any]) -> _Score:
     error = score.get("error")
-    margin = "" if error is None else f" <small>± {_datum(error)}</small>"
-    note = f" <small>{text(score['note'])}</small>" if score.get("note") else ""
-    meaning = MEANINGS.get(score["name"])
-    explained = f' <span class="meaning">{text(meaning)}</span>' if meaning else ""
-    return (
-        f'<tr><th scope="row">{_label(score["name"])}{unit}{explained}</th>'
-        f'<td class="number">{_datum(score["value"])}{margin}{note}</td>'
-        f'<td class="number">{_datum(score.get("reference"))}</td>'
-        f"<td>{text(score.get('better') or '')}</td></tr>"
+    return _Score(
+        label=_label(score["name"]),
+        unit=score.get("unit"),
+        meaning=MEANINGS.get(score["name"]),
+        value=_datum(score["value"]),
+        error=_datum(error),
+        note=score.get("note"),
+        reference=_datum(score.get("reference")),
+        better=score.get("better") or "",
     )
 
 
 def _label(name: str) -> str:
     label = str(name).replace("_", " ").replace("frechet", "Fréchet")
-    return text(label[:1].upper() + label[1:])
+    return label[:1].upper() + label[1:]
 
 
-def _datum(value: float | None) -> str:
-    """A number as it is read, with the exact one for machines."""
-    return (
-        "none" if value is None else f'<data value="{text(json.dumps(value))}">{text(number(value))}</data>'
-    )
+def _datum(value: float | None) -> _Datum | None:
+    return None if value is None else _Datum(number(value), json.dumps(value))
 
 
-def _score_details(score: Mapping[str, Any]) -> str:
-    """The same number by class, dimension, ...: bars, or JSON where it is something else."""
+def _score_details(score: Mapping[str, Any]) -> _Details:
     found, label = score["details"], _label(score["name"])
-    pairs = dict(enumerate(found)) if isinstance(found, list) else found
-    more = ""
-    if isinstance(pairs, dict) and len(pairs) > MOST_DETAILS:
-        more = f"<p>The first {MOST_DETAILS:,} of {len(pairs):,}.</p>"
-        pairs = _first(pairs, MOST_DETAILS)
     if score.get("features"):
-        label += f", {text(score['features'])}"
-    plain = isinstance(pairs, dict) and all(
-        value is None or isinstance(value, (int, float)) for value in pairs.values()
-    )
-    if not plain:
-        content = f'<pre tabindex="0">{_as_json(found)}</pre>'
-    else:
-        longest = max((abs(value) for value in pairs.values() if _drawable(value)), default=0) or 1
-        rows = "".join(_bar(name, value, longest) for name, value in pairs.items())
-        content = f'<div class="scroll"><table><caption>{label}</caption><tbody>{rows}</tbody></table></div>'
-        content += more
-    return f"<details><summary>{label}, in detail</summary>{content}</details>\n"
+        label += f", {score['features']}"
+    pairs = dict(enumerate(found)) if isinstance(found, list) else found
+    if not isinstance(pairs, dict):
+        return _Details(label, None, _json_lines(found), 1)
+    shown = _first(pairs, MOST_DETAILS)
+    if not all(value is None or isinstance(value, (int, float)) for value in shown.values()):
+        return _Details(label, None, _json_lines(found), len(pairs))
+    longest = max((abs(value) for value in shown.values() if _drawable(value)), default=0) or 1
+    return _Details(label, [_bar(name, value, longest) for name, value in shown.items()], [], len(pairs))
 
 
 def _first(pairs: Mapping[Any, Any], most: int) -> dict[Any, Any]:
     return dict(itertools.islice(pairs.items(), most))
 
 
-def _bar(name: object, value: float | None, longest: float) -> str:
+def _bar(name: object, value: float | None, longest: float) -> _Bar:
     share = abs(value) / longest if value is not None and _drawable(value) else 0.0
-    return (
-        f'<tr><th scope="row">{text(one_line(name, NAME_LENGTH))}</th><td class="number">{_datum(value)}</td>'
-        f'<td><span class="bar" style="--share: {share:.4f}"></span></td></tr>'
-    )
+    return _Bar(one_line(name, NAME_LENGTH), _datum(value), f"{share:.4f}")
 
 
 def _drawable(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _provenance(scores: Mapping[str, Any]) -> dict[str, str]:
-    """With what the scores were computed, `{name: HTML}`."""
+def _provenance(scores: Mapping[str, Any]) -> list[_Fact]:
+    """What the scores were computed with."""
     data, samples = scores.get("data") or {}, scores.get("samples") or {}
-    facts = {}
+    facts: dict[str, list[_Line]] = {}
     if scores.get("source"):
-        facts["Source"] = text(scores["source"])
+        facts["Source"] = [_Line(scores["source"])]
     if data:
         images = f"{number(data['num_images'])} {data.get('split')} images of {data.get('dataset')}"
         shape = " × ".join(map(str, data.get("image_shape") or []))
         known = [shape, f"content {data['content']}" if data.get("content") else ""]
-        facts["Real images"] = f"{text(images)}<br/> <small>{text(', '.join(filter(None, known)))}</small>"
+        facts["Real images"] = [_Line(images), _Line("", ", ".join(filter(None, known)))]
     if samples:
         seed = "" if samples.get("seed") is None else f", seed {samples['seed']}"
-        hashes = ", ".join(
-            f"{what} {found}" for what, found in (scores.get("subject") or {}).items() if found
-        )
-        facts["Scored images"] = text(number(samples["num_images"]) + seed)
-        if hashes:
-            facts["Scored images"] += f"<br/> <small>{text(hashes)}</small>"
+        facts["Scored images"] = [_Line(number(samples["num_images"]) + seed)]
+        subject = {what: found for what, found in (scores.get("subject") or {}).items() if found}
+        if subject:
+            facts["Scored images"].append(_Line("", _named(subject)))
     if scores.get("features"):
-        facts["Features"] = "<br/> ".join(
-            _extractor(features) for features in scores["features"][:MOST_LISTED]
-        )
+        facts["Features"] = [_extractor(features) for features in scores["features"][:MOST_LISTED]]
     if scores.get("backend"):
-        facts["Backend"] = text(scores["backend"])
+        facts["Backend"] = [_Line(scores["backend"])]
     if scores.get("versions"):
-        facts["Versions"] = text(_named(scores["versions"]))
+        facts["Versions"] = [_Line(_named(scores["versions"]))]
     if scores.get("date"):
-        facts["Date"] = text(scores["date"])
-    return facts
+        facts["Date"] = [_Line(scores["date"])]
+    return [_Fact(term, lines) for term, lines in facts.items()]
 
 
-def _extractor(features: Mapping[str, Any]) -> str:
+def _extractor(features: Mapping[str, Any]) -> _Line:
     digest = f"digest {features['digest']}" if features.get("digest") else ""
     resized = f"images resized {features['resized']}" if features.get("resized") else ""
-    known = ", ".join(filter(None, (digest, resized)))
-    return f"{text(features['extractor'])} <small>{text(known)}</small>"
+    return _Line(features["extractor"], ", ".join(filter(None, (digest, resized))))

@@ -1,22 +1,18 @@
-"""Line charts as inline SVG, which the style sheet of their page colours."""
+"""Line charts as inline SVG, which the style sheet of their page colors."""
 
-import html
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from keras_vaegan.pages import render
 
 WIDTH, HEIGHT = 340, 196  # units of the view box, about one pixel each
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 8, 36
 MARGIN = 0.05  # of the range of the values, above and below the lines
 LARGEST = 1e300  # beyond it a value counts as infinite, so that differences are finite
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Points = list[tuple[float, float]]
-
-
-def escaped(value: object) -> str:
-    """The text of a value, safe inside HTML, XML and quoted attributes."""
-    return html.escape(_UNPRINTABLE.sub("\ufffd", str(value)))
 
 
 def number(value: float) -> str:
@@ -52,7 +48,7 @@ def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[f
 
 def line_chart(
     title: str, x: Sequence[float], lines: Mapping[str, Sequence[float]], key: str, x_label: str = "epoch"
-) -> str:
+) -> Markup:
     """An `<svg>` with one line for each entry of `lines`, broken where a value is not finite.
 
     Args:
@@ -73,24 +69,25 @@ def line_chart(
         return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     places = [place for place in ticks(first, last, most=6, whole=True) if x[0] <= place <= x[-1]]
-    parts = [*_y_axis(ticks(low, high), down), *_x_axis(places, across, x_label)]
-    for name, values in lines.items():
-        for run in _unbroken(x, values):
-            parts.append(_drawn(name, [(across(a), down(b)) for a, b in run]))
-    described = " ".join(_described(name, x, values, x_label) for name, values in lines.items())
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-labelledby="{key}-title {key}-desc">'
-        f'<title id="{key}-title">{escaped(title)}</title><desc id="{key}-desc">{escaped(described)}</desc>'
-        + "".join(parts)
-        + "</svg>"
-    )
-
-
-def swatch(name: str) -> str:
-    """A short piece of the line `name`, for a legend."""
-    return (
-        f'<svg class="swatch" viewBox="0 0 28 8" aria-hidden="true">{_drawn(name, [(1, 4), (27, 4)])}</svg>'
+    rules = ticks(low, high)
+    return render(
+        "line_chart.svg.jinja",
+        key=key,
+        title=title,
+        description=" ".join(_described(name, x, values, x_label) for name, values in lines.items()),
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        bottom=HEIGHT - BOTTOM,
+        y_ticks=[(f"{down(rule):.2f}", label) for rule, label in zip(rules, _labels(rules), strict=True)],
+        x_ticks=[(f"{across(place):.2f}", f"{place:,.0f}") for place in places],
+        x_label=x_label,
+        stretches=[
+            (name, *_placed([(across(a), down(b)) for a, b in stretch]))
+            for name, values in lines.items()
+            for stretch in _unbroken(x, values)
+        ],
     )
 
 
@@ -117,29 +114,10 @@ def _unbroken(x: Sequence[float], values: Sequence[float]) -> list[Points]:
     return [run for run in runs if run]
 
 
-def _drawn(name: str, points: Points) -> str:
-    if len(points) == 1:
-        return f'<circle class="{escaped(name)}" cx="{points[0][0]:.2f}" cy="{points[0][1]:.2f}" r="3"/>'
-    places = " ".join(f"{a:.2f},{b:.2f}" for a, b in points)
-    return f'<polyline class="{escaped(name)}" points="{places}"/>'
-
-
-def _y_axis(values: Sequence[float], down: Callable[[float], float]) -> Iterable[str]:
-    labels = _labels(values)
-    for value, label in zip(values, labels, strict=True):
-        y = f"{down(value):.2f}"
-        yield f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
-        yield f'<text class="y" x="{LEFT - 6}" y="{y}" dy="0.35em">{label}</text>'
-
-
-def _x_axis(values: Sequence[float], across: Callable[[float], float], label: str) -> Iterable[str]:
-    bottom = HEIGHT - BOTTOM
-    yield f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'
-    for value in values:
-        x = f"{across(value):.2f}"
-        yield f'<line class="axis" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>'
-        yield f'<text class="x" x="{x}" y="{bottom + 16}">{value:,.0f}</text>'
-    yield f'<text class="x" x="{(LEFT + WIDTH - RIGHT) / 2:.2f}" y="{HEIGHT - 5}">{escaped(label)}</text>'
+def _placed(points: Points) -> tuple[tuple[str, str] | None, Markup]:
+    """Return the place of a point that stands alone, else None; and the places of all points."""
+    places = [(f"{a:.2f}", f"{b:.2f}") for a, b in points]
+    return places[0] if len(places) == 1 else None, Markup(" ".join(map(",".join, places)))
 
 
 def _labels(values: Sequence[float]) -> list[str]:

@@ -43,6 +43,8 @@ def test_the_wheel_has_every_module_the_type_marker_and_one_version(distribution
     assert modules <= names
     presets = [path for path in (ROOT / "keras_vaegan/presets/weights").rglob("*") if path.is_file()]
     assert presets and {str(path.relative_to(ROOT)) for path in presets} <= names
+    templates = [path for path in (ROOT / "keras_vaegan/templates").rglob("*") if path.is_file()]
+    assert templates and {str(path.relative_to(ROOT)) for path in templates} <= names
     assert {"keras_vaegan/py.typed", "keras_vaegan/metrics/weights/mnist_plain.npz"} <= names
     assert {name.split("/")[0] for name in names} == {
         "keras_vaegan",

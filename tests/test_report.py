@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -16,9 +17,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from browser import Browser
+from jinja2 import UndefinedError, nodes
+from markupsafe import Markup
 from PIL import Image
 
-from keras_vaegan import InputError, cli, diagnosis, plots, svg
+from keras_vaegan import InputError, cli, diagnosis, pages, plots, svg
 from keras_vaegan.presets import folder as run_folders
 from keras_vaegan.report import read_run, spread, write_report
 
@@ -171,7 +174,7 @@ class Tags(html.parser.HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.found, self.open = [], []
+        self.found, self.open, self.data, self.comments = [], [], [], []
         self.feed(page)
         self.close()
 
@@ -184,6 +187,16 @@ class Tags(html.parser.HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.data.append(data)
+
+    def handle_comment(self, data):
+        self.comments.append(data)
+
+    def kinds(self):
+        """The elements, each with the names of its attributes."""
+        return {(tag, *sorted(attributes)) for tag, attributes in self.found}
 
 
 # ---- what stands in the page ----
@@ -509,6 +522,125 @@ def test_what_comes_from_files_is_only_text(tmp_path):
     test_every_picture_has_its_words_and_its_size(page)
     assert words(tree(page).find("body/header/h1")) == "<b onclick='x'>run"
     assert words(tree(page).find("body")).count("<script>alert('x')</script>&amp;\"\ufffd") > 12
+
+
+ATTACKS = '<script>zq_()</script>" onload="zq_()" x=\' javascript:zq_() {{ 7*7 }} {% raw %} <!-- ]]>'
+
+
+def hostile(field):
+    """Text that would be elements, attributes and expressions of a template, after the name of its field."""
+    return f"zq_{field}{ATTACKS}"
+
+
+# Each text of a run that the page shows.
+OF_METADATA = ("model", "dataset", "backend", "mixed_precision", "augment", "keras_vaegan", "keras")
+OF_SCORES = ("source", "backend", "date")
+FIELDS = (
+    *("folder", "class", "family", "expect", "recipe_key", "recipe_value", "column", "given", "found"),
+    *(f"metadata_{name}" for name in OF_METADATA),
+    *(f"scores_{name}" for name in OF_SCORES),
+    *("name", "unit", "better", "features", "note", "bar", "json_key", "json_value", "skipped", "reason"),
+    *("data_split", "data_dataset", "data_content", "subject", "weights", "extractor", "digest", "resized"),
+    *("library", "version"),
+)
+
+
+@pytest.fixture(scope="module")
+def hostile_run(tmp_path_factory):
+    """A run folder in which every text is hostile."""
+    metadata = METADATA | {name: hostile(f"metadata_{name}") for name in OF_METADATA}
+    metadata["class_names"] = [hostile("class")]
+    metadata["recipe"] = METADATA["recipe"] | {
+        "networks": {"family": hostile("family"), "latent_dim": 3},
+        "expect": hostile("expect"),
+        hostile("recipe_key"): hostile("recipe_value"),
+    }
+    score = {name: hostile(name) for name in ("name", "unit", "better", "features", "note")}
+    scores = SCORES | {name: hostile(f"scores_{name}") for name in OF_SCORES}
+    scores |= {
+        "scores": [
+            score | {"value": 1.0, "error": 0.5, "details": {hostile("bar"): 1.0}},
+            {
+                "name": "accuracy_on_real",
+                "value": 2.0,
+                "details": {hostile("json_key"): hostile("json_value")},
+            },
+        ],
+        "findings": [hostile("found")],
+        "skipped": {hostile("skipped"): hostile("reason")},
+        "data": SCORES["data"] | {name: hostile(f"data_{name}") for name in ("split", "dataset", "content")},
+        "subject": {hostile("subject"): hostile("weights")},
+        "features": [{name: hostile(name) for name in ("extractor", "digest", "resized")}],
+        "versions": {hostile("library"): hostile("version")},
+    }
+    name = hostile("folder").replace("/", "\N{FRACTION SLASH}")
+    history = HISTORY | {hostile("column"): [2.0] * 9}
+    return make_run(tmp_path_factory.mktemp("runs") / name, metadata, history, scores)
+
+
+def check_only_text(page, plain):
+    """Assert that hostile texts are all shown, and change nothing of the elements that a plain page has."""
+    tags = Tags(page)
+    assert tags.open == [] and tags.comments == []
+    assert tags.kinds() == Tags(plain).kinds()
+    for _, attributes in tags.found:
+        assert not any("zq_" in value or "7*7" in value for value in attributes.values())
+    shown = "".join(tags.data)
+    said = shown.lower().replace(" ", "_")  # the name of a score is shown as words
+    assert [field for field in FIELDS if f"zq_{field}" not in said] == []
+    for attack in ("<script>zq_(", "{{ 7*7 }}", "javascript:zq_()"):
+        assert shown.count(attack) > len(FIELDS)
+
+
+def test_hostile_texts_are_shown_and_are_nothing_but_text(hostile_run, page):
+    check_only_text(write_report(hostile_run, findings=[hostile("given")]).read_text("utf-8"), page)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in pages.ENVIRONMENT.list_templates(["jinja"]) if not name.startswith("web/")]
+)
+def test_a_template_without_autoescape_would_be_noticed(hostile_run, page, name, monkeypatch):
+    weak = pages.ENVIRONMENT.overlay(autoescape=lambda one: one != name)
+    monkeypatch.setattr(pages, "ENVIRONMENT", weak)
+    written = write_report(hostile_run, findings=[hostile("given")]).read_text("utf-8")
+    with pytest.raises(AssertionError):
+        check_only_text(written, page)
+
+
+def test_no_template_goes_round_autoescape():
+    assert pages.ENVIRONMENT.autoescape is True
+    names = pages.ENVIRONMENT.list_templates()
+    assert {"report/page.html.jinja", "web/page.html.jinja", "line_chart.svg.jinja"} <= set(names)
+    for name in names:
+        source = pages.ENVIRONMENT.loader.get_source(pages.ENVIRONMENT, name)[0]
+        parsed = pages.ENVIRONMENT.parse(source)
+        assert {node.name for node in parsed.find_all(nodes.Filter)} <= {"length"}, name
+        assert not list(parsed.find_all((nodes.MarkSafe, nodes.MarkSafeIfAutoescape))), name
+        assert not list(parsed.find_all(nodes.EvalContextModifier)), name  # {% autoescape %}
+        assert not re.search(r"=\s*\{\{", source), name  # an attribute without quotation marks
+    package = pathlib.Path(pages.__file__).parent
+    marked = {path.name for path in package.rglob("*.py") if "Markup(" in path.read_text("utf-8")}
+    assert marked == {"pages.py", "svg.py", "embedded.py"}  # of templates, of numbers, of base64
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("<b>", "&lt;b&gt;"),
+        ("a" * 2001, f"{'a' * 2000} ..."),
+        ("\0\x1b\ud800", "\ufffd" * 3),
+        (None, "None"),
+        (1.5, "1.5"),
+        (Markup("<b>"), "<b>"),
+    ],
+)
+def test_a_template_shows_a_value_as_bounded_text(value, shown):
+    assert pages.ENVIRONMENT.from_string("{{ value }}").render(value=value) == shown
+
+
+def test_a_name_that_a_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError):
+        pages.render("report/page.html.jinja")
 
 
 @pytest.mark.parametrize(

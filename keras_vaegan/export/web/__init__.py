@@ -3,12 +3,9 @@
 import base64
 import contextlib
 import hashlib
-import html
-import importlib.resources
 import json
 import pathlib
 import shutil
-import string
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ import numpy as np
 from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.export.converters import write_onnx
 from keras_vaegan.files import atomic_folder, cache_folder, kept_or_passing, scratch_folder
+from keras_vaegan.pages import render
 
 if TYPE_CHECKING:
     from keras_vaegan.export.job import Job
@@ -76,13 +74,7 @@ def write_page(model: "LatentVariableModel", job: "Job", examples: dict[str, np.
     parts = {name: _text((runtime / file).read_bytes()) for name, file in (("glue", GLUE), ("wasm", BINARY))}
     script = (runtime / SCRIPT).read_text(encoding="utf-8")
     (folder / "runtime.js").write_text(f"{script}\nconst RUNTIME = {json.dumps(parts)};\n", encoding="utf-8")
-    own = {part: _own(f"page.{part}") for part in ("html", "css", "js")}
-    page = string.Template(own["html"]).substitute(
-        title=html.escape(job.facts.get("name") or type(model).__name__),
-        version=VERSION,
-        style=own["css"],
-        script=own["js"],
-    )
+    page = render("web/page.html.jinja", title=job.facts.get("name") or type(model).__name__, version=VERSION)
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
@@ -119,10 +111,6 @@ def _fetch(cache: pathlib.Path) -> None:
                 member = archive.extractfile(f"package/dist/{name}")
                 assert member is not None
                 (folder / name).write_bytes(member.read())
-
-
-def _own(name: str) -> str:
-    return (importlib.resources.files(__name__) / name).read_text(encoding="utf-8")
 
 
 def _text(content: bytes) -> str:
