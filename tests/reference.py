@@ -179,7 +179,7 @@ def losses(weights, x, noise, labels=None, **arguments):
     if arguments.get("prior_components"):  # samples will be of the codes
         center, log_spread = mean, log_variance
     x_prior = decode(weights, center + np.exp(log_spread / 2) * noise[1], parts)
-    return logs | game(weights, x, x_tilde, x_prior, kl, pixels, labels, **arguments)
+    return logs | play(weights, x, x_tilde, x_prior, kl, pixels, labels, **arguments)
 
 
 def normal_kl(mean, log_variance, center, log_spread):
@@ -282,17 +282,17 @@ def semi_supervised(
     return result | played | {"d_error": of_known * (verdict != labels)}
 
 
-def semi_supervised_game(weights, x, x_tilde, x_prior, truth, labels, game_of="classes", **arguments):
+def semi_supervised_game(weights, x, x_tilde, x_prior, truth, labels, game="standard", **arguments):
     """What D and the generator make of each other, averaged over the shares `truth` `(B, K)` of the classes.
 
     Args:
         x_tilde, x_prior: `(B, K, H * W * C)`.
-        game_of: `classes`, or `feature_matching`, where all labels must be known.
+        game: `standard`, or `feature_matching`, where all labels must be known.
     """
     count, num_classes = truth.shape
-    if game_of == "classes":
+    if game == "standard":
         rounds = [
-            game(weights, x, x_tilde[:, k], x_prior[:, k], 0.0, 0.0, [k] * count, num_classes, **arguments)
+            play(weights, x, x_tilde[:, k], x_prior[:, k], 0.0, 0.0, [k] * count, num_classes, **arguments)
             for k in range(num_classes)
         ]
         return {name: sum(truth[:, k] * rounds[k][name] for k in range(num_classes)) for name in rounds[0]}
@@ -310,7 +310,7 @@ def semi_supervised_game(weights, x, x_tilde, x_prior, truth, labels, game_of="c
     }
 
 
-def game(
+def play(
     weights,
     x,
     x_tilde,
@@ -327,12 +327,14 @@ def game(
     label_weight=1.0,
     r1=0.0,
     spectral=False,
+    game="standard",
     **_,
 ):
-    """The players' losses and what is reported of D."""
+    """The players' losses and what is reported of D; in another game than `standard` D has one logit."""
     real, real_features, gradient = discriminate(weights, x, spectral=spectral)
     recon, recon_features, _ = discriminate(weights, x_tilde, spectral=spectral)
     drawn, _, _ = discriminate(weights, x_prior, spectral=spectral)
+    scores = real, recon, drawn
     real, recon, drawn = log_shares(real), log_shares(recon), log_shares(drawn)
     # Beside the class of fakes there are those of the labels, or the one of real images.
     truth = np.ones((len(x), 1)) if num_classes is None else one_hot(labels, num_classes)
@@ -346,6 +348,9 @@ def game(
     judging = -(1.0 - label_smoothing) * np.sum(truth * real[:, :-1], axis=1)
     judging = judging - label_smoothing * real[:, -1] - recon[:, -1] - drawn[:, -1]
     penalty = np.sum(gradient**2, axis=1) / 2
+    d_real, d_fake = 1.0 - np.exp(real[:, -1]), 1.0 - (np.exp(recon[:, -1]) + np.exp(drawn[:, -1])) / 2
+    if game != "standard":
+        judging, fooling, d_real, d_fake = OTHER_GAMES[game](*scores)
     if three_players:
         players = {
             "encoder": beta * kl + features + pixel_weight * pixels,
@@ -356,9 +361,34 @@ def game(
     return players | {
         "discriminator": judging + r1 * penalty,
         "feature_matching": features,
-        "d_real": 1.0 - np.exp(real[:, -1]),
-        "d_fake": 1.0 - (np.exp(recon[:, -1]) + np.exp(drawn[:, -1])) / 2,
+        "d_real": d_real,
+        "d_fake": d_fake,
     }
+
+
+def hinge(real, *fakes):
+    """Lim and Ye 2017: D's loss, the generator's, and how D's scores lie between -1 and 1."""
+    judging = np.maximum(0.0, 1.0 - real) + sum(np.maximum(0.0, 1.0 + fake) for fake in fakes)
+    shares = [np.clip((1.0 + s) / 2.0, 0.0, 1.0) for s in (real, *fakes)]
+    return judging, -sum(fakes), shares[0], np.mean(shares[1:], axis=0)
+
+
+def least_squares(real, *fakes):
+    """Mao et al. 2017, with the aims 0 and 1."""
+    judging = (real - 1.0) ** 2 / 2.0 + sum(fake**2 / 2.0 for fake in fakes)
+    shares = [np.clip(s, 0.0, 1.0) for s in (real, *fakes)]
+    return judging, sum((fake - 1.0) ** 2 / 2.0 for fake in fakes), shares[0], np.mean(shares[1:], axis=0)
+
+
+def relativistic(real, *fakes):
+    """Jolicoeur-Martineau 2019, in pairs."""
+    judging = sum(-np.log(sigmoid(real - fake)) for fake in fakes)
+    fooling = sum(-np.log(sigmoid(fake - real)) for fake in fakes)
+    d_fake = np.mean([sigmoid(fake - real) for fake in fakes], axis=0)
+    return judging, fooling, sigmoid(real - fakes[0]), d_fake
+
+
+OTHER_GAMES = {"hinge": hinge, "least_squares": least_squares, "relativistic": relativistic}
 
 
 # ---- gradients ----

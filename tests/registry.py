@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vaegan as kvg
-from keras_vaegan.networks import dcgan, draw, heads, mlp
+from keras_vaegan.networks import dcgan, draw, heads, mlp, patch
 
 IMAGE_SHAPE = (2, 3, 1)
 LATENT_DIM = 2
@@ -79,6 +79,13 @@ def vae_gan(image_shape=IMAGE_SHAPE, spectral=False, **arguments):
     if arguments.get("prior_components"):  # samples will be of the codes
         arguments.setdefault("fakes_from", "posterior")
     return kvg.VAEGAN(*networks, **objects(**arguments))
+
+
+def patch_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
+    """A fully connected VAE/GAN whose discriminator judges patches."""
+    networks = smooth_networks(image_shape, adversarial=False)
+    judge = patch.discriminator(image_shape, filters=(4,), kernel_size=2, activation="softplus")
+    return kvg.VAEGAN(*networks, judge, **objects(**arguments))
 
 
 def convolutional_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
@@ -184,6 +191,10 @@ ARGUMENTS = {
     "vae_gan": (vae_gan, {"gamma": 0.7, "pixel_weight": 0.2}),
     "vae_gan_three_players": (vae_gan, {"three_players": True, "beta": 0.5, "label_smoothing": 0.1}),
     "vae_gan_r1_spectral": (vae_gan, {"r1": 2.0, "spectral": True}),
+    "vae_gan_hinge": (vae_gan, {"game": "hinge", "gamma": 0.7, "pixel_weight": 0.2, "r1": 0.5}),
+    "vae_gan_least_squares": (vae_gan, {"game": "least_squares", "gamma": 0.7}),
+    "vae_gan_relativistic": (vae_gan, {"game": "relativistic", "gamma": 0.7, "r1": 0.3}),
+    "vae_gan_patches": (patch_vae_gan, {"game": "hinge", "r1": 0.5, "r2": 0.5}),
     "vae_gan_mixture": (vae_gan, {"gamma": 0.7, "prior_components": 3}),
     "vae_gan_convolutional": (convolutional_vae_gan, {}),
     "cvae": (cvae, {"num_classes": NUM_CLASSES}),
@@ -238,6 +249,7 @@ REPRESENTATIVES = (
     "vae",
     "vae_gan_three_players",
     "vae_gan_convolutional",
+    "vae_gan_patches",
     "cvae_both",
     "cvae_gan_three_players",
     "ssl_vae_consistent",
@@ -277,6 +289,7 @@ TRANSCRIBED = {
     not in (
         "vae_mixture",
         "vae_gan_convolutional",
+        "vae_gan_patches",
         "cvae_both",
         "ssl_vae_consistent",
         "stacked_ssl_vae",

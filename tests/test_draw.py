@@ -332,7 +332,7 @@ def played(weights, x, noise, labels, glimpse=2, time_weights="last", pixel_weig
     flat, nothing = reference.joined(np.float64(x)), {"kl": 0.0, "pixels": 0.0}
     of_game = arguments | {"three_players": False, "gamma": 0.0}
     rounds = [
-        reference.game(
+        reference.play(
             weights,
             flat,
             *(reference.joined(made["canvases"][:, t]) for made in (seen, drawn)),

@@ -19,6 +19,9 @@ GAMES = {
         "label_smoothing": 0.2,
         "three_players": True,
     },
+    "hinge": {"game": "hinge", "gamma": 0.7, "r1": 1.0},
+    "least_squares": {"game": "least_squares", "gamma": 0.4, "pixel_weight": 0.3},
+    "relativistic": {"game": "relativistic", "gamma": 0.7, "r1": 1.0, "three_players": True},
     "r1": {"gamma": 0.5, "beta": 0.5, "r1": 3.0},
     "r1_spectral": {"gamma": 2.0, "r1": 2.0, "spectral": True, "three_players": True},
     "mixture": {"gamma": 0.7, "beta": 0.4, "pixel_weight": 0.3, "prior_components": 3},
@@ -202,7 +205,7 @@ def test_each_player_of_a_semi_supervised_game_descends_its_own_loss(name, injec
     weights = reference.weights_of(model)
     applied = updates(model, dict.fromkeys(model.players, 1.0), (registry.images(), labels))
     told = {k: v for k, v in arguments.items() if k not in ("game", "expectation")}
-    told["game_of"] = arguments.get("game", "classes")
+    told["game"] = arguments.get("game", "standard")
     for player in model.players:
         expected = reference.gradient(weights, player, registry.images(), noise, labels, **told)
         assert set(expected) == {variable.path for variable in model.player_variables()[player]}

@@ -58,7 +58,7 @@ def encoder(
         "images", image_shape, image_shape, num_classes, given, name
     )
     x = blocks.joined([images, *([condition["given"]] if given else [])], f"{name}_seen")
-    x = _maps_down(x, filters, kernel_size, normalization, activation, name)[-1]
+    x = maps_down(x, filters, kernel_size, normalization, activation, name)[-1]
     x = blocks.dense_stack(flat_with_labels([x], condition, name), units, activation, name)
     (latent_dim,) = blocks.check_positive("latent_dim", latent_dim)
     return keras.Model(inputs, blocks.posterior_head(x, latent_dim, name), name=name)
@@ -85,7 +85,7 @@ def trunk(
         InputError: as of `encoder`; `dropout` that is no share of at least 0 and below 1.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
-    x = _maps_down(images, filters, kernel_size, normalization, activation, name)[-1]
+    x = maps_down(images, filters, kernel_size, normalization, activation, name)[-1]
     x = blocks.flat(x, dropout, name)
     return keras.Model(images, blocks.dense_stack(x, units, activation, name, dropout), name=name)
 
@@ -112,7 +112,7 @@ def prior(
     if not condition:
         raise InputError("num_classes or given must be set: a prior is learned as a function of something.")
     maps = (
-        _maps_down(condition["given"], filters, kernel_size, normalization, activation, name)[-1:]
+        maps_down(condition["given"], filters, kernel_size, normalization, activation, name)[-1:]
         if given
         else []
     )
@@ -159,7 +159,7 @@ def decoder(
     )
     seen = []  # maps of the given part, the smallest first, itself last
     if given:
-        down = _maps_down(
+        down = maps_down(
             condition["given"], filters[::-1], kernel_size, normalization, activation, f"{name}_given"
         )
         seen = [*down[::-1], condition["given"]]
@@ -214,7 +214,7 @@ def discriminator(
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     convolution, dense = blocks.convolution(spectral_normalization), blocks.dense(spectral_normalization)
     outputs: list[Tensor] = []
-    x = _maps_down(images, filters, kernel_size, normalization, activation, name, convolution, outputs)[-1]
+    x = maps_down(images, filters, kernel_size, normalization, activation, name, convolution, outputs)[-1]
     last_convolution = len(outputs) - 1
     x = blocks.flat(x, dropout, name)
     x = blocks.dense_stack(x, units, activation, name, dropout, dense, outputs)
@@ -239,7 +239,7 @@ def crop(x: Tensor, size: Sequence[int], name: str) -> Tensor:
     return layers.Cropping2D(edges, data_format=blocks.LAST, dtype=x.dtype, name=name)(x)
 
 
-def _maps_down(
+def maps_down(
     x: Tensor,
     filters: int | Sequence[int],
     kernel_size: int | Sequence[int],
