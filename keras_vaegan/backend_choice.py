@@ -26,7 +26,10 @@ def require() -> None:
     if name is not None and name not in BACKENDS:
         raise BackendError(
             f"keras_vaegan runs on TensorFlow, JAX or PyTorch; Keras' backend is {one_line(name, 40)!r}: set "
-            f"KERAS_BACKEND to {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}."
+            f"KERAS_BACKEND to {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}.",
+            argument="KERAS_BACKEND",
+            allowed=BACKENDS,
+            received=name,
         ) from None
     if reason is None:
         return
@@ -34,9 +37,13 @@ def require() -> None:
     if isinstance(reason, ModuleNotFoundError) and reason.name == name:
         raise BackendError(
             f"Keras' {backend} must be installed: pip install 'keras-vaegan[{name}]', or set KERAS_BACKEND "
-            f"to another of {', '.join(BACKENDS)}."
+            f"to another of {', '.join(BACKENDS)}.",
+            argument="KERAS_BACKEND",
+            allowed=BACKENDS,
+            received=name,
         ) from None
-    raise BackendError(f"Keras' {backend} cannot be imported: {one_line(reason, 300)}") from reason
+    message = f"Keras' {backend} cannot be imported: {one_line(reason, 300)}"
+    raise BackendError(message, argument="KERAS_BACKEND", received=name) from reason
 
 
 def _configured() -> str | None:

@@ -1,29 +1,116 @@
 """The error for bad input, text made safe for one line, and the suggestion of a nearest name."""
 
+import contextlib
+import copy
 import difflib
 import math
+import pickle
+import re
 import reprlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 SHOWN = 200  # characters of a received value in a message
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # the beginnings of a spreadsheet's formulas
 
+# An argument's name: `num_images`, `optimizer.generator.class`, `RUN`, or an option's, `--num-images`.
+NAME = r"(?P<argument>(?P<option>--)?[a-z_]\w*(?:[.-]\w+)*|[A-Z][A-Z_]+)"
+# A phrase that begins with a name: `images: labels`, `option model.gamma`, `num_images=5`, `source /a b`.
+PHRASE = re.compile(rf"(?:option )?{NAME}(?=[ :=\[(]|$)")
+# A message of the form `<argument> must ...` or `<argument> cannot ...`. Between the two may stand what
+# makes the argument a longer phrase. A message that begins with an option is about that option.
+MESSAGE = re.compile(
+    rf"""(?:option\ )?{NAME}
+    (?(option)(?=[ :])|
+        (?:\[[^]]*\])*                                      # metadata['results']['loss']
+        (?::(?:\ [\w.]+)+?)?                                # images: class folder
+        (?:\ of(?:\ \w+){{1,4}}?)?                          # x of the first batch
+        (?:\ (?:'[^']*'|"[^"]*"|\([^)]*\)|\S*[/\\]\S*))?   # a value: 'text', (a remark), /a/path
+        \ (?:must|cannot)[ ]
+    )""",
+    re.VERBOSE,
+)
+
 
 class InputError(ValueError):
     """Input from outside that cannot be used.
 
-    The message is one line that names the argument, what is allowed and what
-    was received. The command line prints it and exits with code 2.
+    The message is one line: "<argument> must <what is allowed>; received <what came>." The command line
+    prints it, with the option's name in place of the argument's, and exits with code 2.
 
     Args:
         message: its line breaks and control characters, as of a received array or name, are escaped.
+        argument: the argument's name, or a phrase that begins with it, as "images: labels". If None, the
+            name is taken from the message, if it begins with "<argument> must" or "<argument> cannot", or
+            with an option.
+        allowed: what the argument may be: a collection of names, or words.
+        received: the value that came.
+
+    Attributes:
+        argument: the name alone, as `num_images` or `optimizer.generator.learning_rate`; None if unknown.
+        allowed: as given; None if the message alone says it.
+        received: as given; None if the message alone says it.
     """
 
-    def __init__(self, message: object = "") -> None:
+    def __init__(
+        self,
+        message: object = "",
+        *,
+        argument: str | None = None,
+        allowed: Any = None,
+        received: Any = None,
+    ) -> None:
         super().__init__(one_line(message))
+        found = MESSAGE.match(str(self)) if argument is None else PHRASE.match(argument)
+        self.argument: str | None = found["argument"] if found else None
+        self.allowed, self.received = allowed, received
+
+    def renamed(self, name: str) -> Self:
+        """Return this error with another name for its argument, also at the beginning of the message."""
+        error, message = copy.copy(self), str(self)
+        begin = PHRASE.match(message)
+        if begin and begin["argument"] == self.argument:
+            error.args = (one_line(name + message[begin.end() :]),)
+        error.argument = name
+        return error
+
+    def __copy__(self) -> Self:
+        error = type(self)(*self.args)
+        vars(error).update(vars(self))
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the fields; those that cannot be pickled become text."""
+        fields = dict(vars(self))
+        for name in ("allowed", "received"):
+            try:
+                pickle.dumps(fields[name])
+            except Exception:  # each class refuses in its own way
+                fields[name] = shown(fields[name])
+        return type(self), self.args, fields
+
+
+@contextlib.contextmanager
+def renaming(**names: str) -> Iterator[None]:
+    """Rename arguments in errors of the body, where a function passes its argument on by another name.
+
+    Args:
+        **names: for each name of an argument in the body, the caller's name for it.
+    """
+    try:
+        yield
+    except InputError as error:
+        if error.argument not in names:
+            raise
+        raise error.renamed(names[error.argument]) from error
+
+
+def must_be(argument: str, allowed: str, received: object) -> InputError:
+    """Return the error "<argument> must be <allowed>; received <received>."."""
+    message = f"{argument} must be {allowed}; received {shown(received)}."
+    return InputError(message, argument=argument, allowed=allowed, received=received)
 
 
 def one_line(text: object, limit: int | None = None) -> str:
@@ -77,11 +164,12 @@ def unknown_name(argument: str, received: object, allowed: Iterable[Any]) -> Inp
         received: the name that came.
         allowed: iterable of the names that would do.
     """
-    allowed = [str(name) for name in allowed]
+    allowed = tuple(str(name) for name in allowed)
     folded = {name.lower(): name for name in reversed(allowed)}
     close = difflib.get_close_matches(str(received)[:SHOWN].lower(), folded, n=1, cutoff=0.4)
     hint = f" Did you mean {folded[close[0]]!r}?" if close else ""
-    return InputError(f"{argument} must be one of {', '.join(allowed)}; received {shown(received)}.{hint}")
+    message = f"{argument} must be one of {', '.join(allowed)}; received {shown(received)}.{hint}"
+    return InputError(message, argument=argument, allowed=allowed, received=received)
 
 
 def choose(argument: str, received: T, allowed: Collection[Any]) -> T:
@@ -98,14 +186,14 @@ def choose(argument: str, received: T, allowed: Collection[Any]) -> T:
 def whole_number(argument: str, received: Any, least: int) -> int:
     """Return `received` as an int if it is a whole number of at least `least`, else raise."""
     if isinstance(received, bool) or not isinstance(received, Integral) or received < least:
-        raise InputError(f"{argument} must be an integer of at least {least}; received {shown(received)}.")
+        raise must_be(argument, f"an integer of at least {least}", received)
     return int(received)
 
 
 def flag(argument: str, received: Any) -> bool:
     """Return `received` as a bool if it is True or False, else raise."""
     if type(received).__name__ not in ("bool", "bool_"):
-        raise InputError(f"{argument} must be True or False; received {shown(received)}.")
+        raise must_be(argument, "True or False", received)
     return bool(received)
 
 
@@ -113,5 +201,5 @@ def at_least(argument: str, received: Any, least: float) -> Any:
     """Return `received`, as a number of Python's, if it is finite and at least `least`, else raise."""
     number = isinstance(received, Real) and not isinstance(received, bool)
     if not number or not math.isfinite(received) or received < least:
-        raise InputError(f"{argument} must be a number of at least {least}; received {shown(received)}.")
+        raise must_be(argument, f"a number of at least {least}", received)
     return received.item() if hasattr(received, "item") else received

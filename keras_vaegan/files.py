@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from keras_vaegan import memory
-from keras_vaegan.errors import InputError, one_line, shown
+from keras_vaegan.errors import InputError, must_be, one_line, shown
 
 REASON_LENGTH = 300  # characters of a foreign error's text
 MOST_TEXT = 64_000_000  # bytes of a configuration
@@ -201,7 +201,9 @@ def leads_out(argument: str, folder: pathlib.Path, path: pathlib.Path) -> InputE
         one_line(
             f"{argument} {folder} must hold its own files; {name} leads out of it, to {place}. "
             "Put the file or folder itself there."
-        )
+        ),
+        argument=argument,
+        received=path,
     )
 
 
@@ -318,11 +320,12 @@ def user_path(argument: str, path: Any) -> pathlib.Path:
         path: text, or what `os.fspath` takes.
     """
     if not isinstance(path, (str, os.PathLike)) or "\0" in (text := os.fsdecode(path)):
-        raise InputError(f"{argument} must be a path; received {shown(path)}.")
+        raise must_be(argument, "a path", path)
     try:
         return pathlib.Path(text).expanduser()
     except RuntimeError:
-        raise InputError(f"{argument} must be a path; there is no home folder for {shown(text)}.") from None
+        message = f"{argument} must be a path; there is no home folder for {shown(text)}."
+        raise InputError(message, argument=argument, received=path) from None
 
 
 def check_json(value: Any, argument: str) -> None:
@@ -341,7 +344,8 @@ def check_json(value: Any, argument: str) -> None:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, (str, int, float)) and key is not None:
-                raise InputError(f"{argument} must have text as keys; received {one_line(repr(key), 80)}.")
+                message = f"{argument} must have text as keys; received {one_line(repr(key), 80)}."
+                raise InputError(message, argument=argument, received=key)
         parts = [(f"{argument}[{one_line(repr(key), 80)}]", part) for key, part in value.items()]
     elif isinstance(value, (list, tuple)):
         parts = [(f"{argument}[{i}]", part) for i, part in enumerate(value)]
@@ -350,7 +354,9 @@ def check_json(value: Any, argument: str) -> None:
             check_json(part, name)
     raise InputError(
         f"{argument} must be what JSON holds: text, numbers, true, false, null, lists and dictionaries; "
-        f"received {type(value).__name__} ({reason}). Convert it, as with float(), str() or .tolist()."
+        f"received {type(value).__name__} ({reason}). Convert it, as with float(), str() or .tolist().",
+        argument=argument,
+        received=value,
     )
 
 
@@ -370,7 +376,8 @@ def reading(path: str | os.PathLike[str], argument: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         name = one_line(f"{argument} {os.fsdecode(path)}")
-        raise InputError(f"{name} cannot be read: {reason_of(error)}") from error
+        message = f"{name} cannot be read: {reason_of(error)}"
+        raise InputError(message, argument=argument, received=path) from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Any, Literal, TypeAlias
 
-from keras_vaegan.errors import InputError, shown
+from keras_vaegan.errors import must_be
 
 Kind: TypeAlias = Any  # int, float, bool, str, dict, None, Literal, Sequence, tuple or a union of them
 LARGEST = 2**31 - 1  # of an integer: no size or count of the package is larger
@@ -32,7 +32,7 @@ def check_kind(argument: str, value: Any, kind: Kind) -> None:
         kind: an annotation, as `int | Sequence[int]` or `Literal["none", "batch"]`.
     """
     if not fits(value, kind):
-        raise InputError(f"{argument} must be {described(kind)}; received {shown(value)}.")
+        raise must_be(argument, described(kind), value)
 
 
 def fits(value: Any, kind: Kind) -> bool:

@@ -86,7 +86,9 @@ class FolderLock:
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise InputError(
-                    f"{self.argument} must be a folder to write; {one_line(self.path)} is no file."
+                    f"{self.argument} must be a folder to write; {one_line(self.path)} is no file.",
+                    argument=self.argument,
+                    received=self.folder,
                 )
             try:
                 if not _lock(handle):
@@ -142,7 +144,9 @@ class FolderLock:
             who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
         return InUse(
             f"{self.argument} must be a folder that no other process writes; "
-            f"{one_line(self.folder)} is in use by {one_line(who, SHOWN)}{hint}."
+            f"{one_line(self.folder)} is in use by {one_line(who, SHOWN)}{hint}.",
+            argument=self.argument,
+            received=self.folder,
         )
 
 

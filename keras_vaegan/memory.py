@@ -28,14 +28,17 @@ def require(argument: str, needed: int, advice: str) -> None:
 
     Args:
         argument: what asks for it, with its value, as `num_images=10000000`.
-        needed: bytes.
+        needed: bytes, which the error has as `received`, with those that may be taken as `allowed`.
         advice: a sentence on what to do instead.
     """
     free = available()
     if needed > SHARE * free:
         raise InputError(
             f"{argument} must fit into memory: it needs {_readable(needed)}; {_readable(free)} are free. "
-            f"{advice}"
+            f"{advice}",
+            argument=argument,
+            allowed=int(SHARE * free),
+            received=needed,
         )
 
 

@@ -192,7 +192,7 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
         with reading(path):
             yield
     except InputError as error:
-        if str(error).startswith("run_folder"):
+        if error.argument == "run_folder":
             raise
         raise InputError(f"run_folder must hold a readable {path.name}; {error}") from error
 

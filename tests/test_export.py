@@ -349,7 +349,7 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(format, tmp_path, monke
     target = tmp_path / "out"
     target.mkdir()
     (target / "precious").write_text("of others")
-    with pytest.raises(InputError, match="filepath must not exist, or overwrite must be True"):
+    with pytest.raises(InputError, match="filepath must not exist unless overwrite .* is given"):
         model.export(target, format)
     with pytest.raises(InputError, match="filepath must be new, empty or a folder of versions"):
         model.export(target, serving="mine")
@@ -398,7 +398,7 @@ def test_the_command_names_options_not_arguments(tmp_path):
     source = ["export", "cvae_gan_mnist", "--output", str(tmp_path / "x.tflite"), "--format", "tflite"]
     (tmp_path / "x.tflite").write_text("there")
     for extra, message in (
-        ([], "--output must not exist, or --overwrite be given"),
+        ([], "--output must not exist unless overwrite (--overwrite) is given"),
         (["--signature", "complete"], "--signature must be one of generate"),
     ):
         done = CliRunner().invoke(cli, [*source, *extra])

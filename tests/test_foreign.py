@@ -308,7 +308,7 @@ def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
     config = types.SimpleNamespace(DownloadConfig=lambda manual_dir: None)
     tfds = types.SimpleNamespace(builder=builder, download=config)
     message = refused(tfds_source._prepare, "mnist", str(tmp_path), None, tfds)
-    assert message.startswith("data_dir (--data-dir) must be a folder that TFDS can write")
+    assert message.startswith("data_dir must be a folder that TFDS can write")
     assert str(tmp_path) in message and "Permission denied" in message
 
 

@@ -1,14 +1,12 @@
 """`doctor`: what the numbers of a training show, in plain words."""
 
-import re
-
 import click
 
 from keras_vaegan.cli.options import Count, GroupedCommand, echo, option
 from keras_vaegan.errors import InputError
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments={"run_folder": "RUN"})
 @click.argument("run")
 @option("--patience", type=Count(1), default=3, help="Epochs that a state must last to be told.")
 def doctor(run, patience):
@@ -19,10 +17,7 @@ def doctor(run, patience):
     from keras_vaegan import diagnosis
     from keras_vaegan.report import read_run
 
-    try:
-        history = read_run(run).history
-    except InputError as error:
-        raise InputError(re.sub(r"^run_folder\b", "RUN", str(error))) from error
+    history = read_run(run).history
     epochs = len(history.get("epoch", ()))
     if not epochs:
         raise InputError(f"RUN must have a history.csv with an epoch at least; that of {run} has none.")

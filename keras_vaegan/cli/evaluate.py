@@ -11,13 +11,16 @@ import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, GroupedCommand, option
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import InputError, one_line, renaming
 from keras_vaegan.files import cache_folder, user_path, warn_of_cache
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.runs import SCORES, check_own
 
 
-@click.command(cls=GroupedCommand)
+@click.command(
+    cls=GroupedCommand,
+    arguments={"preset": "SOURCE", "subject": "SOURCE", "data": "--dataset", "groups": "--metrics"},
+)
 @click.argument("source")
 @options.data_options("the one SOURCE was trained on", "Real images: a name, a folder or an .npz file.")
 @option(
@@ -146,7 +149,11 @@ def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     require_for_archive(source)
     arrays = read_arrays(source)
     if "images" not in arrays:
-        raise InputError(f"source {source} must hold `images`; received {', '.join(arrays) or 'nothing'}.")
+        raise InputError(
+            f"source {source} must hold `images`; received {', '.join(arrays) or 'nothing'}.",
+            argument="source",
+            received=tuple(arrays),
+        )
     images = arrays["images"]
     names = class_names_in(arrays)
     return (
@@ -189,7 +196,8 @@ def _features(name: str) -> Any:
         return name
     from keras_vaegan.presets.folder import load_keras_file
 
-    return load_keras_file(name)
+    with renaming(source="features"):
+        return load_keras_file(name)
 
 
 @contextlib.contextmanager

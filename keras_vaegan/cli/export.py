@@ -6,13 +6,19 @@ import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, GroupedCommand, option
-from keras_vaegan.errors import InputError
 from keras_vaegan.typing import EXPORT_PRECISIONS
 
 FORMATS = ("saved_model", "tflite", "onnx", "web")
+ARGUMENTS = {
+    "preset": "SOURCE",
+    "filepath": "--output",
+    "data": "--dataset",
+    "serving": "--name",
+    "runtime": "--runtime-dir",
+}
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @click.argument("source")
 @option("--format", type=options.Name("--format", FORMATS), default="saved_model", help="What to write.")
 @option(
@@ -90,36 +96,17 @@ def export(
         images, labels = (None if part is None else part[:num_images] for part in found.train)
         data = images, model.labels_of(labels, images)
     title = name if name is not None else options.plain_name(source)
-    try:
-        made = export_model(
-            model,
-            output,
-            format,
-            signature=signature,
-            precision=precision,
-            data=data,
-            overwrite=overwrite,
-            imports=context.meta.get(options.IMPORTS, ()),
-            serving=title if format == "saved_model" else None,
-            runtime=runtime_dir,
-            facts={"name": title, "class_names": metadata.get("class_names")},
-        )
-    except InputError as error:
-        raise InputError(_as_options(str(error))) from error
+    made = export_model(
+        model,
+        output,
+        format,
+        signature=signature,
+        precision=precision,
+        data=data,
+        overwrite=overwrite,
+        imports=context.meta.get(options.IMPORTS, ()),
+        serving=title if format == "saved_model" else None,
+        runtime=runtime_dir,
+        facts={"name": title, "class_names": metadata.get("class_names")},
+    )
     options.echo(f"wrote {made}")
-
-
-def _as_options(message: str) -> str:
-    """An error about an argument, about the option that stands for it."""
-    renamed = {
-        "filepath": "--output",
-        "overwrite must be True": "--overwrite be given",
-        "runtime must": "--runtime-dir must",
-        "data must": "--dataset must",
-        "tf_saved_model": "saved_model",
-        "litert": "tflite",
-    }
-    for argument, name in renamed.items():
-        message = message.replace(argument, name)
-    first, _, rest = message.partition(" ")
-    return f"--{first} {rest}" if first in ("signature", "precision", "name", "format") else message

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_vaegan.errors import InputError, choose, printable, shown, unknown_name
+from keras_vaegan.errors import InputError, choose, printable, renaming, shown, unknown_name
 from keras_vaegan.files import holding_stderr, reason_of
 from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
 from keras_vaegan.presets.recipes import HUB
@@ -35,7 +35,40 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists its options by group, and that names the nearest right option."""
+    """A command whose help lists its options by group, and that names the nearest right option.
+
+    An `InputError` of the package names an argument of a function. The command replaces that name by the
+    option or positional argument of the same name, or as `arguments` says.
+
+    Args:
+        arguments: names of arguments in the package, each with what stands for it on the command line.
+    """
+
+    def __init__(self, *args: Any, arguments: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.arguments = dict(arguments or {})
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except InputError as error:
+            name = None if error.argument is None else self.name_of(error.argument, context)
+            if name is None:
+                raise
+            raise error.renamed(name) from error
+
+    def name_of(self, argument: str, context: click.Context) -> str | None:
+        """The name on the command line of an argument in the package; None if it has none there."""
+        found = self.parameter_for(argument)
+        return self.arguments.get(argument, None if found is None else shown_name(found))
+
+    def parameter_for(self, argument: str) -> click.Parameter | None:
+        """The parameter of the command that has an argument's name, or whose option has it."""
+        for parameter in self.params:
+            option = shown_name(parameter).removeprefix("--").replace("-", "_")
+            if argument in (parameter.name, option):
+                return parameter
+        return None
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -54,6 +87,13 @@ class GroupedCommand(click.Command):
         except click.NoSuchOption as error:
             names = [name for parameter in self.params for name in parameter.opts if name.startswith("--")]
             raise unknown_name("option", error.option_name, names) from error
+
+
+def shown_name(parameter: click.Parameter) -> str:
+    """The name of a parameter in `--help`: `--num-images`, or `SOURCE`."""
+    if isinstance(parameter, click.Argument):
+        return parameter.human_readable_name
+    return max(parameter.opts, key=len)
 
 
 class Name(click.ParamType):
@@ -235,7 +275,9 @@ def load_keras() -> None:
             except (ValueError, ImportError) as error:  # a damaged keras.json, a backend that is not there
                 raise InputError(
                     f"Keras cannot be imported: {reason_of(error)}. KERAS_BACKEND must be one of "
-                    f"{', '.join(BACKENDS)} that is installed."
+                    f"{', '.join(BACKENDS)} that is installed.",
+                    argument="KERAS_BACKEND",
+                    allowed=BACKENDS,
                 ) from error
     context = click.get_current_context(silent=True)
     for name in context.meta.get(IMPORTS, ()) if context else ():
@@ -277,20 +319,18 @@ picture = option("--output", type=Picture(), required=True, help="File to write:
 
 
 def load_images(dataset: str, *arguments: Any, told: bool = False, **settings: Any) -> "ImageData":
-    """`keras_vaegan.data.load`, whose errors name the option in place of the argument.
+    """`keras_vaegan.data.load`, whose errors are about `dataset`.
 
     What was taken for what in a folder is said if that is to be `told`.
     """
     from keras_vaegan import training
     from keras_vaegan.data import load
 
-    try:
+    with renaming(source="dataset"):
         data = load(dataset, *arguments, **settings)
-        if told and data.notes and training.worker().rank == 0:
-            echo(f"{data.name}: {'; '.join(data.notes)}")
-        return data
-    except InputError as error:
-        raise InputError(re.sub(r"^source\b", "--dataset", str(error))) from error
+    if told and data.notes and training.worker().rank == 0:
+        echo(f"{data.name}: {'; '.join(data.notes)}")
+    return data
 
 
 def load_data_for(

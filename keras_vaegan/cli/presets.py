@@ -10,7 +10,7 @@ from keras_vaegan.errors import InputError
 from keras_vaegan.files import MOST_FACTS
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments={"preset": "NAME", "source": "NAME"})
 @click.argument("name", required=False)
 @options.backend
 def presets(name):

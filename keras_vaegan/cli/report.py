@@ -1,14 +1,11 @@
 """`report`: a run folder as one web page."""
 
-import re
-
 import click
 
 from keras_vaegan.cli.options import GroupedCommand, Output, echo, option
-from keras_vaegan.errors import InputError
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments={"run_folder": "RUN"})
 @click.argument("run")
 @option(
     "--output",
@@ -25,10 +22,6 @@ def report(run, output):
     from keras_vaegan.diagnosis import diagnose_run
     from keras_vaegan.report import read_run, write_report
 
-    try:
-        seen = diagnose_run(run, read_run(run).history)
-        path = write_report(run, output, [finding.message for finding in seen])
-    except InputError as error:
-        message = re.sub(r"^output\b", "--output", re.sub(r"^run_folder\b", "RUN", str(error)))
-        raise InputError(message) from error
+    seen = diagnose_run(run, read_run(run).history)
+    path = write_report(run, output, [finding.message for finding in seen])
     echo(f"wrote {path}")

@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import pathlib
-import re
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ import numpy as np
 
 from keras_vaegan.cli.ending import SIGNALS, Ended
 from keras_vaegan.cli.options import echo
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import InputError, one_line, renaming
 from keras_vaegan.files import atomic_path, holds_files, scratch_folder, write_json
 from keras_vaegan.locks import LOCK, FolderLock, InUse
 from keras_vaegan.runs import METADATA, check_own
@@ -169,20 +168,15 @@ def _hide_labels(
 
     if y is None:
         raise InputError(f"--dataset must have labels for --num-labels; {dataset} has none.")
-    try:
-        return semi_supervised_split(x, y, num_labels, seed)
-    except InputError as error:
-        raise InputError(str(error).replace("num_labels", "--num-labels")) from error
+    return semi_supervised_split(x, y, num_labels, seed)
 
 
 def _begin_with(model: "LatentVariableModel", source: str) -> None:
     """Take over the weights of a trained model that have the same place and shape in this one."""
     from keras_vaegan import presets
 
-    try:
+    with renaming(source="init", preset="init"):
         taken = presets.take_over(model, presets.load_source(source)[0])
-    except InputError as error:
-        raise InputError(re.sub(r"^source\b", "--init", str(error))) from error
     if not taken:
         raise InputError(f"--init must be a model that this one has networks of; {source} shares none.")
     echo(f"begins with {taken} of {len(model.weights)} arrays of {source}")

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
 
 SOURCE = click.argument("source")
+ARGUMENTS = {"preset": "SOURCE"}  # of the package, for what has another name here
 VERBS = {"transfer_style": "transfer style", "canvases": "draw step by step"}  # in words
 DATA_OPTIONS = options.data_options(
     "the one SOURCE was trained on", "Images: a name, a folder or an .npz file."
 )
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
 @option("--num-images", type=options.Count(1), default=64, help="How many images.")
 @options.labels
@@ -65,7 +66,7 @@ def generate(source, num_images, labels, seed, output, batch_size):
     _write(output, arrays, lambda path: plots.save_grid(arrays["images"], path, columns))
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
 @DATA_OPTIONS
 @options.images
@@ -88,7 +89,7 @@ def reconstruct(source, num_images, seed, output, batch_size, **where):
     _write(output, arrays, lambda path: plots.save_reconstructions(images, arrays["reconstructions"], path))
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
 @DATA_OPTIONS
 @options.images
@@ -115,7 +116,7 @@ def interpolate(source, num_pairs, steps, path, seed, output, **where):
     _write(output, {"images": images}, lambda target: plots.save_grid(flat, target, columns=steps))
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
 @DATA_OPTIONS
 @options.images
@@ -150,7 +151,7 @@ def complete(source, num_images, mask, num_samples, seed, output, batch_size, **
     _write(output, arrays, lambda path: plots.save_completions(images, visible, completions, path))
 
 
-@click.command("transfer-style", cls=GroupedCommand)
+@click.command("transfer-style", cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
 @DATA_OPTIONS
 @options.images
@@ -181,7 +182,7 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
     _write(output, arrays, lambda path: plots.save_grid(flat, path, columns=len(shown) + 1))
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
 @DATA_OPTIONS
 @options.images
@@ -227,7 +228,7 @@ def classify(source, num_images, seed, output, batch_size, **where):
     options.echo(f"wrote {output}")
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
 @option("--num-images", type=options.Count(1), default=16, help="How many images.")
 @options.labels
@@ -319,7 +320,12 @@ def _images(
         )
         x, y = data.test
         if len(x) < count:
-            raise InputError(f"{data.name} must have {count} test images for this; it has {len(x)}.")
+            raise InputError(
+                f"--dataset must have {count} test images for this; {data.name} has {len(x)}.",
+                argument="--dataset",
+                allowed=count,
+                received=len(x),
+            )
         rows = np.random.default_rng(seed).permutation(len(x))[:count]
         x, y, names = x[rows], None if y is None else y[rows], [str(row) for row in rows]
     return x, model.labels_of(y, x) if classes else None, names

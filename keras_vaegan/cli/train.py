@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from keras_vaegan.cli import options
-from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option
+from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option, shown_name
 from keras_vaegan.cli.run import claim_folder, run, run_folder
 from keras_vaegan.errors import InputError, one_line, whole_number
 from keras_vaegan.files import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 FIRST = ("family", "class", "three_players", "game", "prior", "likelihood")
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
 PRECISIONS = ("none", "bfloat16", "float16")
+SECTIONS = ("model", "networks", "optimizer", "training")  # of a recipe
 # What `metadata.json` must have for a run to go on; other facts may be missing.
 NEEDED_TO_RESUME: dict[str, Kind] = {
     "model": str,
@@ -81,7 +82,34 @@ def _resumed_run(context, parameter, value):
     return value
 
 
-@click.command(cls=GroupedCommand)
+class TrainCommand(GroupedCommand):
+    """`train`, in which an argument may also be an option of the recipe, from `--set` or `--config`."""
+
+    def name_of(self, argument: str, context: click.Context) -> str | None:
+        name = argument.removeprefix("recipe.")
+        of_recipe = name.startswith(tuple(f"{section}." for section in SECTIONS))
+        for setting in context.params.get("settings") or ():
+            key = setting.partition("=")[0].strip()
+            if f".{name}".endswith(f".{key}"):
+                return f"--set {name}"
+            if not of_recipe and key.endswith(f".{name}"):
+                return f"--set {key}"
+        if not of_recipe:
+            return super().name_of(argument, context)
+        own = self.parameter_for(name.split(".")[-1])
+        if own is not None and _is_given(context, own):
+            return shown_name(own)
+        if context.params.get("resume") is not None:  # the recipe is that of the run
+            return None
+        return f"--config {name}" if context.params.get("config") is not None else f"--set {name}"
+
+
+def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
+    """Whether a parameter stands on the command line."""
+    return context.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
+
+
+@click.command(cls=TrainCommand)
 @option("--model", "key", type=options.Name("--model", MODEL_KEYS), group=MODEL, help="Which model.")
 @option("--preset", default=None, group=MODEL, help="Repeat the recipe of a preset: a name or a folder.")
 @options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
@@ -388,10 +416,7 @@ def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:
     """What the model is built and trained in, so that devices share its batches."""
     from keras_vaegan import training
 
-    try:
-        return training.distribution(choice)
-    except InputError as error:
-        raise InputError(f"--{error}") from error
+    return training.distribution(choice)
 
 
 @click.command(cls=GroupedCommand)

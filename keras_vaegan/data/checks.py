@@ -112,7 +112,7 @@ def check_labels(
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise InputError(not_one_label_each(argument, labels.shape))
+        raise InputError(not_one_label_each(argument, labels.shape), argument=argument)
     if len(labels) != num_images:
         raise InputError(
             f"{argument} must have one label for each of the {num_images} images; received {len(labels)}."

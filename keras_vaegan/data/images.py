@@ -81,7 +81,8 @@ def set_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
         return np.repeat(image, 3, axis=-1)
     if (received, channels) == (3, 1):
         return _like((image @ LUMA)[..., None], image)
-    raise InputError(f"channels can be changed between 1 and 3 only; received {channels} for {received}.")
+    message = f"channels can be changed between 1 and 3 only; received {channels} for {received}."
+    raise InputError(message, argument="channels", allowed=(1, 3), received=channels)
 
 
 def fit(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

@@ -99,7 +99,10 @@ def read_mask(path: str | os.PathLike[str], image_shape: tuple[int, ...]) -> np.
     user_path("mask", path)
     if not os.path.exists(path):
         raise InputError(
-            f"mask must be one of {', '.join(NAMED)} or a picture; there is no file {os.fspath(path)}."
+            f"mask must be one of {', '.join(NAMED)} or a picture; there is no file {os.fspath(path)}.",
+            argument="mask",
+            allowed=NAMED,
+            received=path,
         )
     with reading(path, "mask"):
         if not os.path.isfile(path):
@@ -108,7 +111,9 @@ def read_mask(path: str | os.PathLike[str], image_shape: tuple[int, ...]) -> np.
             if picture.size != tuple(image_shape[1::-1]):  # before the pixels are decoded
                 raise InputError(
                     f"mask {os.fspath(path)} must be a picture of the images' height and width, "
-                    f"{tuple(image_shape[:2])}; received {picture.size[::-1]}."
+                    f"{tuple(image_shape[:2])}; received {picture.size[::-1]}.",
+                    argument="mask",
+                    received=path,
                 )
             pixels = np.asarray(picture.convert("L"))
     return check_mask(pixels, 1, image_shape)[0]

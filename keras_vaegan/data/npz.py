@@ -44,7 +44,12 @@ def read_npz(
         for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))
     )
     if train is None:
-        raise InputError(f"{path} must hold the keys {KEYS}; received {', '.join(arrays) or 'none'}.")
+        raise InputError(
+            f"source {path} must hold the keys {KEYS}; received {', '.join(arrays) or 'none'}.",
+            argument="source",
+            allowed=KEYS,
+            received=tuple(arrays),
+        )
     return complete_splits(train, validation, test, seed), class_names_in(arrays)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
@@ -33,7 +32,7 @@ from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, 
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
-from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
+from keras_vaegan.errors import InputError, choose, one_line, renaming, unknown_name, whole_number
 from keras_vaegan.files import user_path
 
 UNTRAINED = "Classes with images to validate or test with, but none to train on"
@@ -314,7 +313,8 @@ def load_pictures(
             arrays = read_arrays(path)
             found = labelled_images(arrays, size=(height, width), channels=channels, value_range=value_range)
             if found is None:
-                raise InputError(f"images {source} must hold `x` or `images`.")
+                message = f"images {source} must hold `x` or `images`."
+                raise InputError(message, argument="images", received=source)
             labels, own_names = found[1], class_names_in(arrays)
             if labels is not None and class_names is not None:
                 argument = "images: labels"
@@ -342,13 +342,14 @@ def load_pictures(
 def _within_memory(argument: str, source: Any) -> Iterator[None]:
     """Turn running out of memory into an `InputError`, and let errors be about `argument`."""
     try:
-        yield
-    except InputError as error:
-        raise InputError(re.sub(r"^source\b", argument, str(error))) from error
+        with renaming(source=argument):
+            yield
     except MemoryError as error:
         raise InputError(
             f"{argument} must fit into memory; there is too little for {one_line(source)}. "
-            "Give a smaller image_size (--image-size), or fewer images."
+            "Give a smaller image_size (--image-size), or fewer images.",
+            argument=argument,
+            received=source,
         ) from error
 
 

@@ -112,14 +112,16 @@ def _prepare(
         raise InputError(
             f"source {name!r} has to be downloaded and the network could not be reached "
             f"({type(error).__name__}). Point data_dir (--data-dir) at a folder where TFDS has prepared it, "
-            "or manual_dir (--manual-dir) at a folder with the original files."
+            "or manual_dir (--manual-dir) at a folder with the original files.",
+            argument="source",
+            received=name,
         ) from error
     except OSError as error:
         if error.errno is None:
             raise _unprepared(name, error) from error
         place = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
         raise InputError(
-            f"data_dir (--data-dir) must be a folder that TFDS can write; it cannot prepare {name!r} in "
+            f"data_dir must be a folder that TFDS can write; it cannot prepare {name!r} in "
             f"{one_line(place)}: {reason_of(error)}."
         ) from error
     except Exception as error:  # each of the hundreds of sets fails in its own way
@@ -129,13 +131,14 @@ def _prepare(
 def _unprepared(name: str, error: Exception) -> InputError:
     if type(error).__name__ in ("PermissionDeniedError", "FailedPreconditionError"):  # of TensorFlow's files
         return InputError(
-            f"data_dir (--data-dir) must be a folder that TFDS can write; it cannot prepare {name!r}: "
-            f"{reason_of(error)}."
+            f"data_dir must be a folder that TFDS can write; it cannot prepare {name!r}: {reason_of(error)}."
         )
     reason = " ".join(str(error).split())[:REASON_LENGTH]
     return InputError(
         f"source {name!r} could not be prepared by TFDS ({type(error).__name__}: {reason}). Files that "
-        "it cannot download itself go into manual_dir (--manual-dir)."
+        "it cannot download itself go into manual_dir (--manual-dir).",
+        argument="source",
+        received=name,
     )
 
 

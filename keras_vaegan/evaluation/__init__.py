@@ -112,7 +112,8 @@ def compute(
                     finished(one)
         except NotApplicable as reason:
             if groups is not None:
-                raise InputError(f"metrics {name} cannot be computed: {reason}.") from reason
+                message = f"metrics {name} cannot be computed: {reason}."
+                raise InputError(message, argument="metrics", received=name) from reason
             skipped[name] = str(reason)
         except InputError as error:
             if groups is not None:

@@ -77,7 +77,7 @@ def export(
         InputError: bad arguments, something at `path` already, a package that is missing, another process
             that exports versions to the same `path`.
     """
-    format = choose("format", ALIASES.get(format, format), FORMATS)
+    asked, format = format, choose("format", ALIASES.get(format, format), FORMATS)
     known = list(model.functions())
     if signature is not None:
         choose("signature", signature, known)
@@ -85,12 +85,12 @@ def export(
     if serving is not None:
         check_name(serving)
         if format != "tf_saved_model":
-            raise InputError(f"serving must be None for the format {format}; received {serving!r}.")
+            raise InputError(f"serving must be None for the format {asked}; received {serving!r}.")
     if precision != "float32" and format != "litert":
-        raise InputError(f"precision must be float32 for {format}; received {precision!r}.")
+        raise InputError(f"precision must be float32 for {asked}; received {precision!r}.")
     examples = _examples(model, data, precision)
-    path, names = _target(pathlib.Path(path), format, signature, known)
-    _check_packages(format, serving)
+    path, names = _target(pathlib.Path(path), format, signature, known, asked)
+    _check_packages(format, serving, asked)
     place = None
     if format == "web":
         place = str(runtime_folder(pathlib.Path(runtime) if runtime else None))
@@ -122,7 +122,11 @@ def export(
 
 def _check_new(path: pathlib.Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise InputError(f"filepath must not exist, or overwrite must be True; there is {path} already.")
+        raise InputError(
+            f"filepath must not exist unless overwrite (--overwrite) is given; there is {path} already.",
+            argument="filepath",
+            received=path,
+        )
 
 
 def perform(model: "LatentVariableModel", job: Job, examples: dict[str, np.ndarray]) -> None:
@@ -167,15 +171,15 @@ def _own_modules(model: keras.Model) -> list[str]:
 
 
 def _target(
-    path: pathlib.Path, format: str, signature: str | None, known: list[str]
+    path: pathlib.Path, format: str, signature: str | None, known: list[str], asked: str
 ) -> tuple[pathlib.Path, list[str]]:
-    """Where to write, and which functions."""
+    """Where to write, and which functions; `asked` is the format by the name that the caller gave."""
     suffix = SUFFIXES.get(format)
     if suffix is None or (path.suffix == "" and signature is None):
         return path, [signature] if signature else known
     if path.suffix != suffix:
         raise InputError(
-            f"filepath must end in {suffix} for one function in the format {format}, or have no ending "
+            f"filepath must end in {suffix} for one function in the format {asked}, or have no ending "
             f"for a folder with all; received {str(path)!r}."
         )
     return path, [signature or known[0]]
@@ -200,10 +204,12 @@ def _examples(model: "LatentVariableModel", data: Any, precision: str) -> dict[s
     return {"images": images} if labels is None else {"images": images, "labels": labels}
 
 
-def _check_packages(format: str, serving: str | None) -> None:
+def _check_packages(format: str, serving: str | None, asked: str) -> None:
     """Raise unless the packages are there that a format needs."""
     for module, package in NEEDED.get(format if serving is None else "serving", {}).items():
         if importlib.util.find_spec(module) is None:
             raise InputError(
-                f"format {format} needs the package {package}: pip install 'keras-vaegan[export]'."
+                f"format {asked} needs the package {package}: pip install 'keras-vaegan[export]'.",
+                argument="format",
+                received=asked,
             )

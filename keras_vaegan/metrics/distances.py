@@ -52,7 +52,7 @@ class Moments:
     def covariance(self):
         """Unbiased covariance `(d, d)`, from two rows on."""
         if self.count < 2:
-            raise InputError(f"a covariance must have at least 2 rows; received {self.count}.")
+            raise InputError(f"features must have at least 2 rows for a covariance; received {self.count}.")
         return self.scatter / (self.count - 1)
 
 

@@ -215,7 +215,8 @@ def shipped(name):
             variable.assign(halves[variable.path].astype("float32"))
     found = digest(model)
     if found != DIGESTS[name]:
-        raise InputError(f"features {name} must have the weights {DIGESTS[name]}; received {found}.")
+        message = f"features {name} must have the weights {DIGESTS[name]}; received {found}."
+        raise InputError(message, argument="features", received=found)
     model.trainable = False
     return Extractor(name, found, model)
 
@@ -228,7 +229,10 @@ def _inception():
     except Exception as error:  # each way of having no network fails in its own way
         raise InputError(
             f"features {INCEPTION} must be downloaded by Keras, which failed ({reason_of(error)}); "
-            f"use one of {', '.join(ARCHITECTURES)} without a network."
+            f"use one of {', '.join(ARCHITECTURES)} without a network.",
+            argument="features",
+            allowed=tuple(ARCHITECTURES),
+            received=INCEPTION,
         ) from error
     return Extractor(INCEPTION, digest(model), model, scale=2.0, offset=-1.0)
 

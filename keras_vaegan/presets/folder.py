@@ -240,7 +240,8 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
     Raises `InputError`, in one line, where the file is missing or damaged, or has a class that is unknown.
     """
     if not user_path("source", path).is_file():
-        raise InputError(f"{path} must be a .keras file; there is none.")
+        message = f"source must be a .keras file; there is none at {os.fspath(path)}."
+        raise InputError(message, argument="source", received=path)
     with _reading(path):
         with zipfile.ZipFile(path) as archive:
             check_zip(archive, f"source {path}")
@@ -283,5 +284,7 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
             raise
         raise InputError(
             f"source {path} has a class that is no part of Keras, {unknown[1]}: import its module first "
-            "(--import MODULE), in which keras.saving.register_keras_serializable makes it known."
+            "(--import MODULE), in which keras.saving.register_keras_serializable makes it known.",
+            argument="source",
+            received=path,
         ) from error

@@ -137,7 +137,12 @@ class Guard(keras.callbacks.Callback):
             self.model.check_seen(training=True)
         except InputError as error:
             if self._before is None:
-                raise InputError(f"{error} The model has been trained on them.") from error
+                raise InputError(
+                    f"{error} The model has been trained on them.",
+                    argument=error.argument,
+                    allowed=error.allowed,
+                    received=error.received,
+                ) from error
             self._before.restore(self.model)
             raise
         finally:

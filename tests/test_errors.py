@@ -1,0 +1,452 @@
+"""`InputError`: its fields, the form of the package's messages, the options that they name."""
+
+import ast
+import copy
+import functools
+import pathlib
+import pickle
+import re
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import keras_vaegan
+from keras_vaegan import InputError, cli, data, errors, files, kinds, locks, memory
+from keras_vaegan.backend_choice import BackendError
+
+pytestmark = pytest.mark.core_on("torch")
+
+PACKAGE = pathlib.Path(keras_vaegan.__file__).parent
+
+
+def raised(function, *arguments, **named):
+    """The `InputError` of a call."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **named)
+    return caught.value
+
+
+def fields(error):
+    return str(error), error.argument, error.allowed, error.received
+
+
+# ---- the fields ----
+
+
+def test_the_helpers_fill_the_fields():
+    assert fields(errors.unknown_name("format", "onx", ["onnx", "web"])) == (
+        "format must be one of onnx, web; received 'onx'. Did you mean 'onnx'?",
+        "format",
+        ("onnx", "web"),
+        "onx",
+    )
+    assert fields(raised(errors.choose, "k", [1], {"a": 1})) == (
+        "k must be one of a; received [1].",
+        "k",
+        ("a",),
+        [1],
+    )
+    assert fields(raised(errors.whole_number, "training.epochs", 0, 1)) == (
+        "training.epochs must be an integer of at least 1; received 0.",
+        "training.epochs",
+        "an integer of at least 1",
+        0,
+    )
+    assert fields(raised(errors.at_least, "r1", None, 0.5)) == (
+        "r1 must be a number of at least 0.5; received None.",
+        "r1",
+        "a number of at least 0.5",
+        None,
+    )
+    assert fields(raised(errors.flag, "sample", 1)) == (
+        "sample must be True or False; received 1.",
+        "sample",
+        "True or False",
+        1,
+    )
+    assert fields(raised(kinds.check_kind, "option model.gamma", "a", float)) == (
+        "option model.gamma must be a finite number; received 'a'.",
+        "model.gamma",
+        "a finite number",
+        "a",
+    )
+
+
+def test_files_locks_and_memory_fill_the_fields(tmp_path):
+    folder = tmp_path / "a b"  # a blank in a path hides nothing
+    assert raised(files.user_path, "images: labels", 5).argument == "images"
+    missing = raised(files.read_json, folder / "x.json", "source")
+    assert (missing.argument, missing.received) == ("source", folder / "x.json")
+    assert str(missing).startswith(f"source {folder}")
+    assert raised(files.read_json, folder / "x.json").argument is None
+    unwritable = raised(files.check_json, {"a": {1}}, "metadata")
+    assert (unwritable.argument, unwritable.received) == ("metadata", {1})
+    folder.mkdir()
+    with locks.FolderLock(folder, "--output"):
+        taken = raised(locks.FolderLock(folder, "--output").acquire)
+    assert (taken.argument, taken.received) == ("--output", folder)
+    large = raised(memory.require, "num_images=9", 10**18, "Use fewer.")
+    assert (large.argument, large.received) == ("num_images", 10**18) and 0 <= large.allowed < 10**18
+    assert raised(data.load, tmp_path / "a b").argument == "source"
+    assert raised(data.load_pictures, tmp_path / "none", (8, 8, 1)).argument == "images"
+    np.savez(folder / "x.npz", other=np.zeros(3))
+    told = raised(data.load, folder / "x.npz")
+    assert (told.argument, told.received) == ("source", ("other",)) and str(folder) in str(told)
+    assert raised(data.load_pictures, folder / "x.npz", (8, 8, 1)).argument == "images"
+
+
+@pytest.mark.parametrize(
+    ("message", "argument"),
+    [
+        ("num_images must be at most 5; received 6.", "num_images"),
+        ("optimizer.generator.class must be one of adam; received 'x'.", "optimizer.generator.class"),
+        ("option networks.latent_dim must be an integer; received 'x'.", "networks.latent_dim"),
+        ("--num-images must be a number.", "--num-images"),
+        ("RUN must be the folder of a training.", "RUN"),
+        ("a must be an image.", "a"),
+        ("source cannot be read: it is empty", "source"),
+        ("preset hf://user/name cannot be downloaded: no network", "preset"),
+        ("mask /x/left.png must be a picture.", "mask"),
+        ("option 'family' must name one of a, b.", "option"),
+        ("data_dir (a remark) must be a folder.", "data_dir"),
+        ("metadata['results']['loss'] must be what JSON holds.", "metadata"),
+        ("part[0] must be an integer.", "part"),
+        ("images: class folder must be one of a, b.", "images"),
+        ("x of the first batch must lie in [0, 1].", "x"),
+        ("encoder and decoder must agree on the image.", None),
+        ("every player must have trainable variables.", None),
+        ("a covariance must have at least 2 rows.", None),
+        ("this VAE cannot complete images.", None),
+        ("Keras cannot be imported.", None),
+        ("/x/y.npz must hold the keys x.", None),
+        ("num_images", None),
+        ("", None),
+        (np.zeros(3), None),
+    ],
+)
+def test_the_argument_is_found_in_the_message(message, argument):
+    error = InputError(message)
+    assert (error.argument, error.allowed, error.received) == (argument, None, None)
+    assert str(error) == errors.one_line(message)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "argument"),
+    [
+        ("num_images", "num_images"),
+        ("images: labels", "images"),
+        ("num_images=10", "num_images"),
+        ("images (20 images of 4x5)", "images"),
+        ("source /a b/c.npz", "source"),
+        ("--resume /a b/metadata.json: seed", "--resume"),
+        ("option model.gamma", "model.gamma"),
+        ("/a/b.json: seed", None),
+        ("", None),
+    ],
+)
+def test_a_phrase_is_reduced_to_the_name_it_begins_with(phrase, argument):
+    assert InputError("Something is wrong.", argument=phrase).argument == argument
+
+
+def test_a_renamed_error_differs_in_its_argument_alone(tmp_path):
+    error = errors.unknown_name("source", "dogits", ["digits"])
+    renamed = error.renamed("--dataset")
+    assert fields(renamed) == (
+        "--dataset must be one of digits; received 'dogits'. Did you mean 'digits'?",
+        "--dataset",
+        ("digits",),
+        "dogits",
+    )
+    assert str(error).startswith("source must") and error.argument == "source"
+    assert str(InputError("option model.gamma must be 1.").renamed("--set gamma")) == "--set gamma must be 1."
+    valued = InputError("k=5 must fit: k is 5.", argument="k=5").renamed("--k")
+    assert str(valued) == "--k=5 must fit: k is 5."
+    elsewhere = InputError("Nothing is at source.", argument="source").renamed("--dataset")
+    assert fields(elsewhere) == ("Nothing is at source.", "--dataset", None, None)
+    longer = InputError("sources must be many.", argument="source").renamed("--dataset")
+    assert str(longer) == "sources must be many."
+    with locks.FolderLock(tmp_path, "folder"), pytest.raises(locks.InUse, match="^--output must be"):
+        with errors.renaming(folder="--output"), locks.FolderLock(tmp_path, "folder"):
+            pass
+    backend = BackendError("name must be a backend.").renamed("--backend")
+    assert type(backend) is BackendError and str(backend) == "--backend must be a backend."
+
+
+def test_errors_about_other_arguments_pass_the_renaming():
+    error = InputError("seed must be 1.")
+    with pytest.raises(InputError) as caught, errors.renaming(source="--dataset"):
+        raise error
+    assert caught.value is error
+    with pytest.raises(ValueError, match="^source must"), errors.renaming(source="--dataset"):
+        raise ValueError("source must be something else's.")
+
+
+@pytest.mark.parametrize("kind", [InputError, locks.InUse, BackendError])
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_the_fields_survive_copying_and_pickling(kind, twin):
+    error = kind("x must be y.", argument="images: labels", allowed=("a", "b"), received={"k": [1, None]})
+    error.add_note("a note")
+    other = twin(error)
+    assert type(other) is kind and fields(other) == fields(error)
+    assert fields(other) == ("x must be y.", "images", ("a", "b"), {"k": [1, None]})
+    assert other.__notes__ == ["a note"]
+
+
+def test_a_value_that_cannot_be_pickled_becomes_text():
+    value = (i for i in range(3))
+    error = InputError("x must be an array.", received=value)
+    other = pickle.loads(pickle.dumps(error))
+    assert other.received == errors.shown(value) and error.received is value
+    assert copy.copy(error).received is value
+
+
+# ---- the form of the package's messages ----
+
+# Variables that hold an argument's name, at the beginning of a message.
+CARRIERS = {"argument", "self.argument", "name", "which", "prefix", "parameter.opts[0]"}
+SECTIONS = {"model", "networks", "optimizer", "training"}  # of a recipe, whose options have dotted names
+# A message on several arguments, which has none of them as its own.
+SEVERAL = re.compile(r"((?:\w+, )*\w+) (?:and|or) (\w+) must ")
+# Beginnings of the other messages that have no argument.
+WITHOUT_ARGUMENT = (
+    "Keras' floatx must be",
+    "both sets must have",
+    "compile() must be called again",
+    "done.stderr.strip()",  # another process's message, which has the form again
+    "every player must have",
+    "every trainable variable must have",
+    "not_one_label_each('y', ",  # functions that give a message about their argument
+    "option '7' must name one of",
+    "preset 7 cannot be downloaded",  # 7 is a name; an address of the Hub has the form
+    "preset 7 must have a recipe",
+    "preset 7 needs the package",
+    "self._takes_no_labels(",
+    "this 7 cannot complete images",
+    "this 7 knows no classes",
+    "x does not take these settings",  # x is a part of a recipe
+    "x has no attention",  # x is a layer
+)
+
+
+@functools.cache
+def trees():
+    """The syntax trees of the package's modules."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def calls():
+    """Every error that the package makes: place, call, function around it, and constants of its module."""
+    classes = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    errors_of_input = {"InputError"}
+    for _ in range(3):  # subclasses of subclasses
+        for one in classes:
+            if errors_of_input & {ast.unparse(base) for base in one.bases}:
+                errors_of_input.add(one.name)
+    assert len(errors_of_input) > 2
+    for path, tree in trees().items():
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        around = {}
+        for function in ast.walk(tree):  # inner functions come later
+            if isinstance(function, ast.FunctionDef):
+                around.update(dict.fromkeys(ast.walk(function), function))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in errors_of_input:
+                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node, around.get(node), constants
+
+
+def written(expression, function, constants):
+    """The text of a message, with "7" in its gaps, and the variable that it begins with.
+
+    A variable at the beginning becomes "x", a prefix nothing. An expression that is no text stays as it is.
+    """
+    if isinstance(expression, ast.Name) and function is not None:
+        texts = [
+            node.value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == expression.id
+        ]
+        if len(texts) == 1:
+            return written(texts[0], function, constants)
+    if isinstance(expression, ast.Constant):
+        return str(expression.value), None
+    if not isinstance(expression, ast.JoinedStr):
+        return ast.unparse(expression), None
+    text, leading = "", None
+    for part in expression.values:
+        if isinstance(part, ast.Constant):
+            text += part.value
+            continue
+        source = ast.unparse(part.value)
+        if part is expression.values[0]:
+            leading = source
+            text = "" if source == "prefix" else "x"
+        else:
+            gap = constants.get(source, 7)
+            text += f"'{gap}'" if part.conversion == ord("r") else str(gap)
+    return text, leading
+
+
+def known_names():
+    """Names of arguments: of all functions of the package, of options, and of the environment."""
+    names = {"KERAS_BACKEND", "KERAS_HOME", "SOURCE", "RUN", "validation_data"}
+    for tree in trees().values():
+        names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    for command in cli.cli.commands.values():
+        names |= {name for parameter in command.params for name in parameter.opts}
+    return names
+
+
+def test_every_message_names_its_argument():
+    names, used, wrong = known_names(), set(), []
+    for place, call, function, constants in calls():
+        text, leading = written(call.args[0], function, constants)
+        given = [keyword.value for keyword in call.keywords if keyword.arg == "argument"]
+        found = InputError(text).argument
+        several = SEVERAL.match(text)
+        exceptions = [one for one in WITHOUT_ARGUMENT if text.startswith(one)]
+        if given:
+            known = not isinstance(given[0], ast.Constant) or given[0].value in names
+        elif found is None and several:
+            known = {*several[1].split(", "), several[2]} <= names
+        elif leading is not None:
+            known = found is not None and leading in CARRIERS
+        else:
+            known = found in names or str(found).split(".")[0] in SECTIONS
+        if known == bool(exceptions):
+            wrong.append(f"{place}: {found} {text}")
+        used.update(exceptions)
+    assert not wrong, "\n".join(wrong)
+    assert used == set(WITHOUT_ARGUMENT)
+
+
+# ---- the names of options at the command line ----
+
+COMMANDS = dict(cli.cli.commands)
+
+
+def context_of(name, *words):
+    """The context of a command with these words after its name; callbacks are not called."""
+    command = COMMANDS[name]
+    context = click.Context(command, info_name=name)
+    with context.scope(cleanup=False):
+        parser = command.make_parser(context)
+        values, _, _ = parser.parse_args(args=list(words))
+        for parameter in command.params:
+            given = parameter.name in values
+            source = click.core.ParameterSource
+            context.set_parameter_source(parameter.name, source.COMMANDLINE if given else source.DEFAULT)
+            context.params[parameter.name] = values.get(parameter.name)
+    return context
+
+
+def test_every_command_maps_its_parameters():
+    seen = set()
+    for name, command in COMMANDS.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument):
+                expected = {parameter.name: parameter.name.upper()}
+            else:
+                (expected,) = [option for option in parameter.opts if option.startswith("--")]
+                expected = {parameter.name: expected, expected[2:].replace("-", "_"): expected}
+            for argument, option in expected.items():
+                assert command.name_of(argument, context_of(name)) == option
+            seen.update(expected.values())
+        assert command.name_of("no_such_argument", context_of(name)) is None
+    assert {"--num-images", "--dataset", "--set", "--model", "SOURCE", "RUN", "NAME"} <= seen
+
+
+@pytest.mark.parametrize(
+    ("command", "argument", "name"),
+    [
+        ("export", "filepath", "--output"),
+        ("export", "runtime", "--runtime-dir"),
+        ("export", "data", "--dataset"),
+        ("export", "serving", "--name"),
+        ("evaluate", "groups", "--metrics"),
+        ("evaluate", "subject", "SOURCE"),
+        ("evaluate", "data", "--dataset"),
+        ("generate", "preset", "SOURCE"),
+        ("transfer-style", "preset", "SOURCE"),
+        ("presets", "source", "NAME"),
+        ("presets", "preset", "NAME"),
+        ("doctor", "run_folder", "RUN"),
+        ("report", "run_folder", "RUN"),
+    ],
+)
+def test_an_argument_of_another_name_is_mapped(command, argument, name):
+    assert COMMANDS[command].name_of(argument, context_of(command)) == name
+    names = {shown for parameter in COMMANDS[command].params for shown in parameter.opts}
+    assert name in names or name.lower() in names
+    assert argument not in {parameter.name for parameter in COMMANDS[command].params}
+
+
+@pytest.mark.parametrize(
+    ("words", "argument", "name"),
+    [
+        ("", "networks.latent_dim", "--set networks.latent_dim"),
+        ("", "recipe.networks.condition", "--set networks.condition"),
+        ("", "model.steps", "--set model.steps"),
+        ("", "optimizer", None),
+        ("", "gamma", None),
+        ("--latent-dim 0", "networks.latent_dim", "--latent-dim"),
+        ("--latent-dim 1 --set latent_dim=0", "networks.latent_dim", "--set networks.latent_dim"),
+        ("--learning-rate 9", "optimizer.generator.learning_rate", "--learning-rate"),
+        ("--learning-rate 9 --set encoder.units=9", "optimizer.encoder.learning_rate", "--learning-rate"),
+        ("--set decoder.filters=0", "filters", "--set decoder.filters"),
+        ("--set model.gamma=0", "gamma", "--set model.gamma"),
+        ("--set gamma=0", "gamma", "--set gamma"),
+        ("--set r1=0", "model.gamma", "--set model.gamma"),
+        ("--config a.json", "model.gamma", "--config model.gamma"),
+        ("--config a.json --set gamma=0", "model.gamma", "--set model.gamma"),
+        ("--resume a", "model.gamma", None),
+        ("--set dataset=a", "dataset", "--set dataset"),
+        ("", "dataset", "--dataset"),
+        ("", "training.num_labels", "--set training.num_labels"),
+    ],
+)
+def test_an_option_of_the_recipe_is_told_by_what_set_it(words, argument, name):
+    assert COMMANDS["train"].name_of(argument, context_of("train", *words.split())) == name
+
+
+def told(*words):
+    """The message of the error that a command ends with."""
+    done = CliRunner().invoke(cli.cli, [str(word) for word in words])
+    assert isinstance(done.exception, InputError), done.output
+    assert str(done.exception).startswith(done.exception.argument)
+    return str(done.exception)
+
+
+def test_errors_at_the_command_line_begin_with_the_option(tmp_path):
+    here = tmp_path / "a b"
+    here.mkdir()
+    train = ("train", "--model", "vae", "--output", tmp_path / "run")
+    assert told(*train, "--dataset", here).startswith("--dataset must hold images (")
+    assert told(*train, "--dataset", "dogits").startswith("--dataset must be one of digits, ")
+    assert told(*train, "--set", "latent_dim=0").startswith("--set networks.latent_dim must be an integer")
+    (here / "config.json").write_text('{"networks": {"latent_dim": 0}}')
+    assert told(*train, "--config", here / "config.json").startswith("--config networks.latent_dim must be")
+    assert told(*train, "--epochs", 1, "--init", here / "none").startswith("--init must be a run folder")
+    assert told("train", "--preset", "vae_digitz").startswith("--preset must be one of")
+    output = ("--output", here / "a.png")
+    assert told("generate", here / "none", *output).startswith("SOURCE must be a run folder")
+    assert told("generate", here, *output).startswith("SOURCE must be a preset or run")
+    assert told("doctor", here).startswith("RUN must be the folder of a training")
+    assert told("report", here, "--output", here / "a.txt").startswith("RUN must be the folder")
+    assert told("presets", "vae_digitz").startswith("NAME must be one of")
+    assert told("presets", here).startswith("NAME must be a preset or run folder")
+    np.savez(here / "other.npz", other=np.zeros(3))
+    evaluate = ("evaluate", here / "other.npz", "--dataset", "digits")
+    assert told(*evaluate).startswith(f"SOURCE {here / 'other.npz'} must hold `images`")
+    np.savez(here / "images.npz", images=np.zeros((4, 8, 8, 1), "float32"))
+    evaluate = ("evaluate", here / "images.npz", "--dataset", "digits", "--no-cache")
+    assert told(*evaluate, "--metrics", "fid").startswith("--metrics must be one of frechet")
+    assert told(*evaluate, "--num-images", 5).startswith("--num-images must be at most 4, the images given")
+    assert told(*evaluate, "--features", here / "a.keras").startswith("--features must be a .keras file")
