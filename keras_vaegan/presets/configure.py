@@ -228,13 +228,13 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     target[option] = value
 
 
-def _override_part(recipe: dict[str, Any], part: str, option: str, value: Any) -> None:
+def _override_part(recipe: dict[str, Any], part: str, setting: str, value: Any) -> None:
     """Set the class of an argument that is an object, which keeps the settings it knows; or a setting."""
     settings = _part_settings(recipe, part)
-    if option == KIND:
+    if setting == KIND:
         known = settings_of(PARTS[part][0][choose(f"option model.{part}", value, PARTS[part][0])])
         settings = {name: of for name, of in settings.items() if name in known}
-    recipe["model"][part] = {**settings, option: value}
+    recipe["model"][part] = {**settings, setting: value}
 
 
 def _check_option(recipe: Mapping[str, Any], name: str, value: Any) -> None:
