@@ -60,7 +60,7 @@ def missing() -> list[str]:
 # ---- small objects to look at ----
 
 
-class _Adding(keras.Layer):
+class Adding(keras.Layer):
     """A layer with a loss of its own."""
 
     def call(self, inputs: Any) -> Any:
@@ -68,7 +68,7 @@ class _Adding(keras.Layer):
         return inputs
 
 
-class _Subject(keras.Model):
+class Subject(keras.Model):
     """A model of one weight, which notes what a `fit` and an `evaluate` did."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class _Subject(keras.Model):
 
 
 @functools.cache
-def _fitted() -> tuple[_Subject, list[str], int]:
+def _fitted() -> tuple[Subject, list[str], int]:
     """A model after `fit` and `evaluate`, the calls within `fit`, and the batches that `evaluate` saw."""
     calls: list[str] = []
     tested: list[int] = []
@@ -115,7 +115,7 @@ def _fitted() -> tuple[_Subject, list[str], int]:
             tested.append(batch)
             self.model.stop_evaluating = True
 
-    model, optimizer = _Subject(), keras.optimizers.SGD(0.1)
+    model, optimizer = Subject(), keras.optimizers.SGD(0.1)
     model.compile(optimizer, "mse")
     optimizer.finalize_variable_values = lambda variables: calls.append("finalize_variable_values")
     x = np.ones((4, 1), "float32")
@@ -160,7 +160,7 @@ def _all_layers_are_found() -> bool:
 
 
 def _one_call_context_keeps_the_losses_of_all_calls() -> bool:
-    layer, x = _Adding(), np.ones((1, 2), "float32")
+    layer, x = Adding(), np.ones((1, 2), "float32")
     owner = keras.Sequential([layer])
     owner._get_call_context()
     try:
@@ -244,7 +244,7 @@ def _a_scope_holds_values() -> bool:
 
 
 def _a_scope_holds_losses() -> bool:
-    layer, x = _Adding(), keras.ops.ones((1, 2))
+    layer, x = Adding(), keras.ops.ones((1, 2))
     with keras.StatelessScope(collect_losses=True) as scope:
         layer(x)
         return scope.collect_losses and [id(loss) for loss in scope.losses] == [
