@@ -1,6 +1,8 @@
 """Network families: shapes, names, spectral norm, and the convolutions against loops in NumPy."""
 
+import json
 import math
+import zipfile
 
 import keras
 import numpy as np
@@ -9,9 +11,9 @@ from keras import ops
 
 import keras_vaegan as kvg
 from keras_vaegan import backend
-from keras_vaegan.backend import halve_by_max, input_gradient
+from keras_vaegan.backend import input_gradient
 from keras_vaegan.networks import FAMILIES as ALL_FAMILIES
-from keras_vaegan.networks import SpectralConv2D, SpectralDense, blocks, dcgan, mlp
+from keras_vaegan.networks import SpectralConv2D, SpectralDense, dcgan, mlp
 
 FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name != "draw"}  # that is of steps
 SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (3,), "units": (4,)}}
@@ -499,43 +501,59 @@ def test_a_number_of_classes_that_is_none_is_refused(family, name, value):
     assert "\n" not in str(error.value)
 
 
+# ---- the fast forms of Keras' own layers ----
+
+# By backend, the methods that a fast form replaces.
+REPLACED = {
+    "tensorflow": {},
+    "jax": {"Conv2DTranspose": "call", "MaxPooling2D": "call"},
+    "torch": {"Conv2D": "convolution_op", "Conv2DTranspose": "call", "MaxPooling2D": "call"},
+}[keras.backend.backend()]
+
+
+def replaced(layer):
+    """The methods of a layer that are not its class's: Keras wraps `build` alone."""
+    return {name for name in ("call", "convolution_op") if name in vars(layer)}
+
+
+def value_and_gradients(layer, inputs):
+    """The outputs of a layer, and the gradients of their weighted sum for inputs and weights."""
+    tensors = [ops.convert_to_tensor(value) for value in (inputs, *layer.get_weights())]
+    outputs = layer(inputs)
+    weights = ops.convert_to_tensor(draw(*outputs.shape, seed=1))
+
+    def gradient(place):
+        def weighted(value):
+            x, *variables = [*tensors[:place], value, *tensors[place + 1 :]]
+            return layer.stateless_call(variables, [], x)[0] * weights, None
+
+        return input_gradient(weighted, tensors[place])[0]
+
+    return [array(value) for value in (outputs, *(gradient(place) for place in range(len(tensors))))]
+
+
 @pytest.mark.parametrize("kernel_size", [(4, 4), (5, 5), (3, 4), (2, 2), (1, 3)])
 @pytest.mark.parametrize("strides", [(2, 2), (1, 1), (2, 1)])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_a_convolution_and_its_gradients_are_those_of_keras(kernel_size, strides, transposed):
-    name = "conv_transpose" if transposed else "convolve"
-    ours, theirs = getattr(backend, name), ops.conv_transpose if transposed else ops.conv
-    generator = np.random.default_rng(0)
-    x = generator.standard_normal((2, 5, 6, 3), dtype="float32")
-    channels = (4, 3) if transposed else (3, 4)
-    kernel = generator.standard_normal((*kernel_size, *channels), dtype="float32")
-    given = [ops.convert_to_tensor(value) for value in (x, kernel)]
-    weights = generator.standard_normal(ours(*given, strides).shape, dtype="float32")
-
-    def both(function):
-        """Values and gradients with respect to image and kernel."""
-
-        def of(place):
-            def weighted(value):
-                arguments = [*given[:place], value, *given[place + 1 :]]
-                return function(*arguments) * ops.convert_to_tensor(weights), None
-
-            return input_gradient(weighted, given[place])[0]
-
-        return [ops.convert_to_numpy(value) for value in (function(*given), of(0), of(1))]
-
-    found = both(lambda x, kernel: ours(x, kernel, strides))
-    wanted = both(lambda x, kernel: theirs(x, kernel, strides, "same", data_format="channels_last"))
-    for one, other in zip(found, wanted, strict=True):
+@pytest.mark.parametrize("kind", ["Conv2D", "Conv2DTranspose"])
+def test_a_fast_convolution_has_the_values_and_gradients_of_keras(kernel_size, strides, kind):
+    settings = {"strides": strides, "padding": "same", "activation": "tanh"}
+    theirs, ours = (getattr(keras.layers, kind)(4, kernel_size, **settings) for _ in range(2))
+    images = draw(2, 5, 6, 3)
+    for layer in (theirs, ours):
+        layer.build(images.shape)
+        layer.set_weights([draw(*weight.shape, seed=i) for i, weight in enumerate(layer.weights)])
+    backend.quicken_layers(ours)
+    assert replaced(theirs) == set() and replaced(ours) == {REPLACED.get(kind)} - {None}
+    for one, other in zip(
+        value_and_gradients(ours, images), value_and_gradients(theirs, images), strict=True
+    ):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 6), (5, 7)])
 def test_pooling_and_its_gradient_are_those_of_the_largest_of_each_square(size):
-    generator = np.random.default_rng(0)
-    x = generator.standard_normal((2, *size, 3), dtype="float32")
-    weights = generator.standard_normal((2, (size[0] + 1) // 2, (size[1] + 1) // 2, 3), dtype="float32")
-
+    x = draw(2, *size, 3)
+    weights = draw(2, (size[0] + 1) // 2, (size[1] + 1) // 2, 3, seed=1)
     expected, gradient = np.empty_like(weights), np.zeros_like(x)
     for b, i, j, c in np.ndindex(weights.shape):
         square = x[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
@@ -543,9 +561,104 @@ def test_pooling_and_its_gradient_are_those_of_the_largest_of_each_square(size):
         row, column = np.unravel_index(square.argmax(), square.shape)
         gradient[b, 2 * i + row, 2 * j + column, c] = weights[b, i, j, c]
 
-    given = ops.convert_to_tensor(x)
-    found, _ = input_gradient(lambda x: (halve_by_max(x) * ops.convert_to_tensor(weights), None), given)
-    np.testing.assert_array_equal(ops.convert_to_numpy(halve_by_max(given)), expected)
-    np.testing.assert_allclose(ops.convert_to_numpy(found), gradient, rtol=1e-6)
-    layer = blocks.MaxPooling2D(2, padding="same")
-    np.testing.assert_array_equal(ops.convert_to_numpy(layer(given)), expected)
+    layer = keras.layers.MaxPooling2D(2, padding="same")
+    backend.quicken_layers(layer)
+    assert replaced(layer) == {REPLACED.get("MaxPooling2D")} - {None}
+    for one, other in zip(value_and_gradients(layer, x), (expected, gradient), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+class Doubled(keras.layers.Conv2D):
+    """A layer of a user's that overrides what a fast form replaces."""
+
+    def convolution_op(self, inputs, kernel):
+        return 2.0 * super().convolution_op(inputs, kernel)
+
+
+LEFT_ALONE = {
+    "valid": lambda: keras.layers.Conv2D(2, 3),
+    "dilated": lambda: keras.layers.Conv2D(2, 3, padding="same", dilation_rate=2),
+    "grouped": lambda: keras.layers.Conv2D(2, 3, padding="same", groups=2),
+    "channels first": lambda: keras.layers.Conv2D(2, 3, padding="same", data_format="channels_first"),
+    "overridden": lambda: Doubled(2, 3, padding="same"),
+    "one axis": lambda: keras.layers.Conv1D(2, 3, padding="same"),
+    "depthwise": lambda: keras.layers.DepthwiseConv2D(3, padding="same"),
+    "transposed, dilated": lambda: keras.layers.Conv2DTranspose(2, 3, padding="same", dilation_rate=2),
+    "transposed, valid": lambda: keras.layers.Conv2DTranspose(2, 3),
+    "transposed, padded": lambda: keras.layers.Conv2DTranspose(2, 3, padding="same", output_padding=0),
+    "pooling of 3x3": lambda: keras.layers.MaxPooling2D(3, 2, padding="same"),
+    "pooling by 1": lambda: keras.layers.MaxPooling2D(2, 1, padding="same"),
+    "valid pooling": lambda: keras.layers.MaxPooling2D(2),
+    "pooling to means": lambda: keras.layers.AveragePooling2D(2, padding="same"),
+}
+
+
+@pytest.mark.parametrize("make", LEFT_ALONE.values(), ids=LEFT_ALONE.keys())
+def test_layers_that_a_fast_form_does_not_cover_stay_as_they_are(make):
+    layer = make()
+    backend.quicken_layers(layer)
+    assert replaced(layer) == set()
+
+
+def convolutional_models():
+    """A VAE/GAN of the package's own networks, and one of a user's, with wrapped and nested layers."""
+    shape, layers = (8, 6, 1), keras.layers
+    same = {"strides": 2, "padding": "same"}
+    images = keras.Input(shape)
+    x = keras.Sequential([keras.Input(shape), layers.Conv2D(2, 3, **same)], name="nested")(images)
+    x = layers.Flatten()(layers.MaxPooling2D(2, padding="same")(x))
+    heads = {part: layers.Dense(2, name=f"own_{part}")(x) for part in ("mean", "log_variance")}
+    codes = keras.Input((2,))
+    y = layers.Reshape((4, 3, 2))(layers.Dense(24)(codes))
+    y = layers.Conv2DTranspose(1, 4, **same, name="own_image")(y)
+    judged = keras.Input(shape)
+    z = layers.SpectralNormalization(layers.Conv2D(2, 3, **same), name="wrapped")(judged)
+    z = layers.Flatten()(z)
+    verdict = {"logits": layers.Dense(1, name="own_logits")(z), "features": z}
+    own = [keras.Model(images, heads), keras.Model(codes, y), keras.Model(judged, verdict)]
+    lenet_judge = ALL_FAMILIES["lenet"].discriminator(shape, **SMALL["lenet"])
+    of_package = [*build("dcgan", shape)[:2], lenet_judge]
+    return {"the package's": kvg.VAEGAN(*of_package), "a user's": kvg.VAEGAN(*own)}
+
+
+@pytest.mark.parametrize("whose", ["the package's", "a user's"])
+def test_a_file_names_keras_own_layers_and_loads_with_the_fast_forms(whose, tmp_path):
+    model = convolutional_models()[whose]
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as file:
+        config = json.loads(file.read("config.json"))
+    found = {}
+
+    def look(node):
+        if isinstance(node, dict):
+            if {"module", "class_name", "registered_name"} <= set(node):
+                found.setdefault(node["class_name"], set()).add((node["module"], node["registered_name"]))
+            node = list(node.values())
+        for child in node if isinstance(node, list) else ():
+            look(child)
+
+    look(config)
+    kinds = {"Conv2D", "Conv2DTranspose", "MaxPooling2D"}
+    assert kinds <= set(found)
+    assert all(found[kind] == {("keras.layers", None)} for kind in kinds)
+    of_the_package = {name for name, places in found.items() if "keras_vaegan" in str(places)}
+    assert of_the_package == {"VAEGAN"}
+
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.generate(3, seed=1), model.generate(3, seed=1))
+    for each in (model, loaded):
+        layers = [layer for layer in backend.layers_of(each) if type(layer).__name__ in kinds]
+        assert {type(layer).__name__ for layer in layers} == kinds
+        for layer in layers:
+            assert type(layer) is getattr(keras.layers, type(layer).__name__)
+            assert replaced(layer) == {REPLACED.get(type(layer).__name__)} - {None}
+
+
+def test_a_spectral_convolution_takes_the_fast_form_and_keeps_its_norm():
+    layer, x = SpectralConv2D(3, 4, strides=2, padding="same", activation="relu"), draw(2, 9, 7, 2, seed=1)
+    layer.build(x.shape)
+    layer.set_weights([draw(4, 4, 2, 3), draw(3, seed=2)])
+    backend.quicken_layers(layer)
+    assert replaced(layer) == {REPLACED.get("Conv2D")} - {None}
+    expected = np.maximum(convolve(x, unit(array(layer.kernel)), array(layer.bias)), 0.0)
+    np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-3, atol=1e-3)

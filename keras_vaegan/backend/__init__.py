@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_vaegan import backend_choice
+from keras_vaegan.backend.layers import layers_of
 from keras_vaegan.errors import choose
 from keras_vaegan.typing import DISTRIBUTIONS, Tensor
 
@@ -113,44 +114,16 @@ def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
     return _leaf.predict(network, inputs, batch_size)
 
 
-def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """A convolution with padding `same`, in the form that the backend computes fast.
+def quicken_layers(network: keras.Layer) -> None:
+    """Let convolutions and pooling in a network take the forms that the backend computes fast.
+
+    The layers stay Keras' own, in memory and in saved files. Values and gradients are the same; on
+    processors XLA and PyTorch are slow at some of Keras' forms.
 
     Args:
-        x: `(B, H, W, C)`.
-        kernel: `(h, w, C, D)`.
-        strides: by which height and width shrink.
-
-    Returns:
-        `(B, ceil(H / strides[0]), ceil(W / strides[1]), D)`.
+        network: a layer or a model, with all that is in it.
     """
-    return _leaf.convolve(x, kernel, strides)
-
-
-def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """A transposed convolution with padding `same`, its gradient in the form that the backend computes fast.
-
-    Args:
-        x: `(B, H, W, C)`.
-        kernel: `(h, w, D, C)`.
-        strides: by which height and width grow.
-
-    Returns:
-        `(B, H strides[0], W strides[1], D)`.
-    """
-    return _leaf.conv_transpose(x, kernel, strides)
-
-
-def halve_by_max(x: Tensor) -> Tensor:
-    """The largest of every 2x2, what is over at an odd edge by itself, in the form the backend computes fast.
-
-    Args:
-        x: `(B, H, W, C)`.
-
-    Returns:
-        `(B, ceil(H / 2), ceil(W / 2), C)`.
-    """
-    return _leaf.halve_by_max(x)
+    _leaf.quicken_layers(network)
 
 
 def be_deterministic() -> None:
@@ -174,13 +147,12 @@ __all__ = [
     "Steps",
     "Worker",
     "be_deterministic",
-    "conv_transpose",
-    "convolve",
     "distribution",
-    "halve_by_max",
     "input_gradient",
+    "layers_of",
     "part",
     "predict",
+    "quicken_layers",
     "random_states",
     "set_random_states",
     "shares",

@@ -64,11 +64,6 @@ def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
     return network.predict(inputs, batch_size=batch_size, verbose=0)
 
 
-def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.backend.convolve`: Keras' own."""
-    return ops.conv(x, kernel, strides, "same", data_format="channels_last")
-
-
 def in_turn(step: Callable[[Any], Any], inputs: Any, batch_size: int) -> Any:
     """What a function makes of the batches of some arrays, put together again."""
     count = len(keras.tree.flatten(inputs)[0])

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vaegan.backend import stateful
-from keras_vaegan.backend.stateful import StatefulSteps, convolve, in_turn, one_device, unfold
+from keras_vaegan.backend.stateful import StatefulSteps, in_turn, one_device, unfold
 from keras_vaegan.errors import InputError
 from keras_vaegan.typing import Tensor
 
@@ -21,15 +21,13 @@ REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
 __all__ = [
     "Steps",
     "be_deterministic",
-    "conv_transpose",
-    "convolve",
     "distribution",
-    "halve_by_max",
     "input_gradient",
     "of_replica",
     "one_device",
     "part",
     "predict",
+    "quicken_layers",
     "random_states",
     "set_random_states",
     "shares",
@@ -189,14 +187,8 @@ def _reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
-def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.backend.conv_transpose`."""
-    return keras.ops.conv_transpose(x, kernel, strides, "same", data_format="channels_last")
-
-
-def halve_by_max(x: Tensor) -> Tensor:
-    """See `keras_vaegan.backend.halve_by_max`."""
-    return keras.ops.max_pool(x, 2, 2, "same", data_format="channels_last")
+def quicken_layers(network: keras.Layer) -> None:
+    """See `keras_vaegan.backend.quicken_layers`: TensorFlow computes Keras' own forms fast."""
 
 
 def be_deterministic() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from keras.src.backend.torch.optimizers.torch_adam import Adam
 from torch.optim.adam import adam
 
+from keras_vaegan.backend import layers
 from keras_vaegan.backend.stateful import StatefulSteps, one_device, predict, unfold
 from keras_vaegan.errors import InputError
 from keras_vaegan.typing import Tensor
@@ -19,15 +19,13 @@ from keras_vaegan.typing import Tensor
 __all__ = [
     "Steps",
     "be_deterministic",
-    "conv_transpose",
-    "convolve",
     "distribution",
-    "halve_by_max",
     "input_gradient",
     "of_replica",
     "one_device",
     "part",
     "predict",
+    "quicken_layers",
     "random_states",
     "set_random_states",
     "shares",
@@ -46,7 +44,8 @@ class Steps(StatefulSteps):
 
     @staticmethod
     def quicken(optimizer: keras.optimizers.Optimizer) -> None:
-        if type(optimizer) is Adam:  # and no class of the user's
+        kind = type(optimizer)  # a class of Keras for this backend alone, below the public one
+        if (kind.__name__, kind.__module__.split(".")[0]) == ("Adam", "keras"):  # and no class of the user's
             optimizer._parallel_update_step = functools.partial(adam_step, optimizer)
 
     def train_step(self: Any, data: Any) -> dict[str, Tensor]:
@@ -74,7 +73,7 @@ class Steps(StatefulSteps):
 
 
 def adam_step(
-    optimizer: Adam, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
+    optimizer: Any, gradients: list[Tensor], variables: list[keras.Variable], learning_rate: Tensor
 ) -> None:
     """The step that Keras' Adam takes, by torch's kernel, in a fifth of the time on processors.
 
@@ -91,7 +90,7 @@ def adam_step(
     whole = all(array.is_contiguous() for array in [*values, *first, *second])
     plain = whole and kinds == {(torch.float32, "cpu")}
     if optimizer.amsgrad or optimizer.gradient_accumulation_steps or not plain:
-        Adam._parallel_update_step(optimizer, gradients, variables, learning_rate)
+        type(optimizer)._parallel_update_step(optimizer, gradients, variables, learning_rate)
         return
     done = int(optimizer.iterations)
     adam(
@@ -137,11 +136,24 @@ def worker() -> tuple[int, int]:
 part = worker
 
 
+def quicken_layers(network: keras.Layer) -> None:
+    """See `keras_vaegan.backend.quicken_layers`."""
+    layers.quicken(network, convolve, conv_transpose, halve_by_max)
+
+
 def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.backend.convolve`.
+    """A convolution with padding `same`.
 
     Keras copies the images to channels-first memory and back to channels-last, where torch can be told that
     they are channels-last already.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(h, w, C, D)`.
+        strides: by which height and width shrink.
+
+    Returns:
+        `(B, ceil(H / strides[0]), ceil(W / strides[1]), D)`.
     """
     images = channels_first(x)
     margins = []
@@ -159,9 +171,17 @@ def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
 
 
 def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
-    """See `keras_vaegan.backend.conv_transpose`.
+    """A transposed convolution with padding `same`.
 
     Keras computes a margin that it cuts off; where both sides of it are equal torch need not.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(h, w, D, C)`.
+        strides: by which height and width grow.
+
+    Returns:
+        `(B, H strides[0], W strides[1], D)`.
     """
     margins = [size - stride for size, stride in zip(kernel.shape[:2], strides, strict=True)]
     if any(margin % 2 or margin < 0 for margin in margins):
@@ -176,7 +196,13 @@ def conv_transpose(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tenso
 
 
 def halve_by_max(x: Tensor) -> Tensor:
-    """See `keras_vaegan.backend.halve_by_max`; Keras copies here, too."""
+    """The largest of every 2x2, what is over at an odd edge by itself: `(B, ceil(H / 2), ceil(W / 2), C)`.
+
+    Keras copies here, too.
+
+    Args:
+        x: `(B, H, W, C)`.
+    """
     images = channels_first(x)
     return channels_last(torch.nn.functional.max_pool2d(images, 2, ceil_mode=True))
 

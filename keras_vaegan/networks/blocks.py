@@ -1,13 +1,13 @@
 """What the network families share: shapes, heads, normalisation, spectrally normalised layers."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import keras
 from keras import layers, ops
 
-from keras_vaegan.backend import conv_transpose, convolve, halve_by_max
 from keras_vaegan.data import checks
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.typing import Tensor
@@ -17,50 +17,10 @@ Normalization: TypeAlias = Literal["none", "batch", "layer", "instance"]
 NORMALIZATIONS = ("none", "batch", "layer", "instance")
 
 
-@keras.saving.register_keras_serializable("keras_vaegan")
-class Conv2D(layers.Conv2D):
-    """Keras' layer; padding `same`, one group and no dilation by way of `keras_vaegan.backend.convolve`."""
-
-    def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
-        super().__init__(*arguments, data_format=data_format, **settings)
-
-    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """See Keras'."""
-        usual = self.padding == "same" and self.groups == 1 and set(self.dilation_rate) == {1}
-        if not usual or self.data_format != LAST:
-            return super().convolution_op(inputs, kernel)
-        return convolve(inputs, kernel, tuple(self.strides))
-
-
-@keras.saving.register_keras_serializable("keras_vaegan")
-class Conv2DTranspose(layers.Conv2DTranspose):
-    """Keras' layer; with padding `same` and no dilation by way of `keras_vaegan.backend.conv_transpose`."""
-
-    def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
-        super().__init__(*arguments, data_format=data_format, **settings)
-
-    def call(self, inputs: Tensor) -> Tensor:
-        """See Keras'."""
-        usual = self.padding == "same" and self.output_padding is None and set(self.dilation_rate) == {1}
-        if not usual or self.data_format != LAST:
-            return super().call(inputs)
-        outputs = conv_transpose(inputs, self.kernel, tuple(self.strides))
-        return self.activation(outputs + self.bias if self.use_bias else outputs)
-
-
-@keras.saving.register_keras_serializable("keras_vaegan")
-class MaxPooling2D(layers.MaxPooling2D):
-    """Keras' layer; of every 2x2 by way of `keras_vaegan.backend.halve_by_max`."""
-
-    def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
-        super().__init__(*arguments, data_format=data_format, **settings)
-
-    def call(self, inputs: Tensor) -> Tensor:
-        """See Keras'."""
-        halves = set(self.pool_size) == set(self.strides) == {2} and self.padding == "same"
-        if not halves or self.data_format != LAST:
-            return super().call(inputs)
-        return halve_by_max(inputs)
+# Keras' own layers: a saved network names nothing of the package. A model speeds them up (`quicken_layers`).
+Conv2D = functools.partial(layers.Conv2D, data_format=LAST)
+Conv2DTranspose = functools.partial(layers.Conv2DTranspose, data_format=LAST)
+MaxPooling2D = functools.partial(layers.MaxPooling2D, data_format=LAST)
 
 
 def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
@@ -268,11 +228,18 @@ def spectrally_normalized(kernel: Tensor) -> Tensor:
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
-class SpectralConv2D(Conv2D):
+class SpectralConv2D(layers.Conv2D):
     """A 2-D convolution whose kernel has spectral norm 1 (Miyato et al. 2018)."""
 
-    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        return super().convolution_op(inputs, spectrally_normalized(ops.convert_to_tensor(kernel)))
+    def __init__(self, *arguments: Any, data_format: str = LAST, **settings: Any) -> None:
+        super().__init__(*arguments, data_format=data_format, **settings)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        # Not within `convolution_op`, which a backend replaces by its fast form.
+        x = self.convolution_op(inputs, spectrally_normalized(ops.convert_to_tensor(self.kernel)))
+        if self.bias is not None:
+            x = ops.add(x, ops.reshape(self.bias, (1, 1, 1, -1) if self.data_format == LAST else (-1, 1, 1)))
+        return x if self.activation is None else self.activation(x)
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -286,8 +253,8 @@ class SpectralDense(layers.Dense):
         return x if self.activation is None else self.activation(x)
 
 
-def convolution(spectral: bool) -> type[layers.Conv2D]:
-    """The 2-D convolution class, spectrally normalised or not."""
+def convolution(spectral: bool) -> Callable[..., layers.Conv2D]:
+    """What makes a 2-D convolution, spectrally normalised or not."""
     return SpectralConv2D if spectral else Conv2D
 
 

@@ -10,7 +10,7 @@ if `num_classes` is K, and the visible part of the images `given` `(B, H, W, C +
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import layers
@@ -246,7 +246,7 @@ def maps_down(
     kind: Normalization,
     activation: str,
     name: str,
-    convolution: type[layers.Conv2D] = blocks.Conv2D,
+    convolution: Callable[..., layers.Conv2D] = blocks.Conv2D,
     outputs: list[Tensor] | None = None,
 ) -> list[Tensor]:
     """The maps of strided convolutions, each half as high and wide as the one before.

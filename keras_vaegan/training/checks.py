@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_vaegan.backend import layers_of
 from keras_vaegan.errors import InputError
 
 
@@ -21,7 +22,7 @@ def check_channels(argument: str, network: keras.Layer) -> None:
         argument: what the network is called.
         network: a layer or a model, with all that is in it.
     """
-    for layer in network._flatten_layers():
+    for layer in layers_of(network):
         # A Flatten of channels that come first only orders its outputs otherwise.
         if getattr(layer, "data_format", None) == "channels_first" and not isinstance(
             layer, keras.layers.Flatten

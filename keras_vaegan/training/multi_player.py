@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 from keras import ops
 
-from keras_vaegan.backend import Steps
+from keras_vaegan.backend import Steps, layers_of, quicken_layers
 from keras_vaegan.errors import InputError, choose, one_line, unknown_name, whole_number
 from keras_vaegan.training import slots
 from keras_vaegan.training.checks import check_channels, check_floatx, check_weights
@@ -78,6 +78,7 @@ class MultiPlayerModel(Steps, keras.Model):
         if isinstance(value, keras.Layer):  # a network, before the model is made of it
             check_channels(name, value)
             check_weights(name, value)
+            quicken_layers(value)
         super().__setattr__(name, value)
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
@@ -284,7 +285,7 @@ class MultiPlayerModel(Steps, keras.Model):
             variable.regularizer is not None for network in networks for variable in network.trainable_weights
         )
         return regularized or any(
-            _may_add_losses(layer) for network in networks for layer in network._flatten_layers()
+            _may_add_losses(layer) for network in networks for layer in layers_of(network)
         )
 
     # ---- one step, called by the backend's leaf ----
@@ -527,6 +528,6 @@ def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: lis
 def _portable(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """Configuration of an optimizer that every backend reads: Keras names the backend's own class."""
     config = keras.saving.serialize_keras_object(optimizer)
-    if config["module"].startswith("keras.src.backend."):
+    if type(optimizer).__module__.startswith("keras."):
         config |= {"module": "keras.optimizers", "registered_name": None}
     return config

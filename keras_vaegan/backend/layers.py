@@ -1,0 +1,74 @@
+"""The layers of a network, and the faster forms in which a backend computes some of Keras' own.
+
+The layers stay Keras' own: a form replaces one method of an instance. A saved file names `keras.layers`,
+Keras alone reads it, and a model gives the forms to every network that it takes in.
+"""
+
+import functools
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from keras_vaegan.typing import Tensor
+
+Convolve = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]  # images, kernel, strides -> images
+
+
+def layers_of(network: keras.Layer) -> list[keras.Layer]:
+    """A network and every layer in it, at any depth."""
+    return network._flatten_layers()
+
+
+def quicken(
+    network: keras.Layer,
+    convolve: Convolve | None = None,
+    conv_transpose: Convolve | None = None,
+    halve_by_max: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Let layers of a network compute by these functions; None leaves Keras' own way.
+
+    Only images with channels last and padding `same` are concerned. A class that overrides the method of
+    Keras that a form replaces keeps its own.
+
+    Args:
+        network: a layer or a model; all layers in it are looked at.
+        convolve: computes the convolution of `Conv2D`, without dilation or groups.
+        conv_transpose: computes the transposed convolution of `Conv2DTranspose`, without dilation.
+        halve_by_max: computes `MaxPooling2D` of 2x2 with strides of 2.
+    """
+    for layer in layers_of(network):
+        if getattr(layer, "data_format", None) != "channels_last" or getattr(layer, "padding", "") != "same":
+            continue
+        if convolve is not None and _leaves(layer, layers.Conv2D, "convolution_op"):
+            if layer.groups == 1 and set(layer.dilation_rate) == {1}:
+                layer.convolution_op = functools.partial(_convolved, convolve, tuple(layer.strides))
+        elif conv_transpose is not None and _leaves(layer, layers.Conv2DTranspose, "call"):
+            if layer.output_padding is None and set(layer.dilation_rate) == {1}:
+                layer.call = functools.partial(_call_transposed, layer, conv_transpose)
+        elif halve_by_max is not None and _leaves(layer, layers.MaxPooling2D, "call"):
+            if set(layer.pool_size) == set(layer.strides) == {2}:
+                layer.call = functools.partial(_call_halving, halve_by_max)
+
+
+def _leaves(layer: keras.Layer, kind: type[keras.Layer], method: str) -> bool:
+    """Whether a layer is of a kind, and its class leaves a method of that kind as it is."""
+    return isinstance(layer, kind) and getattr(type(layer), method) is getattr(kind, method)
+
+
+def _convolved(convolve: Convolve, strides: tuple[int, int], inputs: Tensor, kernel: Tensor) -> Tensor:
+    """`Conv2D.convolution_op` by `convolve`."""
+    return convolve(inputs, kernel, strides)
+
+
+def _call_transposed(layer: layers.Conv2DTranspose, conv_transpose: Convolve, inputs: Tensor) -> Tensor:
+    """`Conv2DTranspose.call` by `conv_transpose`."""
+    outputs = conv_transpose(inputs, layer.kernel, tuple(layer.strides))
+    if layer.use_bias:
+        outputs = outputs + layer.bias
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
+def _call_halving(halve_by_max: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """`MaxPooling2D.call` by `halve_by_max`."""
+    return halve_by_max(inputs)
