@@ -291,7 +291,7 @@ PRIVATE = (
     Private(
         "_flatten_layers",
         "keras.Layer",
-        ("backend/layers.py", "export/__init__.py", "export/formats.py"),
+        ("backend/layers.py",),
         "to find the layers in a network at any depth",
         _all_layers_are_found,
     ),

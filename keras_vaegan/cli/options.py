@@ -279,6 +279,7 @@ def load_keras() -> None:
                     argument="KERAS_BACKEND",
                     allowed=BACKENDS,
                 ) from error
+    importlib.import_module("keras_vaegan.models")  # which fills the registry of models
     context = click.get_current_context(silent=True)
     for name in context.meta.get(IMPORTS, ()) if context else ():
         if os.getcwd() not in sys.path:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_vaegan.backend.layers import layers_of
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.export.job import ALIASES, FORMATS, SUFFIXES, Job
@@ -165,7 +166,7 @@ def _perform_elsewhere(
 
 def _own_modules(model: keras.Model) -> list[str]:
     """Modules of a model's layers that neither Keras nor the package has, where they can be imported."""
-    modules = {type(layer).__module__ for layer in model._flatten_layers()}
+    modules = {type(layer).__module__ for layer in layers_of(model)}
     own = {name for name in modules if name.split(".")[0] not in ("keras", "keras_vaegan", "__main__")}
     return sorted(name for name in own if importlib.util.find_spec(name.split(".")[0]) is not None)
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_vaegan
+from keras_vaegan.backend.layers import layers_of
 from keras_vaegan.export import serving
 from keras_vaegan.export.converters import calm, write_onnx
 from keras_vaegan.export.job import SUFFIXES, Job
@@ -27,7 +28,7 @@ ASSETS = "assets.extra"  # where TensorFlow Serving looks for what is no part of
 
 def in_float32(model: "LatentVariableModel") -> "LatentVariableModel":
     """The model itself, or a copy that computes in float32 where it computes in halves."""
-    policies = [layer.dtype_policy for layer in model._flatten_layers()]
+    policies = [layer.dtype_policy for layer in layers_of(model)]
     halves = {policy.name for policy in policies if policy.compute_dtype != "float32"}
     if not halves:
         return model
