@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_vaegan import diagnosis
+from keras_vaegan import diagnosis, runs
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.diagnosis import SAMPLE_DIVERSITY, Finding
@@ -96,7 +96,7 @@ class Monitor(EpochCallback):
         super().on_epoch_begin(epoch, logs)
         self._epoch, self._looked = epoch + 1, 0
         if self.history is not None and not self._history["epoch"]:
-            for row in diagnosis.read_rows(self.history, epoch):
+            for row in runs.read_rows(self.history, epoch):
                 self._note(int(row.pop("epoch")) - 1, row)
             self.findings = diagnosis.diagnose(self._history, self.patience)  # which were told
 
@@ -187,7 +187,7 @@ class Monitor(EpochCallback):
             if finding.kind not in told and finding is not self.stopped:
                 self._say(finding)
         if self.path is not None:
-            diagnosis.write_findings(self.path, self.findings)
+            runs.write_findings(self.path, self.findings)
 
     def _say(self, finding: Finding) -> None:
         # Keras' progress bar leaves its line open.

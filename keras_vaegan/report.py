@@ -5,8 +5,6 @@ Nothing here imports a backend: what a run wrote is only read.
 
 import base64
 import contextlib
-import dataclasses
-import functools
 import io
 import itertools
 import json
@@ -14,18 +12,16 @@ import math
 import os
 import pathlib
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_vaegan.diagnosis import LARGEST_EPOCH
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import MOST_FACTS, atomic_path, member, read_json, read_table, reading, user_path
-from keras_vaegan.kinds import check_facts, check_kind
+from keras_vaegan.files import atomic_path
+from keras_vaegan.kinds import check_kind
 from keras_vaegan.memory import require
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
-from keras_vaegan.runs import HISTORY, METADATA, PAGE, SCORES, check_own
+from keras_vaegan.runs import HISTORY, METADATA, PAGE, SCORES, Run, read_run, reading_part
 from keras_vaegan.svg import escaped, line_chart, number, swatch
 
 if TYPE_CHECKING:
@@ -79,44 +75,6 @@ MEANINGS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a run folder holds, read.
-
-    Attributes:
-        folder: as it was given.
-        metadata: of `metadata.json`.
-        history: `{log name: [value of each epoch]}`, NaN where an epoch has none; may be empty.
-        scores: of `evaluate.json`; None where there is none.
-        findings: plain sentences on the training.
-    """
-
-    folder: pathlib.Path
-    metadata: dict[str, Any]
-    history: dict[str, list[float]]
-    scores: dict[str, Any] | None
-    findings: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.folder.resolve().name
-
-    @functools.cached_property
-    def epochs(self) -> list[float]:
-        """Number of each epoch in the history; they are counted where it has no right numbers."""
-        count = max(map(len, self.history.values()), default=0)
-        told = self.history.get("epoch") or []
-        if told and all(abs(number) < LARGEST_EPOCH for number in told) and sorted(set(told)) == told:
-            return told
-        return [float(i + 1) for i in range(count)]
-
-    def command(self, verb: str, output: str | None = None) -> str:
-        """The command line, as HTML, that makes something of this run."""
-        words = ["keras-vaegan", verb, str(self.folder)]
-        words += ["--output", str(self.folder / output)] if output else []
-        return f"<code>{text(shlex.join(words))}</code>"
-
-
 def write_report(
     run_folder: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
@@ -149,58 +107,6 @@ def write_report(
     return path
 
 
-def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -> Run:
-    """Read what a training, and perhaps an evaluation, left in a folder.
-
-    Raises `InputError` where the folder is not that of a training, or a file in it is damaged.
-    """
-    folder = user_path("run_folder", run_folder)
-    path = member(folder, METADATA)
-    if not path.is_file():
-        what = f"has no {METADATA}" if folder.is_dir() else "is not a folder of this machine"
-        raise InputError(f"run_folder must be the folder of a training; {folder} {what}.")
-    check_own("run_folder", folder)
-    metadata = _read_json(path)
-    with _reading(path):
-        check_facts(metadata, f"{folder / METADATA}:")
-    if not {"model", "dataset", "recipe"} <= set(metadata):
-        raise InputError(f"run_folder must be the folder of a training; {folder / METADATA} is of none.")
-    scores = _read_json(folder / SCORES) if (folder / SCORES).is_file() else None
-    return Run(folder, metadata, _read_history(folder / HISTORY), scores, tuple(findings))
-
-
-# ---- reading ----
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    with _reading(path):
-        return read_json(path, kind=dict, most=MOST_FACTS)
-
-
-def _read_history(path: pathlib.Path) -> dict[str, list[float]]:
-    if not path.is_file():
-        return {}
-    with _reading(path):
-        names, rows = read_table(path)
-        columns = zip(*rows, strict=True)
-        return {
-            name: [float(cell) if cell else math.nan for cell in column]
-            for name, column in zip(names, columns, strict=False)
-        }
-
-
-@contextlib.contextmanager
-def _reading(path: pathlib.Path) -> Iterator[None]:
-    """`files.reading`, which names the run's folder as the argument."""
-    try:
-        with reading(path):
-            yield
-    except InputError as error:
-        if str(error).startswith("run_folder"):
-            raise
-        raise InputError(f"run_folder must hold a readable {path.name}; {error}") from error
-
-
 # ---- the page ----
 
 
@@ -208,6 +114,11 @@ def text(value: object) -> str:
     """`svg.escaped`, of at most `LONGEST_TEXT` characters."""
     whole = str(value)
     return escaped(whole if len(whole) <= LONGEST_TEXT else f"{whole[:LONGEST_TEXT]} ...")
+
+
+def _command(run: Run, *arguments: str) -> str:
+    """`Run.command` as HTML."""
+    return f"<code>{text(run.command(*arguments))}</code>"
 
 
 def _as_json(value: Any) -> str:
@@ -223,9 +134,9 @@ def _as_json(value: Any) -> str:
 
 
 def _page(run: Run) -> str:
-    with _reading(run.folder / METADATA):
+    with reading_part(run.folder / METADATA):
         title, head, recipe = _title(run), _facts(_run_facts(run.metadata)), _recipe(run.metadata)
-    with _reading(run.folder / SCORES):
+    with reading_part(run.folder / SCORES):
         found = (run.scores or {}).get("findings") or []
         check_kind("findings", found, list[str])
         findings = [*run.findings, *found]
@@ -271,7 +182,7 @@ def _page(run: Run) -> str:
 {_findings(findings)}
 {body}
 </main>
-<footer>Made by {run.command("report")}.</footer>
+<footer>Made by {_command(run, "report")}.</footer>
 </body>
 </html>
 """
@@ -370,7 +281,7 @@ def _missing(what: str, remedy: str) -> str:
 
 
 def _samples(run: Run) -> str:
-    remedy = f"{run.command('generate', 'samples.png')} makes it"
+    remedy = f"{_command(run, 'generate', 'samples.png')} makes it"
     caption = "Images drawn from the prior, at the end of the training."
     last = _figure(run, "samples.png", caption, "Grid of generated images", remedy)
     expected = run.metadata["recipe"].get("expect")
@@ -410,14 +321,14 @@ def _strip(run: Run, epoch: int, path: pathlib.Path) -> str:
 def _reconstructions(run: Run) -> str:
     caption = "Rows of images that were not trained on, each above its reconstructions."
     alternative = "Rows of images, in turn originals and reconstructions that resemble them"
-    remedy = f"{run.command('reconstruct', 'reconstructions.png')} makes it"
+    remedy = f"{_command(run, 'reconstruct', 'reconstructions.png')} makes it"
     return _figure(run, "reconstructions.png", caption, alternative, remedy)
 
 
 def _interpolation(run: Run) -> str:
     caption = "Each row walks through the latent space from one image to another."
     alternative = "Rows of images that change step by step"
-    remedy = f"{run.command('interpolate', 'interpolation.png')} makes it"
+    remedy = f"{_command(run, 'interpolate', 'interpolation.png')} makes it"
     return _figure(run, "interpolation.png", caption, alternative, remedy)
 
 
@@ -457,7 +368,7 @@ def _image(source: str, size: tuple[int, int], alternative: str) -> str:
 def _open(path: pathlib.Path) -> "Iterator[PIL.Image.Image]":
     from PIL import Image
 
-    with _reading(path), Image.open(path, formats=("PNG",)) as picture:
+    with reading_part(path), Image.open(path, formats=("PNG",)) as picture:
         pixels = picture.width * picture.height
         if pixels > MOST_PIXELS:
             raise ValueError(f"it has {pixels:,} pixels, more than {MOST_PIXELS:,}")
@@ -518,7 +429,7 @@ def _chart(run: Run, name: str, i: int) -> str:
     title = f"{name} ({unit})" if unit else name
     last = ", ".join(f"{number(values[-1])} {kind}" for kind, values in lines.items())
     explained = f"{text(meaning)}<br/> " if meaning else ""
-    with _reading(run.folder / HISTORY):
+    with reading_part(run.folder / HISTORY):
         rows = spread(range(len(run.epochs)), MOST_POINTS)
         shown = {kind: [values[row] for row in rows] for kind, values in lines.items()}
         chart = line_chart(title, [run.epochs[row] for row in rows], shown, f"chart-{i}")
@@ -554,7 +465,7 @@ def _values(run: Run) -> str:
 def _scores(run: Run) -> str:
     scores = run.scores
     if scores is None:
-        return _missing(SCORES, f"{run.command('evaluate')} scores the model")
+        return _missing(SCORES, f"{_command(run, 'evaluate')} scores the model")
     if scores["format_version"] > SCORES_FORMAT:
         raise ValueError(f"format version {scores['format_version']}, newer than {SCORES_FORMAT}")
     skipped = "".join(

@@ -6,6 +6,7 @@ import click
 
 from keras_vaegan.cli.options import GroupedCommand, Output, echo, option
 from keras_vaegan.errors import InputError
+from keras_vaegan.runs import diagnose_run, read_run
 
 
 @click.command(cls=GroupedCommand)
@@ -22,8 +23,7 @@ def report(run, output):
 
     It shows samples, reconstructions, curves and scores, and needs no other file.
     """
-    from keras_vaegan.diagnosis import diagnose_run
-    from keras_vaegan.report import read_run, write_report
+    from keras_vaegan.report import write_report
 
     try:
         seen = diagnose_run(run, read_run(run).history)

@@ -60,7 +60,7 @@ class _Taken(InputError):
 
 def _check_folder(folder: pathlib.Path, overwrite: bool) -> None:
     """Raise unless the folder is missing, empty, or a run that is to be replaced."""
-    from keras_vaegan.presets.folder import is_run
+    from keras_vaegan.runs import is_run
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output must be a run folder; {folder} is a file.")
@@ -79,7 +79,7 @@ def run_folder(find: Callable[[], tuple[FolderLock, bool]]) -> Iterator[pathlib.
     All of them do the same work, as devices that share a computation must, and the first one is heard.
     """
     from keras_vaegan import training
-    from keras_vaegan.presets.folder import tidy_run
+    from keras_vaegan.runs import tidy_run
 
     worker = training.worker()
     if worker.rank == 0:
@@ -204,8 +204,7 @@ def _fit(
     import keras
 
     from keras_vaegan import callbacks, training
-    from keras_vaegan.diagnosis import FINDINGS
-    from keras_vaegan.presets.folder import clear_run
+    from keras_vaegan.runs import FINDINGS, clear_run
 
     epochs = metadata["recipe"]["training"]["epochs"]
     checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=metadata.get("checkpoint_every"))
