@@ -12,10 +12,10 @@ import pathlib
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from keras_vaegan.diagnosis import LARGEST_EPOCH, Finding, History, diagnose, merged
-from keras_vaegan.errors import InputError
+from keras_vaegan.errors import InputError, whole_number
 from keras_vaegan.files import (
     MOST_FACTS,
     NEXT,
@@ -29,12 +29,13 @@ from keras_vaegan.files import (
     user_path,
     write_json,
 )
-from keras_vaegan.kinds import check_facts, check_kind
+from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_facts, check_kind
 from keras_vaegan.locks import LOCK
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 MODEL, HISTORY, FINDINGS = "model.keras", "history.csv", "findings.json"
 SCORES, PAGE = "evaluate.json", "report.html"
+BEGUN = "begun.json"  # what a run begins with, until it has metadata
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
 PICTURES = (
     "samples",
@@ -50,6 +51,7 @@ RUN_FILES = (
     CONFIG,
     WEIGHTS,
     METADATA,
+    BEGUN,
     MODEL,
     HISTORY,
     FINDINGS,
@@ -84,11 +86,12 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
 def clear_run(folder: pathlib.Path) -> None:
     """Delete what a training makes, except its metadata, and nothing else that may lie in its folder.
 
-    The metadata mark the folder as a run, which a command that is killed here can be repeated on.
+    The metadata mark the folder as a run, which a command that is killed here can be repeated on. What a run
+    begins with stays, too, so that such a run can be resumed.
     """
     settle(folder)
     for name in RUN_FILES:  # the configuration first: without it there is no model to load
-        if name != METADATA:
+        if name not in (METADATA, BEGUN):
             (folder / name).unlink(missing_ok=True)
     for name in RUN_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -101,6 +104,72 @@ def tidy_run(folder: pathlib.Path) -> None:
     sweep(folder)
     for name in RUN_FOLDERS:
         sweep(folder / name, all=True)
+
+
+# ---- what a run goes on with ----
+
+PRECISION, BACKEND = Literal["none", "bfloat16", "float16"], Literal["tensorflow", "jax", "torch"]
+# What `metadata.json` must have for a run to go on; other facts may be missing.
+TO_GO_ON: dict[str, Kind] = {
+    "model": str,
+    "dataset": str,
+    "image_shape": tuple[int, int, int],
+    "seed": int,
+    "backend": BACKEND,
+    "mixed_precision": PRECISION,
+    "recipe": dict,
+}
+# What `begun.json` has.
+TO_BEGIN: dict[str, Kind] = {
+    "model": str,
+    "dataset": str,
+    "image_size": tuple[int, int] | None,
+    "value_range": tuple[int, int] | None,
+    "num_labels": int | None,
+    "seed": int,
+    "backend": BACKEND,
+    "mixed_precision": PRECISION,
+    "distribute": str,
+    "augment": str | None,
+    "checkpoint_every": int | None,
+    "recipe": dict,
+}
+
+
+def check_resumable(folder: pathlib.Path) -> str:
+    """Raise `InputError`, in one line, unless a run can go on from what is in its folder.
+
+    Returns:
+        The name of the backend that the run needs.
+    """
+    begun = (folder / BEGUN).is_file()
+    path = folder / BEGUN if begun else member(folder, METADATA)
+    if not path.is_file():
+        raise InputError(
+            f"folder must be a run folder; {folder} has no {METADATA}. If its training was killed before "
+            "its first step, repeat the command that began it."
+        )
+    check_own("folder", folder)
+    facts = read_json(path, "folder", most=MOST_FACTS)
+    if not isinstance(facts, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(facts):
+        raise InputError(f"folder must be a folder that `train` made; {folder} is not.")
+    name = folder / path.name
+    for fact, kind in (TO_BEGIN if begun else TO_GO_ON).items():
+        check_kind(f"folder {name}: {fact}", facts.get(fact), kind)
+    whole_number(f"folder {name}: seed", facts["seed"], 0)
+    for side in facts["image_size"] or () if begun else facts["image_shape"]:
+        if not 0 < side <= LARGEST_SIDE:
+            raise InputError(
+                f"folder {name}: {'image_size' if begun else 'image_shape'} must have sides of 1 to "
+                f"{LARGEST_SIDE}; received {side}."
+            )
+    return str(facts["backend"])
+
+
+def read_begun(folder: pathlib.Path) -> dict[str, Any] | None:
+    """What a run begins with; None if it has begun, and has metadata."""
+    path = folder / BEGUN
+    return read_json(path, "folder", dict, MOST_FACTS) if path.is_file() else None
 
 
 # ---- a run, read ----

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -20,9 +21,9 @@ from test_resume import STEPS, TINY, arrays_of, assert_same, compiled, fit
 import keras_vaegan as kvg
 from keras_vaegan import InputError, callbacks, files, locks
 from keras_vaegan.checkpoints import found
-from keras_vaegan.cli import run as cli_run
 from keras_vaegan.files import NEXT, PARTIAL
 from keras_vaegan.locks import LOCK, FolderLock, InUse
+from keras_vaegan.training import runner
 
 GONE = 2**22 + 1  # above the largest number of a process on Linux
 tensorflow_only = pytest.mark.core_on("tensorflow")
@@ -224,7 +225,7 @@ def test_a_command_that_is_asked_to_end_outside_of_a_training_is_tidy(tmp_path, 
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
-    monkeypatch.setattr(kvg.cli.options, "load_images", load)
+    monkeypatch.setattr(kvg.data, "load", load)
     before = signal.getsignal(signal.SIGTERM)
     assert run("train", "--model", "vae", *TINY, "--output", tmp_path / "run") == 143
     assert capsys.readouterr().err == "keras-vaegan: ended by SIGTERM\n"
@@ -245,7 +246,7 @@ def test_a_signal_that_a_library_turns_into_an_error_ends_a_command(
             except BaseException:
                 raise errors[-1] from None
 
-    monkeypatch.setattr(kvg.cli.options, "load_images", load)
+    monkeypatch.setattr(kvg.data, "load", load)
     errors = [ValueError("which is swallowed"), InputError("bad"), RuntimeError("release unlocked lock")]
     while errors:
         assert run("train", "--model", "vae", *TINY, "--output", tmp_path / "run") == code
@@ -289,7 +290,7 @@ def test_a_run_killed_as_it_draws_is_finished_when_resumed(tmp_path, monkeypatch
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(cli_run, "_draw", kill)
+        patch.setattr(runner, "_draw", kill)
         kvg.cli.main(["train", "--model", "vae", *map(str, TINY), "--epochs", "2", "--output", str(folder)])
     for name in (f"{PARTIAL}{GONE}-{files._machine()}-abcdefghnotes.txt", f"{PARTIAL}oldsamples.png"):
         (folder / name).write_text("half")
@@ -386,12 +387,13 @@ def test_two_trainings_at_once_take_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "vae").mkdir(parents=True)
     (tmp_path / "runs" / "vae" / f"{PARTIAL}abcmetadata.json").touch()  # which is no content
-    claimed = [cli_run.claim_folder(None, "vae", False) for _ in range(3)]
+    console = kvg.training.Console()
+    claimed = [runner.claim_folder(None, "vae", False, console) for _ in range(3)]
     assert [lock.folder.name for lock, _ in claimed] == ["vae", "vae-2", "vae-3"]
     assert [made for _, made in claimed] == [False, True, True]
     for overwrite in (False, True):
-        with pytest.raises(InUse, match="--output .* is in use by process"):
-            cli_run.claim_folder("runs/vae", "vae", overwrite)
+        with pytest.raises(InUse, match="folder .* is in use by process"):
+            runner.claim_folder(pathlib.Path("runs/vae"), "vae", overwrite, console)
     for lock, _ in claimed:
         lock.release()
     assert not list(tmp_path.rglob(LOCK))
