@@ -126,6 +126,38 @@ def test_numbers_that_are_not_finite_leave_the_last_checkpoint(tmp_path, callbac
     assert resumed_rows == rows
 
 
+@pytest.mark.parametrize(
+    ("check_every", "every", "spoiled", "kept"),
+    [
+        (1, None, (1, 3), "epoch_0001_batch_000003.keras"),
+        (2, None, (0, 3), "epoch_0000_batch_000002.keras"),
+        (1, None, (1, STEPS - 1), f"epoch_0001_batch_{STEPS - 1:06d}.keras"),  # found as validation begins
+        (100, 1, (1, 1), "epoch_0001_batch_000001.keras"),  # no checkpoint of what is not finite
+    ],
+)
+def test_a_monitor_that_goes_back_leaves_a_checkpoint_of_the_state_it_keeps(
+    tmp_path, check_every, every, spoiled, kept
+):
+    whole, rows = fit("noisy", tmp_path / "whole", every=None, also=[callbacks.Monitor()])
+    folder = tmp_path / "stopped"
+    model = compiled("noisy")
+    batches = kvg.data.Batches(*registry.data(model, 18), batch_size=4, seed=5)
+    monitor = callbacks.Monitor(check_every=check_every, report=lambda line: None)
+    checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=every)
+    used = [monitor, callbacks.HistoryFile(folder / "history.csv"), checkpoints, At(*spoiled, spoil)]
+    validation = registry.data(model, 6, seed=9)
+    model.fit(batches, epochs=3, validation_data=validation, callbacks=used, verbose=0)
+    assert monitor.stopped is not None and newest(folder) == kept
+    assert kept == checkpoints.position.file
+    saved = keras.saving.load_model(folder / "checkpoints" / kept)
+    assert all(np.isfinite(weights).all() for weights in saved.get_weights())
+    if every is None:
+        assert_same(saved, model)
+    resumed, resumed_rows = fit("noisy", folder, every=None)
+    assert_same(resumed, whole)
+    assert resumed_rows == rows
+
+
 def test_several_trainings_of_a_generator_know_no_number_of_batches(tmp_path):
     model = compiled("vae")
     x = registry.images(12, (6, 5, 1))

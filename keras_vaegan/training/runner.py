@@ -209,12 +209,15 @@ def run(
             of the signal.
 
     Examples:
-        >>> from keras_vaegan import data, presets, training
-        >>> recipe = presets.recipe("vae_digits")
-        >>> recipe["training"]["epochs"] = 1
-        >>> result = training.run(recipe, data.load("digits"), "runs/mine", seed=0, verbose=0)
-        >>> images = result.model.generate(10, seed=0)
-        >>> result = training.resume("runs/mine", epochs=2, verbose=0)
+        Train the digits for three epochs, draw images, and train two more epochs:
+
+            from keras_vaegan import data, presets, training
+
+            recipe = presets.recipe("vae_gan_digits")
+            recipe["training"]["epochs"] = 3
+            result = training.run(recipe, data.load("digits"), "runs/mine", seed=0)
+            images = result.model.generate(10, seed=0)
+            training.resume("runs/mine", epochs=5)
     """
     console = console or Console()
     devices = backend.distribution(distribute)  # before anything is computed: processes find each other first
@@ -238,6 +241,8 @@ def run(
             recipe[part][field] = str(pathlib.Path(source).resolve())  # found from elsewhere too
     if num_labels is not None:
         presets.override(recipe, "training.num_labels", num_labels)
+    if checkpoint_every is not None:
+        checkpoint_every = whole_number("checkpoint_every", checkpoint_every, 1)
     begun = {
         "model": recipe["model"]["key"],
         "dataset": training["dataset"],
@@ -249,7 +254,7 @@ def run(
         "mixed_precision": choose("mixed_precision", mixed_precision, PRECISIONS),
         "distribute": distribute,
         "augment": None if augment == "none" else augment or training.get("augment"),
-        "checkpoint_every": checkpoint_every and whole_number("checkpoint_every", checkpoint_every, 1),
+        "checkpoint_every": checkpoint_every,
         "recipe": recipe,
     }
     output = None if folder is None else user_path("folder", folder)
