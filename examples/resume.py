@@ -7,8 +7,7 @@ import keras
 import numpy as np
 from common import parsed, recipe
 
-import keras_vaegan as kvg
-from keras_vaegan import callbacks, presets, training
+from keras_vaegan import training
 
 
 class CutShort(keras.callbacks.Callback):
@@ -28,26 +27,16 @@ def main():
     """Train twice, once with an interruption, and compare."""
     options, data = parsed(__doc__)
     chosen = recipe("vae_gan", options, epochs=2)
-    training.be_deterministic()
+    settings = {"seed": options.seed, "checkpoint_every": 5, "overwrite": True}
+    cut = len(data.train[0]) // chosen["training"]["batch_size"] + 8
 
-    def run(folder, cut=None):
-        """Train into a folder, from its newest checkpoint if it has one."""
-        keras.utils.set_random_seed(options.seed)
-        model = presets.build(chosen, data.image_shape, seed=options.seed)
-        batches = kvg.data.Batches(data.train[0], batch_size=64, seed=options.seed)
-        checkpoints = callbacks.Checkpoints(folder, every=5)
-        first = checkpoints.resume(model, batches)
-        used = [checkpoints, *([CutShort(cut)] if cut else [])]
-        try:
-            model.fit(batches, epochs=2, initial_epoch=first, callbacks=used, verbose=2)
-        except KeyboardInterrupt:
-            print(f"cut short after {cut} batches")
-        return model
-
-    whole = run(options.output / "whole")
-    run(options.output / "cut", cut=len(data.train[0]) // 64 + 8)
-    resumed = run(options.output / "cut")
-    pairs = zip(whole.get_weights(), resumed.get_weights(), strict=True)
+    whole = training.run(chosen, data, options.output / "whole", **settings)
+    try:
+        training.run(chosen, data, options.output / "cut", callbacks=[CutShort(cut)], **settings)
+    except KeyboardInterrupt:
+        print(f"cut short after {cut} batches")
+    resumed = training.resume(options.output / "cut", data)
+    pairs = zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True)
     print("largest difference of a weight:", max(np.abs(one - other).max() for one, other in pairs))
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         plots,
         presets,
         report,
+        runs,
+        training,
     )
     from keras_vaegan.errors import InputError
     from keras_vaegan.models import (
@@ -61,6 +63,8 @@ _PUBLIC: dict[str, str | None] = {
     "plots": None,
     "presets": None,
     "report": None,
+    "runs": None,
+    "training": None,
 }
 
 __all__ = [
@@ -86,6 +90,8 @@ __all__ = [
     "plots",
     "presets",
     "report",
+    "runs",
+    "training",
 ]
 
 

@@ -13,10 +13,10 @@ import keras
 from keras_vaegan import evaluation, plots
 from keras_vaegan.checkpoints import Checkpoints
 from keras_vaegan.data import ImageData
-from keras_vaegan.diagnosis import read_rows
 from keras_vaegan.errors import csv_cell, whole_number
 from keras_vaegan.files import atomic_path
 from keras_vaegan.monitor import Monitor
+from keras_vaegan.runs import read_rows
 from keras_vaegan.training.epochs import EpochCallback
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Checkpoints from which a training goes on as if it had never stopped."""
 
+import dataclasses
 import io
 import os
 import pathlib
@@ -43,6 +44,19 @@ class Extra(NamedTuple):
     means: list[np.ndarray]
     random_states: list[np.ndarray]
 
+    @classmethod
+    def take(cls, model: Any, position: Position) -> "Extra":
+        """That of a model as it is now, at a position."""
+        return cls(position, _values(_means_of(model)), backend.random_states())
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A state of a training to go back to, and what a checkpoint of it holds; None if it is not known."""
+
+    snapshot: Snapshot
+    extra: Extra | None
+
 
 class Checkpoints(EpochCallback):
     """Write `epoch_0001.keras`, ... : the whole model, optimizers included; the last few are kept.
@@ -59,7 +73,8 @@ class Checkpoints(EpochCallback):
     machine, versions and number of threads. To stand after `HistoryFile` in the list of callbacks.
 
     If a callback stops the training within an epoch or its validation, the checkpoint holds that position.
-    None is written if the state is not finite, or if a `Monitor` put an older one back: the last one stays.
+    If a `Monitor` put an older state back, the checkpoint holds that state and its position. None is written
+    if the state is not finite, or once the `Monitor`'s watch has seen a tensor that is not.
 
     Args:
         folder: where they go; files that another callback wrote stay.
@@ -153,7 +168,9 @@ class Checkpoints(EpochCallback):
         if self.every is not None and batch - self._last >= self.every:
             self._last = batch
             self.model.synchronize()
-            self._save(self._extra(Position(self._epoch, batch)))
+            watch = self.model.watch
+            if watch is None or watch.seen()[1] is None:
+                self._save(Extra.take(self.model, Position(self._epoch, batch)))
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_test_begin(logs)
@@ -168,11 +185,11 @@ class Checkpoints(EpochCallback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._note_end_of_batches()
-        if self.broken_off:
+        if self.broken_off or self.gone_back:
             self._save_stop()
-        elif not self.gone_back:
+        else:
             self.stopped = False
-            self._save(self._extra(Position(epoch + 1, 0)))
+            self._save(Extra.take(self.model, Position(epoch + 1, 0)))
 
     def _note_end_of_batches(self) -> None:
         """Keep what a validation changes: seeds, the means so far, the backend's generators."""
@@ -181,13 +198,16 @@ class Checkpoints(EpochCallback):
         self._pending = self._begin_at  # if there was no step: all batches so far were left out
         self._draw_as_before()
         if self._pending is None:
-            self._pending = self._extra(Position(self._epoch, self.batches_done))
+            self._pending = Extra.take(self.model, Position(self._epoch, self.batches_done))
         self._fixed = _values(self.model.non_trainable_variables)
 
     def _save_stop(self) -> None:
         """Keep the position at which the batches of an epoch were stopped, or all were done."""
+        if self.gone_back:
+            self._save_kept()
+            return
         extra = self._pending
-        if self.stopped or extra is None or not extra.position.batch or self.gone_back:
+        if self.stopped or extra is None or not extra.position.batch:
             return
         variables = self.model.non_trainable_variables
         after = _values(variables)
@@ -199,8 +219,13 @@ class Checkpoints(EpochCallback):
         finally:
             _assign(variables, after)
 
-    def _extra(self, position: Position) -> Extra:
-        return Extra(position, _values(_means_of(self.model)), backend.random_states())
+    def _save_kept(self) -> None:
+        """Keep the state that was put back, unless there is a checkpoint as late."""
+        kept = self.model.gone_back_to
+        if kept is not None and kept.extra is not None and kept.extra.position > self.position:
+            kept.snapshot.restore(self.model)  # which a validation has changed
+            self._save(kept.extra)
+            self.stopped = True
 
     def _save(self, extra: Extra) -> None:
         path = self.folder / extra.position.file

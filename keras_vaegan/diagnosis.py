@@ -6,16 +6,11 @@ Nothing here imports a backend. All rules on a history are in this file.
 import dataclasses
 import itertools
 import math
-import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.files import MOST_FACTS, read_json, read_table, reading, write_json
-from keras_vaegan.kinds import check_kind
 
-FINDINGS = "findings.json"  # its name in a run folder
 SAMPLE_DIVERSITY = "sample_diversity"  # its name in the logs
 
 # Larsen's game has its equilibrium at 1/3 and healthy trainings stay within 0.4 to 0.82 on real
@@ -35,9 +30,7 @@ LONG, WORSE = 10, 0.02
 
 CLIP = "--set {player}.global_clipnorm=1"
 
-MOST_FINDINGS = 1000  # in a file; there is at most one of a kind
 LARGEST_EPOCH = 2**31
-LONGEST_MESSAGE = 2000  # characters of a finding in a file
 MOST_NAMED = 10  # columns in a message
 
 History = Mapping[str, Sequence[float]]
@@ -59,9 +52,6 @@ class Finding:
     severity: Literal["severe", "warning"]
     epoch: int
     message: str
-
-
-FIELDS = {"kind": str, "severity": Literal["severe", "warning"], "epoch": int, "message": str}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,68 +241,6 @@ def players_of(columns: Mapping[str, object]) -> list[str]:
 
 def _for_player(player: str, words: str, run: _Run) -> str:
     return words if player in run.columns else ""
-
-
-# ---- history and findings in a run folder ----
-
-
-def read_rows(path: str | os.PathLike[str], done: int) -> list[dict[str, float]]:
-    """Rows of a `history.csv` by log name, of the first `done` epochs; none if there is no file.
-
-    Raises `InputError`, in one line, if the file is damaged.
-    """
-    if not done or not pathlib.Path(path).is_file():
-        return []
-    names, rows = read_table(pathlib.Path(path))
-    names = [name.removeprefix("'") for name in names]
-    with reading(path):
-        filled = [{k: v for k, v in zip(names, row, strict=True) if v} for row in rows]
-        return [
-            {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
-            for row in filled
-            if int(row["epoch"]) <= done
-        ]
-
-
-def write_findings(path: str | os.PathLike[str], findings: Sequence[Finding]) -> None:
-    """Write findings as JSON; without any, no file is left at `path`."""
-    if findings:
-        write_json(path, [dataclasses.asdict(finding) for finding in findings])
-    else:
-        pathlib.Path(path).unlink(missing_ok=True)
-
-
-def read_findings(path: str | os.PathLike[str]) -> list[Finding]:
-    """What `write_findings` wrote at `path`; none where there is no file.
-
-    Raises `InputError`, in one line, where the file is damaged or its entries are no findings.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        return []
-    entries = read_json(path, kind=list, most=MOST_FACTS)
-    with reading(path):
-        if len(entries) > MOST_FINDINGS:
-            raise ValueError(f"it has {len(entries):,} entries, more than {MOST_FINDINGS}")
-        for number, entry in enumerate(entries, 1):
-            if not isinstance(entry, dict) or entry.keys() != FIELDS.keys():
-                raise ValueError(f"entry {number} must have {', '.join(FIELDS)}")
-            for name, kind in FIELDS.items():
-                check_kind(f"{path}: {name}", entry[name], kind)
-            if len(entry["message"]) > LONGEST_MESSAGE:
-                raise ValueError(f"the message of entry {number} is longer than {LONGEST_MESSAGE} characters")
-        return [Finding(**entry) for entry in entries]
-
-
-def diagnose_run(folder: str | os.PathLike[str], history: History, patience: int = 3) -> list[Finding]:
-    """`diagnose`, with the name of the tensor that first went bad where the training noted it.
-
-    Args:
-        folder: of the run, which may hold `findings.json`.
-        history, patience: as for `diagnose`.
-    """
-    noted = [found for found in read_findings(pathlib.Path(folder, FINDINGS)) if found.kind == "not_finite"]
-    return merged(noted, diagnose(history, patience))
 
 
 def merged(noted: Sequence[Finding], found: Sequence[Finding]) -> list[Finding]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_vaegan import diagnosis
+from keras_vaegan import diagnosis, runs
+from keras_vaegan.checkpoints import Extra, Kept, Position
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.diagnosis import SAMPLE_DIVERSITY, Finding
@@ -24,8 +25,9 @@ class Monitor(EpochCallback):
     """Tell what goes wrong, once, by the rules of `keras_vaegan.diagnosis`; stop at NaN or infinity.
 
     Every step looks for tensors that are not finite. When one came, the training ends, the whole
-    state (weights, optimizers, averages, seeds) goes back to the last time that all was well, and
-    the message names the first bad tensor. Each epoch logs `sample_diversity`.
+    state (weights, optimizers, averages, seeds) goes back to the last time that all was well, of which
+    `Checkpoints` writes a checkpoint, and the message names the first bad tensor. Each epoch logs
+    `sample_diversity`.
 
     To stand first in the list of callbacks: those after it see the log and the state gone back to.
 
@@ -81,14 +83,14 @@ class Monitor(EpochCallback):
         self.stopped: Finding | None = None
         self._history: dict[str, list[float]] = {"epoch": []}
         self._watch: Watch | None = None
-        self._good: Snapshot | None = None
+        self._good: Kept | None = None
         self._epoch = self._looked = 0
 
     # ---- Keras' hooks ----
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._begin()
-        self.model.gone_back = False
+        self.model.gone_back, self.model.gone_back_to = False, None
         self._watch = self.model.watched(True)
         self._look()
 
@@ -96,7 +98,7 @@ class Monitor(EpochCallback):
         super().on_epoch_begin(epoch, logs)
         self._epoch, self._looked = epoch + 1, 0
         if self.history is not None and not self._history["epoch"]:
-            for row in diagnosis.read_rows(self.history, epoch):
+            for row in runs.read_rows(self.history, epoch):
                 self._note(int(row.pop("epoch")) - 1, row)
             self.findings = diagnosis.diagnose(self._history, self.patience)  # which were told
 
@@ -105,16 +107,16 @@ class Monitor(EpochCallback):
         super().on_train_batch_begin(batch, logs)
         if batch - self._looked >= self.check_every:
             self._looked = batch
-            self._look()
+            self._look(batch)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_test_begin(logs)
         if self._watch is not None:
-            self._look()
+            self._look(self.batches_done)
             self._go_back()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._look()
+        self._look(self.batches_done)
         self._go_back()
         if self.broken_off and self.stopped is None:
             return  # the numbers of a part of an epoch are no epoch's
@@ -128,24 +130,29 @@ class Monitor(EpochCallback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model.watched(False)
-        self._watch = self._good = None
+        self._watch = self._good = self.model.gone_back_to = None
 
     # ---- NaN and infinity ----
 
-    def _look(self) -> None:
-        """Ask the watch; if all is well, keep the state, else ask for the end of the training."""
+    def _look(self, batch: int | None = None) -> None:
+        """Ask the watch; if all is well, keep the state, else ask for the end of the training.
+
+        Args:
+            batch: how many of the epoch are done; None before the first epoch, in which no step was made.
+        """
         if self.stopped is not None or self._watch is None:
             return
         self.model.synchronize()
         steps, place = self._watch.seen()
         step = f"step {steps + 1}"
         if place is None:
-            if self._good is not None and self._good.step == steps:
+            if self._good is not None and self._good.snapshot.step == steps:
                 return
             snapshot = Snapshot.take(self.model, steps)
             bad = snapshot.first_bad(self.model)  # the optimizers' slots are seen only here
             if bad is None:
-                self._good = snapshot
+                position = None if batch is None else Position(self._epoch - 1, batch)
+                self._good = Kept(snapshot, position and Extra.take(self.model, position))
                 return
             place = Place(bad, tuple(self.model.players))
             step = f"step {steps}, or shortly before" if steps else "before the first step"
@@ -156,7 +163,7 @@ class Monitor(EpochCallback):
             advice = diagnosis.lower_rates(place.players)
         else:
             advice = "Look for bad numbers in the data and in what is done to them."
-        kept = f"the weights of step {self._good.step} are kept" if self._good else "nothing is kept"
+        kept = f"the weights of step {self._good.snapshot.step} are kept" if self._good else "nothing is kept"
         message = (
             f"{step} (epoch {max(self._epoch, 1)}): {place.what} is not finite, the first bad tensor; "
             f"stopped, {kept}. {advice}"
@@ -167,8 +174,8 @@ class Monitor(EpochCallback):
 
     def _go_back(self) -> None:
         if self.stopped is not None and self._good is not None:
-            self._good.restore(self.model)
-            self.model.gone_back = True
+            self._good.snapshot.restore(self.model)
+            self.model.gone_back, self.model.gone_back_to = True, self._good
 
     # ---- the rules on epochs ----
 
@@ -187,7 +194,7 @@ class Monitor(EpochCallback):
             if finding.kind not in told and finding is not self.stopped:
                 self._say(finding)
         if self.path is not None:
-            diagnosis.write_findings(self.path, self.findings)
+            runs.write_findings(self.path, self.findings)
 
     def _say(self, finding: Finding) -> None:
         # Keras' progress bar leaves its line open.

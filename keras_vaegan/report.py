@@ -3,30 +3,25 @@
 Nothing here imports a backend: what a run wrote is only read.
 """
 
-import contextlib
-import dataclasses
-import functools
 import itertools
 import json
 import math
 import os
 import pathlib
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from keras_vaegan.diagnosis import LARGEST_EPOCH
 from keras_vaegan.embedded import Embedded, embed, opened
 from keras_vaegan.errors import InputError, one_line
-from keras_vaegan.files import MOST_FACTS, atomic_path, member, read_json, read_table, reading, user_path
-from keras_vaegan.kinds import check_facts, check_kind
+from keras_vaegan.files import atomic_path
+from keras_vaegan.kinds import check_kind
 from keras_vaegan.pages import render
 from keras_vaegan.plots import MIN_SIDE, PADDING
 from keras_vaegan.presets.recipes import MODEL_KEYS
-from keras_vaegan.runs import HISTORY, METADATA, PAGE, SCORES, check_own
+from keras_vaegan.runs import HISTORY, METADATA, PAGE, SCORES, Run, read_run, reading_part
 from keras_vaegan.svg import line_chart, number
 
 SCORES_FORMAT = 1
@@ -75,44 +70,6 @@ MEANINGS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a run folder holds, read.
-
-    Attributes:
-        folder: as it was given.
-        metadata: of `metadata.json`.
-        history: `{log name: [value of each epoch]}`, NaN where an epoch has none; may be empty.
-        scores: of `evaluate.json`; None where there is none.
-        findings: plain sentences on the training.
-    """
-
-    folder: pathlib.Path
-    metadata: dict[str, Any]
-    history: dict[str, list[float]]
-    scores: dict[str, Any] | None
-    findings: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.folder.resolve().name
-
-    @functools.cached_property
-    def epochs(self) -> list[float]:
-        """Number of each epoch in the history; they are counted where it has no right numbers."""
-        count = max(map(len, self.history.values()), default=0)
-        told = self.history.get("epoch") or []
-        if told and all(abs(number) < LARGEST_EPOCH for number in told) and sorted(set(told)) == told:
-            return told
-        return [float(i + 1) for i in range(count)]
-
-    def command(self, verb: str, output: str | None = None) -> str:
-        """The command line that makes something of this run."""
-        words = ["keras-vaegan", verb, str(self.folder)]
-        words += ["--output", str(self.folder / output)] if output else []
-        return shlex.join(words)
-
-
 def write_report(
     run_folder: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
@@ -143,58 +100,6 @@ def write_report(
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
-
-
-def read_run(run_folder: str | os.PathLike[str], findings: Sequence[str] = ()) -> Run:
-    """Read what a training, and perhaps an evaluation, left in a folder.
-
-    Raises `InputError` where the folder is not that of a training, or a file in it is damaged.
-    """
-    folder = user_path("run_folder", run_folder)
-    path = member(folder, METADATA)
-    if not path.is_file():
-        what = f"has no {METADATA}" if folder.is_dir() else "is not a folder of this machine"
-        raise InputError(f"run_folder must be the folder of a training; {folder} {what}.")
-    check_own("run_folder", folder)
-    metadata = _read_json(path)
-    with _reading(path):
-        check_facts(metadata, f"{folder / METADATA}:")
-    if not {"model", "dataset", "recipe"} <= set(metadata):
-        raise InputError(f"run_folder must be the folder of a training; {folder / METADATA} is of none.")
-    scores = _read_json(folder / SCORES) if (folder / SCORES).is_file() else None
-    return Run(folder, metadata, _read_history(folder / HISTORY), scores, tuple(findings))
-
-
-# ---- reading ----
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    with _reading(path):
-        return read_json(path, kind=dict, most=MOST_FACTS)
-
-
-def _read_history(path: pathlib.Path) -> dict[str, list[float]]:
-    if not path.is_file():
-        return {}
-    with _reading(path):
-        names, rows = read_table(path)
-        columns = zip(*rows, strict=True)
-        return {
-            name: [float(cell) if cell else math.nan for cell in column]
-            for name, column in zip(names, columns, strict=False)
-        }
-
-
-@contextlib.contextmanager
-def _reading(path: pathlib.Path) -> Iterator[None]:
-    """`files.reading`, which names the run's folder as the argument."""
-    try:
-        with reading(path):
-            yield
-    except InputError as error:
-        if error.argument == "run_folder":
-            raise
-        raise InputError(f"run_folder must hold a readable {path.name}; {error}") from error
 
 
 # ---- what the page shows ----
@@ -267,12 +172,12 @@ class _Details(NamedTuple):
 
 
 def _page(run: Run) -> str:
-    with _reading(run.folder / METADATA):
+    with reading_part(run.folder / METADATA):
         metadata = run.metadata
         dataset = str(metadata["dataset"])
         facts, recipe = _run_facts(metadata), _json_lines(metadata["recipe"])
         expected = metadata["recipe"].get("expect")
-    with _reading(run.folder / SCORES):
+    with reading_part(run.folder / SCORES):
         found = (run.scores or {}).get("findings") or []
         check_kind("findings", found, list[str])
         scores = None if run.scores is None else _scores(run.scores)
@@ -373,7 +278,7 @@ def _image(run: Run, name: str) -> Embedded | None:
     path = run.folder / name
     if not path.is_file():
         return None
-    with _reading(path), opened(path, "run_folder") as image:
+    with reading_part(path), opened(path, "run_folder") as image:
         return embed(image, IMAGE_BYTES)
 
 
@@ -388,7 +293,7 @@ def _strips(run: Run) -> list[tuple[int, Embedded]]:
 
 
 def _strip(run: Run, path: pathlib.Path) -> Embedded:
-    with _reading(path), opened(path, "run_folder") as image:
+    with reading_part(path), opened(path, "run_folder") as image:
         # Whole rows of the grid, as `plots.save_grid` lays it out.
         height, width = run.metadata.get("image_shape", (image.height // 4, image.width))[:2]
         height, width = max(1, height), max(1, width)
@@ -430,7 +335,7 @@ def _curve(run: Run, name: str, i: int) -> _Curve:
     unit, meaning = LOGS.get(name, ("", ""))
     title = f"{name} ({unit})" if unit else name
     last = ", ".join(f"{number(values[-1])} {kind}" for kind, values in lines.items())
-    with _reading(run.folder / HISTORY):
+    with reading_part(run.folder / HISTORY):
         rows = spread(range(len(run.epochs)), MOST_POINTS)
         shown = {kind: [values[row] for row in rows] for kind, values in lines.items()}
         chart = line_chart(title, [run.epochs[row] for row in rows], shown, f"chart-{i}")

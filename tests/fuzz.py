@@ -43,7 +43,8 @@ from keras_vaegan import cli, data, diagnosis, evaluation, memory, metrics, pres
 from keras_vaegan.cli import parts
 from keras_vaegan.data.npz import read_arrays
 from keras_vaegan.errors import InputError
-from keras_vaegan.report import read_run, write_report
+from keras_vaegan.report import write_report
+from keras_vaegan.runs import diagnose_run, read_run, write_findings
 
 PARTS = ("command", "file", "argument")
 EXAMPLES = {"command": 6, "file": 30, "argument": 30}  # of a part before the next one's turn
@@ -148,7 +149,7 @@ class World:
                 [["epoch", "loss", "kl", "val_loss"], *([i, 5 - i, 1, 6 - i] for i in (1, 2, 3))]
             )
         finding = diagnosis.Finding("collapse", "warning", 2, "epochs 2 to 3: alike")
-        diagnosis.write_findings(folder / "findings.json", [finding])
+        write_findings(folder / "findings.json", [finding])
         self.picture(folder / "samples.png", 0)
         one = dataclasses.asdict(evaluation.Score("sharpness", 0.5))
         scores = {
@@ -438,7 +439,7 @@ def read_report(folder):
     page = write_report(
         folder,
         folder / "page.html",
-        [f.message for f in diagnosis.diagnose_run(folder, read_run(folder).history)],
+        [f.message for f in diagnose_run(folder, read_run(folder).history)],
     )
     if "<script>" in page.read_text("utf-8"):
         raise Wrong("a script in the page")

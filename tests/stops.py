@@ -386,14 +386,15 @@ class Stops:
     def one_run(self, most):
         """Stop a run at most so many times, resume it to its end and log what came of it."""
         from keras_vaegan.files import member
+        from keras_vaegan.runs import BEGUN, METADATA
 
         self.runs += 1
         folder, output = self.folder / f"run{self.runs}", self.folder / f"run{self.runs}.txt"
         resume, stops, wrong = ["train", "--resume", str(folder)], [], []
         planned = self.random.randint(1, min(most, MOST_STOPS))
         while not wrong:
-            # A process that is killed before it trains has left nothing to go on with.
-            begun = member(folder, "metadata.json").exists()
+            # A process that is stopped before it locks the folder has left nothing to go on with.
+            begun = (folder / BEGUN).exists() or member(folder, METADATA).exists()
             arguments = resume if begun else command(self.model, self.images, folder)
             stop = ()
             if len(stops) < planned:

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import importlib
 import json
 import os
 import warnings
@@ -14,17 +13,16 @@ from PIL import Image
 from test_cli import refused, run
 
 from keras_vaegan import evaluation, plots, presets
-from keras_vaegan.cli import options
 from keras_vaegan.data import ImageData, load, load_pictures
-from keras_vaegan.data.content import change, describe
+from keras_vaegan.data.content import change, change_since_training, describe
 from keras_vaegan.data.names import in_order, parse_classes
 from keras_vaegan.data.splits import places, split_by_place, split_indices
 from keras_vaegan.errors import InputError
 from keras_vaegan.evaluation.scores import Score, findings
+from keras_vaegan.training import runner
 
 pytestmark = pytest.mark.core_on("tensorflow")
 
-cli_train = importlib.import_module("keras_vaegan.cli.train")  # the name is that of the command, too
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 LATIN = os.fsdecode(b"caf\xe9")  # a name that is no UTF-8
 
@@ -466,7 +464,7 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(named_run, capsys, tmp_p
     metadata = json.loads((folder / "metadata.json").read_text())
     assert metadata["data"] == describe(load(data))
     began = []
-    monkeypatch.setattr(cli_train, "run", lambda data, *rest, **settings: began.append(data))
+    monkeypatch.setattr(runner, "_train", lambda data, *rest: began.append(data) or runner.Result(tmp_path))
     resume = ["train", "--resume", folder, "--epochs", 2]
     assert run(*resume) == 0 and began[0].class_names == metadata["class_names"]
     write(data, NAMES[:1], 1, first=90)
@@ -506,7 +504,7 @@ def test_a_run_of_old_goes_on_in_the_order_of_its_classes(tmp_path, capsys, monk
     }
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     began = []
-    monkeypatch.setattr(cli_train, "run", lambda data, *rest, **settings: began.append(data))
+    monkeypatch.setattr(runner, "_train", lambda data, *rest: began.append(data) or runner.Result(tmp_path))
     assert run("train", "--resume", tmp_path) == 0
     assert "warning: validation images may have been trained on; the run is older" in capsys.readouterr().err
     for x, y in began[0]:
@@ -519,7 +517,7 @@ def test_other_data_that_are_asked_for_are_no_change(tmp_path):
     metadata = {"dataset": str(tmp_path / "set"), "data": describe(data)}
     write(tmp_path / "set", ["cat"], 1, first=50)
     other = load(tmp_path / "set")
-    change_of = options.change_since_training
+    change_of = change_since_training
     assert change_of(metadata, None, None, data) is None
     assert change_of(metadata, None, None, other).startswith("21 images, 1 more")
     assert change_of(metadata, str(tmp_path / "set" / "cat" / ".."), None, other).startswith("21 images")

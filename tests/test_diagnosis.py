@@ -11,8 +11,8 @@ import pytest
 from test_cli import refused, run
 
 from keras_vaegan import InputError, presets
-from keras_vaegan.diagnosis import FINDINGS, Finding, diagnose, diagnose_run, read_findings, write_findings
-from keras_vaegan.presets.folder import clear_run
+from keras_vaegan.diagnosis import Finding, diagnose
+from keras_vaegan.runs import FINDINGS, clear_run, diagnose_run, read_findings, write_findings
 
 NAN = math.nan
 

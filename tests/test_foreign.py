@@ -34,8 +34,8 @@ from keras_vaegan.cli import options, parts
 from keras_vaegan.data import tfds as tfds_source
 from keras_vaegan.export import web
 from keras_vaegan.locks import LOCK, FolderLock
-from keras_vaegan.report import read_run, write_report
-from keras_vaegan.runs import RUN_FILES, RUN_FOLDERS
+from keras_vaegan.report import write_report
+from keras_vaegan.runs import RUN_FILES, RUN_FOLDERS, read_findings, read_run
 
 evaluate_command = importlib.import_module("keras_vaegan.cli.evaluate")  # the name is that of the command
 pytestmark = pytest.mark.core_on("tensorflow")
@@ -412,7 +412,7 @@ def test_findings_of_a_foreign_run_are_bounded(folder):
     good = {"kind": "collapse", "severity": "severe", "epoch": 1, "message": "m"}
     for entries in ([good] * 5000, [good | {"message": "m" * 10**5}]):
         (folder / "findings.json").write_text(json.dumps(entries))
-        assert "findings.json" in refused(diagnosis.read_findings, folder / "findings.json")
+        assert "findings.json" in refused(read_findings, folder / "findings.json")
 
 
 def test_a_history_with_many_columns_gone_bad_is_told_in_a_short_line():

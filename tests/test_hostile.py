@@ -23,12 +23,11 @@ from keras_vaegan.cli import options, parts
 from keras_vaegan.data import load, read_mask
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.npz import read_arrays
-from keras_vaegan.diagnosis import read_findings
 from keras_vaegan.errors import InputError, choose, csv_cell, one_line, printable, shown
 from keras_vaegan.files import read_json
 from keras_vaegan.presets.configure import MODELS
 from keras_vaegan.presets.folder import load_folder, load_keras_file, save_folder
-from keras_vaegan.report import read_run
+from keras_vaegan.runs import read_findings, read_run
 
 pytestmark = pytest.mark.core_on("tensorflow")
 ESCAPE = "\x1b[31mred\x1b[0m\x07"

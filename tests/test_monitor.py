@@ -19,8 +19,9 @@ from test_cli import TINY, TINY_GAN, TINY_NETWORKS, run
 
 import keras_vaegan as kvg
 from keras_vaegan import callbacks
-from keras_vaegan.diagnosis import FINDINGS, SAMPLE_DIVERSITY, read_findings
+from keras_vaegan.diagnosis import SAMPLE_DIVERSITY
 from keras_vaegan.monitor import Monitor, nearest_distance
+from keras_vaegan.runs import FINDINGS, read_findings
 from keras_vaegan.training.watch import state_of
 
 BACKEND = keras.backend.backend()

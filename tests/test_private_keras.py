@@ -153,7 +153,7 @@ def test_every_attribute_that_is_put_on_objects_of_keras_is_in_the_table(table):
     missing = [
         f"{file} sets {node.attr} of another object, which backend/private_keras.py does not list."
         for file, tree in sources()
-        if file.startswith(("backend/", "training/"))
+        if file.startswith(("backend/", "training/")) and file != "training/runner.py"  # which is above Keras
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
         if not is_own(node) and node.attr not in listed

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -20,9 +21,9 @@ from test_resume import STEPS, TINY, arrays_of, assert_same, compiled, fit
 import keras_vaegan as kvg
 from keras_vaegan import InputError, callbacks, files, locks
 from keras_vaegan.checkpoints import found
-from keras_vaegan.cli import run as cli_run
 from keras_vaegan.files import NEXT, PARTIAL
 from keras_vaegan.locks import LOCK, FolderLock, InUse
+from keras_vaegan.training import runner
 
 GONE = 2**22 + 1  # above the largest number of a process on Linux
 tensorflow_only = pytest.mark.core_on("tensorflow")
@@ -121,6 +122,38 @@ def test_numbers_that_are_not_finite_leave_the_last_checkpoint(tmp_path, callbac
     assert newest(folder) == "epoch_0001_batch_000002.keras"
     assert checkpoints.position == (1, 2)
     resumed, resumed_rows = fit("vae", folder)
+    assert_same(resumed, whole)
+    assert resumed_rows == rows
+
+
+@pytest.mark.parametrize(
+    ("check_every", "every", "spoiled", "kept"),
+    [
+        (1, None, (1, 3), "epoch_0001_batch_000003.keras"),
+        (2, None, (0, 3), "epoch_0000_batch_000002.keras"),
+        (1, None, (1, STEPS - 1), f"epoch_0001_batch_{STEPS - 1:06d}.keras"),  # found as validation begins
+        (100, 1, (1, 1), "epoch_0001_batch_000001.keras"),  # no checkpoint of what is not finite
+    ],
+)
+def test_a_monitor_that_goes_back_leaves_a_checkpoint_of_the_state_it_keeps(
+    tmp_path, check_every, every, spoiled, kept
+):
+    whole, rows = fit("noisy", tmp_path / "whole", every=None, also=[callbacks.Monitor()])
+    folder = tmp_path / "stopped"
+    model = compiled("noisy")
+    batches = kvg.data.Batches(*registry.data(model, 18), batch_size=4, seed=5)
+    monitor = callbacks.Monitor(check_every=check_every, report=lambda line: None)
+    checkpoints = callbacks.Checkpoints(folder / "checkpoints", every=every)
+    used = [monitor, callbacks.HistoryFile(folder / "history.csv"), checkpoints, At(*spoiled, spoil)]
+    validation = registry.data(model, 6, seed=9)
+    model.fit(batches, epochs=3, validation_data=validation, callbacks=used, verbose=0)
+    assert monitor.stopped is not None and newest(folder) == kept
+    assert kept == checkpoints.position.file
+    saved = keras.saving.load_model(folder / "checkpoints" / kept)
+    assert all(np.isfinite(weights).all() for weights in saved.get_weights())
+    if every is None:
+        assert_same(saved, model)
+    resumed, resumed_rows = fit("noisy", folder, every=None)
     assert_same(resumed, whole)
     assert resumed_rows == rows
 
@@ -224,7 +257,7 @@ def test_a_command_that_is_asked_to_end_outside_of_a_training_is_tidy(tmp_path, 
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
-    monkeypatch.setattr(kvg.cli.options, "load_images", load)
+    monkeypatch.setattr(kvg.data, "load", load)
     before = signal.getsignal(signal.SIGTERM)
     assert run("train", "--model", "vae", *TINY, "--output", tmp_path / "run") == 143
     assert capsys.readouterr().err == "keras-vaegan: ended by SIGTERM\n"
@@ -245,7 +278,7 @@ def test_a_signal_that_a_library_turns_into_an_error_ends_a_command(
             except BaseException:
                 raise errors[-1] from None
 
-    monkeypatch.setattr(kvg.cli.options, "load_images", load)
+    monkeypatch.setattr(kvg.data, "load", load)
     errors = [ValueError("which is swallowed"), InputError("bad"), RuntimeError("release unlocked lock")]
     while errors:
         assert run("train", "--model", "vae", *TINY, "--output", tmp_path / "run") == code
@@ -289,7 +322,7 @@ def test_a_run_killed_as_it_draws_is_finished_when_resumed(tmp_path, monkeypatch
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(cli_run, "_draw", kill)
+        patch.setattr(runner, "_draw", kill)
         kvg.cli.main(["train", "--model", "vae", *map(str, TINY), "--epochs", "2", "--output", str(folder)])
     for name in (f"{PARTIAL}{GONE}-{files._machine()}-abcdefghnotes.txt", f"{PARTIAL}oldsamples.png"):
         (folder / name).write_text("half")
@@ -386,12 +419,13 @@ def test_two_trainings_at_once_take_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "vae").mkdir(parents=True)
     (tmp_path / "runs" / "vae" / f"{PARTIAL}abcmetadata.json").touch()  # which is no content
-    claimed = [cli_run.claim_folder(None, "vae", False) for _ in range(3)]
+    console = kvg.training.Console()
+    claimed = [runner.claim_folder(None, "vae", False, console) for _ in range(3)]
     assert [lock.folder.name for lock, _ in claimed] == ["vae", "vae-2", "vae-3"]
     assert [made for _, made in claimed] == [False, True, True]
     for overwrite in (False, True):
-        with pytest.raises(InUse, match="--output .* is in use by process"):
-            cli_run.claim_folder("runs/vae", "vae", overwrite)
+        with pytest.raises(InUse, match="folder .* is in use by process"):
+            runner.claim_folder(pathlib.Path("runs/vae"), "vae", overwrite, console)
     for lock, _ in claimed:
         lock.release()
     assert not list(tmp_path.rglob(LOCK))

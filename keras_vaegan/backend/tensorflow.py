@@ -136,7 +136,7 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     Raises `InputError` where sharing is required and TensorFlow sees one device of each kind.
     """
     if len(_jobs(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}))) > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy().scope()
+        return _workers().scope()
     devices = tf.config.list_logical_devices("GPU")
     if required and len(devices) < 2:
         devices = tf.config.list_logical_devices("CPU")
@@ -145,6 +145,12 @@ def distribution(required: bool) -> contextlib.AbstractContextManager[Any]:
     if required:
         raise InputError("distribute must be auto or none: TensorFlow sees one device; received 'data'.")
     return contextlib.nullcontext()
+
+
+@functools.cache
+def _workers() -> Any:
+    """The strategy of the processes that train together; TensorFlow makes it once, before all else."""
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def shares() -> int:

@@ -13,7 +13,6 @@ import click
 
 from keras_vaegan import __version__
 from keras_vaegan.cli.doctor import doctor
-from keras_vaegan.cli.ending import Ended, ending_on_signals
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.export import export
 from keras_vaegan.cli.options import GroupedOption
@@ -31,6 +30,7 @@ from keras_vaegan.cli.sample import (
 from keras_vaegan.cli.train import models, train
 from keras_vaegan.errors import InputError, one_line, unknown_name
 from keras_vaegan.files import reason_of
+from keras_vaegan.signals import Ended, ending_on_signals
 
 PROGRAM = "keras-vaegan"
 DEBUG, DEBUG_VARIABLE = "--debug", "KERAS_VAEGAN_DEBUG"

@@ -4,6 +4,7 @@ import click
 
 from keras_vaegan.cli.options import Count, GroupedCommand, echo, option
 from keras_vaegan.errors import InputError
+from keras_vaegan.runs import diagnose_run, read_run
 
 
 @click.command(cls=GroupedCommand, arguments={"run_folder": "RUN"})
@@ -14,14 +15,11 @@ def doctor(run, patience):
 
     Exits with code 1 where the trained model is of no use, else with 0.
     """
-    from keras_vaegan import diagnosis
-    from keras_vaegan.report import read_run
-
     history = read_run(run).history
     epochs = len(history.get("epoch", ()))
     if not epochs:
         raise InputError(f"RUN must have a history.csv with an epoch at least; that of {run} has none.")
-    findings = diagnosis.diagnose_run(run, history, patience)
+    findings = diagnose_run(run, history, patience)
     for finding in findings:
         echo(f"{finding.severity}: {finding.message}")
     if not findings:

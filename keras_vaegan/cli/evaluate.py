@@ -94,6 +94,7 @@ def evaluate(
     """
     options.load_keras()
     from keras_vaegan import evaluation
+    from keras_vaegan.data import content
 
     groups = None if metrics is None else _names("--metrics", metrics)
     asked = None if features is None else _names("--features", features)
@@ -108,7 +109,7 @@ def evaluate(
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
-    changed = options.change_since_training(metadata, dataset, image_size, data)
+    changed = content.change_since_training(metadata, dataset, image_size, data)
     path = output or _default_output(source)
     cache = None if no_cache else _cache()
     with _shown_if_it_fails() as finished, _progress(groups or list(evaluation.GROUPS)) as advance:
@@ -130,7 +131,7 @@ def evaluate(
         )
     if changed is not None:
         result["data"]["changed_since_training"] = changed
-        why = changed if changed == options.OLDER else f"the data have changed since the training: {changed}"
+        why = changed if changed == content.OLDER else f"the data have changed since the training: {changed}"
         result["findings"].insert(0, f"{split} images may have been trained on; {why}")
     for line in _table(result):  # first: they are not to be lost if the file cannot be written
         options.echo(line)

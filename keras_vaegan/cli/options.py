@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 BACKENDS = ("tensorflow", "jax", "torch")
 IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
-OLDER = "the run is older than splits that follow from the names of files"
 LONGEST_NAME = 230  # bytes of a file's name: file systems allow 255, and the name of a partial file is longer
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
@@ -361,29 +360,6 @@ def load_data_for(
 def with_range_of(model: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata with the range of integers that a model was trained on, which a `.keras` file has alone."""
     return {"value_range": getattr(model, "value_range", None), **metadata}
-
-
-def change_since_training(
-    metadata: Mapping[str, Any], dataset: str | None, image_size: tuple[int, int] | None, data: "ImageData"
-) -> str | None:
-    """What has changed in the data since a model was trained on them, in words; None for other data.
-
-    A run on a folder that has no hash of its data is older than the splits of files by their names.
-    """
-    from keras_vaegan.data.content import change, describe
-
-    own = metadata.get("dataset")
-    asked = own if dataset is None else dataset
-    if own is None or image_size is not None or _resolved(asked) != _resolved(own):
-        return None
-    if metadata.get("data") is not None:
-        return change(metadata["data"], describe(data))
-    return OLDER if pathlib.Path(own).is_dir() else None
-
-
-def _resolved(dataset: object) -> str:
-    path = pathlib.Path(str(dataset)).expanduser()
-    return str(path.resolve()) if path.exists() else str(dataset)
 
 
 images = option(

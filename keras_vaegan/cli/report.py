@@ -3,6 +3,7 @@
 import click
 
 from keras_vaegan.cli.options import GroupedCommand, Output, echo, option
+from keras_vaegan.runs import diagnose_run, read_run
 
 
 @click.command(cls=GroupedCommand, arguments={"run_folder": "RUN"})
@@ -19,8 +20,7 @@ def report(run, output):
 
     It shows samples, reconstructions, curves and scores, and needs no other file.
     """
-    from keras_vaegan.diagnosis import diagnose_run
-    from keras_vaegan.report import read_run, write_report
+    from keras_vaegan.report import write_report
 
     seen = diagnose_run(run, read_run(run).history)
     path = write_report(run, output, [finding.message for finding in seen])

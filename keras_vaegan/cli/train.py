@@ -1,84 +1,46 @@
 """`train` and `models`."""
 
-import contextlib
 import functools
 import json
 import os
 import pathlib
-import shutil
 import tomllib
-import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, MODEL, TRAINING, GroupedCommand, option, shown_name
-from keras_vaegan.cli.run import claim_folder, run, run_folder
-from keras_vaegan.errors import InputError, one_line, whole_number
+from keras_vaegan.errors import InputError, renaming
 from keras_vaegan.files import (
-    MOST_FACTS,
-    PARTIAL,
-    member,
     parse_json,
-    read_json,
     read_text,
     reading,
     reason_of,
-    user_path,
 )
-from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind
-from keras_vaegan.locks import LOCK, FolderLock
+from keras_vaegan.kinds import check_kind
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
-from keras_vaegan.runs import METADATA, check_own
-from keras_vaegan.typing import DISTRIBUTIONS
+from keras_vaegan.runs import check_resumable
+from keras_vaegan.typing import DISTRIBUTIONS, PRECISIONS
 
 if TYPE_CHECKING:
-    from keras_vaegan.data import ImageData
+    from keras_vaegan.training import Console
 
-# Options that may stand together with --resume.
 # Options that decide which others there are.
 FIRST = ("family", "class", "three_players", "game", "prior", "likelihood")
+# Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
-PRECISIONS = ("none", "bfloat16", "float16")
+SET_BY_OPTIONS = ("training.batch_size", "training.init")  # of a recipe, named as options in any case
 SECTIONS = ("model", "networks", "optimizer", "training")  # of a recipe
-# What `metadata.json` must have for a run to go on; other facts may be missing.
-NEEDED_TO_RESUME: dict[str, Kind] = {
-    "model": str,
-    "dataset": str,
-    "image_shape": tuple[int, int, int],
-    "seed": int,
-    "backend": Literal["tensorflow", "jax", "torch"],
-    "mixed_precision": Literal["none", "bfloat16", "float16"],
-    "recipe": dict,
-}
 
 
 def _resumed_run(context, parameter, value):
     """Look at the run to go on with before anything is loaded: it says on which backend it runs."""
     if value is None:
         return None
-    path = member(value, METADATA)
-    if not path.is_file():
-        raise InputError(
-            f"--resume must be a run folder; {value} has no {METADATA}. If its training was killed before "
-            "its first step, repeat the command that began it."
-        )
-    check_own("--resume", value)
-    metadata = read_json(path, "--resume", most=MOST_FACTS)
-    if not isinstance(metadata, dict) or not {"backend", "recipe", "seed", "dataset"} <= set(metadata):
-        raise InputError(f"--resume must be a folder that `train` made; {value} is not.")
-    for name, kind in NEEDED_TO_RESUME.items():
-        check_kind(f"--resume {value / METADATA}: {name}", metadata.get(name), kind)
-    whole_number(f"--resume {value / METADATA}: seed", metadata["seed"], 0)
-    for side in metadata["image_shape"]:
-        if not 0 < side <= LARGEST_SIDE:
-            raise InputError(
-                f"--resume {value / METADATA}: image_shape must have sides of 1 to {LARGEST_SIDE}; "
-                f"received {side}."
-            )
-    os.environ.setdefault("KERAS_BACKEND", metadata["backend"])
+    with renaming(folder="--resume"):
+        os.environ.setdefault("KERAS_BACKEND", check_resumable(value))
     return value
 
 
@@ -94,10 +56,12 @@ class TrainCommand(GroupedCommand):
                 return f"--set {name}"
             if not of_recipe and key.endswith(f".{name}"):
                 return f"--set {key}"
+        if name == "folder":
+            return "--output" if context.params.get("resume") is None else "--resume"
         if not of_recipe:
             return super().name_of(argument, context)
         own = self.parameter_for(name.split(".")[-1])
-        if own is not None and _is_given(context, own):
+        if own is not None and (name in SET_BY_OPTIONS or _is_given(context, own)):
             return shown_name(own)
         if context.params.get("resume") is not None:  # the recipe is that of the run
             return None
@@ -109,7 +73,25 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     return context.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
 
 
-@click.command(cls=TrainCommand)
+def _console() -> "Console":
+    """How a run speaks on the command line."""
+    from keras_vaegan.training import Console
+
+    context = click.get_current_context()
+    command: Any = context.command
+
+    class CommandLine(Console):
+        def show(self, line: str, warning: bool = False) -> None:
+            options.echo(line, err=warning)
+
+        def named(self, argument: str, value: Any = None) -> str:
+            name = command.name_of(argument, context) or argument
+            return name if value in (None, True) else f"{name} {value}"
+
+    return CommandLine()
+
+
+@click.command(cls=TrainCommand, arguments={"data": "--dataset"})
 @option("--model", "key", type=options.Name("--model", MODEL_KEYS), group=MODEL, help="Which model.")
 @option("--preset", default=None, group=MODEL, help="Repeat the recipe of a preset: a name or a folder.")
 @options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
@@ -188,7 +170,9 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     help="Go on with the run in this folder, with --epochs for more of them.",
 )
 @options.backend
+@click.pass_context
 def train(
+    context,
     key,
     preset,
     dataset,
@@ -219,16 +203,12 @@ def train(
     then --set.
     """
     if resume is not None:
-        _continue(resume, epochs, data_dir, manual_dir)
-        return
+        context.exit(_continue(resume, epochs, data_dir, manual_dir))
     options.load_keras()
-    devices = _devices(distribute)  # before anything is computed: processes must find each other first
-    import keras
-
-    from keras_vaegan import presets
+    from keras_vaegan import presets, training
     from keras_vaegan.data.checks import check_value_range
-    from keras_vaegan.data.content import describe
 
+    training.distribution(distribute)  # before anything is computed: processes find each other first
     recipe, changes = _recipe(key, preset, dataset, config)
     if preset is not None and dataset is None and value_range is None:  # the same images once more
         value_range = check_value_range(presets.find(preset).metadata.get("value_range"))
@@ -251,172 +231,44 @@ def train(
     changes += [_key_and_value(setting) for setting in settings]
     # These decide which other options there are.
     changes.sort(key=lambda change: change[0].split(".")[-1] not in FIRST)
+    given = {name.split(".")[-1] for name, _ in changes}
     for name, value in changes:
         presets.override(recipe, name, value(recipe, name) if callable(value) else value)
 
-    training = recipe["training"]
-    name = one_line(f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}")
-    if pathlib.Path(training["dataset"]).exists():
-        training["dataset"] = str(pathlib.Path(training["dataset"]).resolve())  # found from elsewhere too
-    for part, field in (("networks", "base"), ("training", "init")):
-        source = recipe[part].get(field)
-        if isinstance(source, str) and pathlib.Path(source).exists():
-            recipe[part][field] = str(pathlib.Path(source).resolve())
-    _check_apart(training["dataset"], output or pathlib.Path("runs", name))
-    with devices, run_folder(lambda: claim_folder(output, name, overwrite)) as folder:
-        image_size = image_size or training.get("image_size")
-        data = _training_data(
-            recipe, image_size, data_dir=data_dir, manual_dir=manual_dir, value_range=value_range, told=True
-        )
-        labels, chosen = data.train[1], any(name.endswith("num_labels") for name, _ in changes)
-        if "num_labels" in training and not chosen and labels is not None and (labels < 0).any():
-            training["num_labels"] = None  # the recipe's number is for data that have all labels
-        metadata = {
-            "model": recipe["model"]["key"],
-            "dataset": training["dataset"],
-            "image_shape": list(data.image_shape),
-            "class_names": data.class_names,
-            "num_classes": data.num_classes,
-            "value_range": value_range,
-            "data": describe(data),
-            "seed": seed,
-            "backend": keras.backend.backend(),
-            "mixed_precision": mixed_precision,
-            "distribute": distribute,
-            "augment": None if augment == "none" else augment or training.get("augment"),
-            "checkpoint_every": checkpoint_every,
-            "recipe": recipe,
-        }
-        run(data, folder, metadata, new=True)
+    result = training.run(
+        recipe,
+        folder=output,
+        seed=seed,
+        # Given, they hold for data of which some labels are hidden, too.
+        num_labels=recipe["training"]["num_labels"] if "num_labels" in given else None,
+        augment=augment,
+        mixed_precision=mixed_precision,
+        distribute=distribute,
+        checkpoint_every=checkpoint_every,
+        overwrite=overwrite,
+        image_size=image_size,
+        value_range=value_range,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+        console=_console(),
+    )
+    context.exit(result.exit_code)
 
 
-def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, manual_dir: str | None) -> None:
-    """Go on with a run from its newest checkpoint, or from its start where it has none."""
+def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, manual_dir: str | None) -> int:
+    """Go on with a run from its newest checkpoint, or from its start if it has none; the exit code."""
     context = click.get_current_context()
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
         if given and parameter.name not in WITH_RESUME:
             raise InputError(f"{parameter.opts[0]} must not come with --resume: the run has its own.")
     options.load_keras()
-    import keras
-
-    metadata = _metadata_to_go_on_with(folder, epochs)
-    if keras.backend.backend() != metadata["backend"]:
-        raise InputError(
-            f"--backend must be {metadata['backend']}, that of the run; received {keras.backend.backend()}."
-        )
-    size = tuple(metadata["image_shape"][:2])
-
-    def find() -> tuple[FolderLock, bool]:
-        lock = FolderLock(folder, "--resume")
-        lock.acquire()
-        try:
-            metadata.update(_metadata_to_go_on_with(folder, epochs))  # another may have gone on meanwhile
-        except BaseException:
-            lock.release()
-            raise
-        return lock, False
-
-    with _devices(metadata.get("distribute", "none")), run_folder(find) as own:
-        if own != folder:
-            left = shutil.ignore_patterns(f"{PARTIAL}*", LOCK)
-            shutil.copytree(folder, own, dirs_exist_ok=True, ignore=left)
-        data = _unchanged_data(
-            folder,
-            metadata,
-            size,
-            data_dir=data_dir,
-            manual_dir=manual_dir,
-            value_range=metadata.get("value_range"),
-            told=True,
-        )
-        run(data, own, metadata, new=False)
-
-
-def _check_apart(dataset: str, output: str | os.PathLike[str]) -> None:
-    """Raise if a run folder would lie in the folder of its images, or they in it, where runs are deleted."""
-    images, run_folder = user_path("--dataset", dataset).resolve(), pathlib.Path(output).resolve()
-    if not images.exists():
-        return
-    if run_folder.is_relative_to(images):
-        raise InputError(
-            f"--output must lie outside of --dataset {dataset}, or its pictures would become data; received "
-            f"{os.fspath(output)}."
-        )
-    if images.is_relative_to(run_folder):
-        raise InputError(
-            f"--output must not hold --dataset {dataset}, which --overwrite might delete; received "
-            f"{os.fspath(output)}."
-        )
-
-
-def _training_data(recipe: dict[str, Any], image_size: tuple[int, int] | None, **where: Any) -> "ImageData":
-    """The images of a recipe; raise if its model is conditioned on classes and one has none to train on."""
-    from keras_vaegan.data.names import listed
-    from keras_vaegan.data.sources import UNTRAINED
-
-    training = recipe["training"]
-    conditioned = "labels" in recipe["networks"].get("condition", ()) or "num_labels" in training
-    with warnings.catch_warnings():
-        if conditioned:  # an error follows, which says the same
-            warnings.filterwarnings("ignore", message=UNTRAINED)
-        data = options.load_images(training["dataset"], image_size, **where)
-    if conditioned and data.untrained_classes:
-        raise InputError(
-            f"--dataset must have images of every class to train on, for {recipe['model']['key']} is "
-            f"conditioned on classes; it has none of {listed(data.untrained_classes)}. Move an image of each "
-            "to those to train on, or remove the class."
-        )
-    return data
-
-
-def _unchanged_data(
-    folder: pathlib.Path, metadata: dict[str, Any], size: tuple[int, ...], **where: Any
-) -> "ImageData":
-    """The data of a run, with the classes as they stand in it; raise if they are not those it began with."""
-    where["class_names"] = metadata.get("class_names") or metadata.get("num_classes") or None
-    data = options.load_images(metadata["dataset"], size, **where)
-    change = options.change_since_training(metadata, None, None, data)
-    if change == options.OLDER:
-        options.echo(f"warning: validation images may have been trained on; {change}", err=True)
-    elif change is not None:
-        raise InputError(
-            f"--resume {folder} must have the data that it began with; {one_line(metadata['dataset'])} has "
-            f"changed: {change}. Restore the data, or begin a new run with its weights: --init {folder}."
-        )
-    return data
-
-
-def _metadata_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> dict[str, Any]:
-    """The metadata of a run, with the epochs asked for; end with exit code 0 if there is nothing left to do.
-
-    Whoever starts a run again until it is done, as a scheduler does, is not to see an error then.
-    """
-    from keras_vaegan.presets.configure import check
-    from keras_vaegan.presets.folder import load_metadata
-
-    metadata = load_metadata(folder)
-    check(metadata["recipe"])
-    training = metadata["recipe"]["training"]
-    training["epochs"] = epochs or training["epochs"]
-    done = max(metadata.get("epochs_done", 0), 0)
-    if training["epochs"] < done:
-        raise InputError(
-            f"--epochs must be more than the {done} that {folder} has; received {training['epochs']}."
-        )
-    if training["epochs"] == done and metadata.get("finished"):
-        options.echo(
-            f"{folder} is finished, with all epochs asked for ({done}); more with --epochs {2 * done}"
-        )
-        raise SystemExit(0)
-    return metadata
-
-
-def _devices(choice: str) -> contextlib.AbstractContextManager[Any]:
-    """What the model is built and trained in, so that devices share its batches."""
     from keras_vaegan import training
 
-    return training.distribution(choice)
+    result = training.resume(
+        folder, epochs=epochs, data_dir=data_dir, manual_dir=manual_dir, console=_console()
+    )
+    return result.exit_code
 
 
 @click.command(cls=GroupedCommand)

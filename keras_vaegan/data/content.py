@@ -1,6 +1,8 @@
 """The content of data as a hash, so that a change of it can be told."""
 
 import hashlib
+import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from keras_vaegan.data.splits import SPLITS
 if TYPE_CHECKING:
     from keras_vaegan.data.sources import ImageData
 
+OLDER = "the run is older than splits that follow from the names of files"
 CHUNK = 1000  # images hashed at a time
 
 
@@ -58,3 +61,24 @@ def change(then: Any, now: dict[str, Any]) -> str | None:
         return f"{after:,} images as before, in other splits ({splits})"
     how = f"{abs(after - before):,} {'more' if after > before else 'fewer'}"
     return f"{after:,} images, {how} than the {before:,} before ({splits})"
+
+
+def change_since_training(
+    metadata: Mapping[str, Any], dataset: str | None, image_size: tuple[int, int] | None, data: "ImageData"
+) -> str | None:
+    """What has changed in the data since a model was trained on them, in words; None for other data.
+
+    A run on a folder that has no hash of its data is older than the splits of files by their names.
+    """
+    own = metadata.get("dataset")
+    asked = own if dataset is None else dataset
+    if own is None or image_size is not None or _resolved(asked) != _resolved(own):
+        return None
+    if metadata.get("data") is not None:
+        return change(metadata["data"], describe(data))
+    return OLDER if pathlib.Path(own).is_dir() else None
+
+
+def _resolved(dataset: object) -> str:
+    path = pathlib.Path(str(dataset)).expanduser()
+    return str(path.resolve()) if path.exists() else str(dataset)

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import os
 import re
 import stat
@@ -14,6 +13,7 @@ from keras_vaegan.data.images import NAMES_SHOWN
 from keras_vaegan.data.names import is_unlabelled
 from keras_vaegan.data.pictures import is_image
 from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.runs import is_run
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 # Endings of images as well. Reading them may fail, and then says why; without them nobody would be told.
@@ -41,8 +41,6 @@ SYSTEM_FOLDERS = {
     "lost+found",
     "system volume information",
 }
-RUN_FIELDS = {"model", "dataset", "recipe"}  # of the metadata.json that a training writes
-MOST_METADATA = 10_000_000  # bytes; a larger metadata.json is no run's
 DEEPEST = 100  # folders in folders
 CLASSES_SHOWN = 10
 
@@ -112,7 +110,7 @@ class _Look:
         resolved = self.root.resolve()
         self.roots = {_identity(path) for path in (resolved, *resolved.parents)}
         self.above = self.roots  # folders to which a link leads back up
-        if _is_run(self.root):
+        if is_run(self.root):
             raise InputError(f"source must be a folder of images; {self.name(self.root)} is a run folder.")
 
     def name(self, path: Path) -> str:
@@ -140,7 +138,7 @@ class _Look:
                 if stat.S_ISDIR(found.st_mode):
                     if path.name.casefold() in SYSTEM_FOLDERS:
                         reason = "folders of the system"
-                    elif _is_run(path):
+                    elif is_run(path):
                         reason = "folders of a run"
                     else:
                         folders.append(path)
@@ -405,19 +403,6 @@ def _identity(path: Path, found: os.stat_result | None = None) -> Identity:
         return (os.path.realpath(path),)
     size = 0 if stat.S_ISDIR(found.st_mode) else found.st_size
     return (found.st_dev, found.st_ino, size)
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether a training writes, or wrote, into a folder."""
-    path = folder / "metadata.json"
-    try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_METADATA:
-            return False
-        metadata = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(metadata, dict) and RUN_FIELDS <= set(metadata)
 
 
 def _class_names(files: Iterable[ImageFile]) -> list[str]:

@@ -51,12 +51,16 @@ class ImageData(tuple[Pair, Pair, Pair]):
         class_names: list of str, or None where classes have no names.
         num_classes: int, or None without labels.
         notes: list of str, what was taken for what in a folder and what was ignored, for people.
+        source: the name or absolute path that `load` read; None if the images come from elsewhere.
+        value_range: the integers `(low, high)` that became 0 and 1, or None.
     """
 
     name: str
     class_names: list[str] | None
     num_classes: int | None
     notes: list[str]
+    source: str | None
+    value_range: ValueRange
 
     def __new__(
         cls,
@@ -67,12 +71,15 @@ class ImageData(tuple[Pair, Pair, Pair]):
         name: str,
         class_names: list[str] | None = None,
         notes: Sequence[str] = (),
+        source: str | None = None,
+        value_range: ValueRange = None,
     ) -> Self:
         """Return the data of three pairs `(x, y)`; they are not checked here."""
         self = super().__new__(cls, (train, validation, test))
         self.name = name
         self.class_names = class_names
         self.notes = list(notes)
+        self.source, self.value_range = source, value_range
         labels = [y for _, y in self if y is not None]
         counted = max((int(y.max()) + 1 for y in labels), default=None)
         self.num_classes = counted if class_names is None else len(class_names)
@@ -80,7 +87,9 @@ class ImageData(tuple[Pair, Pair, Pair]):
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what copies and pickles are made of."""
-        return tuple(self), {"name": self.name, "class_names": self.class_names, "notes": self.notes}
+        return tuple(self), {
+            name: getattr(self, name) for name in ("name", "class_names", "notes", "source", "value_range")
+        }
 
     @property
     def train(self) -> Pair:
@@ -219,17 +228,20 @@ def load(
             x = check_images(x, image_shape, f"x of the {split} split", BYTES)
             y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
             checked.append((convert(x), y))
+    path = user_path("source", source)
+    again = str(path.resolve()) if path.exists() else os.fspath(source)
+    facts: dict[str, Any] = {"name": name, "notes": notes, "source": again, "value_range": value_range}
     if class_names is not None and any(y is not None for _, y in checked):
         if isinstance(class_names, int):
             for x, y in checked:
                 if y is not None:
                     check_labels(y, len(x), class_names, "source: labels")
-            return ImageData(*checked, name=name, class_names=own_names, notes=notes)
+            return ImageData(*checked, class_names=own_names, **facts)
         checked = _of_classes(checked, own_names, class_names)
-        return ImageData(*checked, name=name, class_names=class_names, notes=notes)
+        return ImageData(*checked, class_names=class_names, **facts)
     if own_names is None:
         checked, own_names = _contiguous(checked)
-    data = ImageData(*checked, name=name, class_names=own_names, notes=notes)
+    data = ImageData(*checked, class_names=own_names, **facts)
     _warn_of_rare_classes(data)
     return data
 

@@ -191,7 +191,7 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     found = [name for name in legal if name == key or name.endswith(f".{key}")]
     if not found:
         # Compare with the short forms too, so that `bta` is told of `beta`.
-        short = {name.split(".", 1)[1] for name in legal} | {name.split(".")[-1] for name in legal}
+        short = {_short(name) for name in legal}
         raise unknown_name("option", key, [*sorted(short)])
     least = min(name.count(".") for name in found)
     if key not in found:  # `family` is that of all networks before it is that of one
@@ -226,6 +226,12 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         target = target.setdefault(section, {})
     target[option] = value
+
+
+def _short(name: str) -> str:
+    """The short form of an option's name: without its section, of a model's without the object's name."""
+    parts = name.split(".")
+    return parts[-1] if parts[0] == "model" and parts[-1] != KIND else ".".join(parts[1:])
 
 
 def _override_part(recipe: dict[str, Any], part: str, setting: str, value: Any) -> None:

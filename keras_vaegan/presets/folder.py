@@ -6,7 +6,6 @@ import math
 import os
 import pathlib
 import re
-import shutil
 import tempfile
 import warnings
 import zipfile
@@ -28,13 +27,11 @@ from keras_vaegan.files import (
     member,
     read_json,
     reading,
-    settle,
-    sweep,
     user_path,
     write_json,
 )
 from keras_vaegan.kinds import check_facts
-from keras_vaegan.runs import CONFIG, METADATA, RUN_FILES, RUN_FOLDERS, WEIGHTS
+from keras_vaegan.runs import CONFIG, METADATA, WEIGHTS
 from keras_vaegan.training.multi_player import MultiPlayerModel
 
 if TYPE_CHECKING:
@@ -200,38 +197,6 @@ def _halve(path: pathlib.Path) -> None:
             source.visititems(copy)
             target.attrs.update(source.attrs)
         halved.replace(path)
-
-
-def is_run(folder: pathlib.Path) -> bool:
-    """Whether a folder's metadata are those that a training wrote."""
-    try:
-        metadata = read_json(member(folder, METADATA), kind=dict, most=MOST_FACTS)
-    except InputError:
-        return False
-    return {"model", "dataset", "recipe"} <= set(metadata)
-
-
-def clear_run(folder: pathlib.Path) -> None:
-    """Delete what a training makes, except its metadata, and nothing else that may lie in its folder.
-
-    The metadata mark the folder as a run, which a command that is killed here can be repeated on.
-    """
-    settle(folder)
-    for name in RUN_FILES:  # the configuration first: without it there is no model to load
-        if name != METADATA:
-            (folder / name).unlink(missing_ok=True)
-    for name in RUN_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def tidy_run(folder: pathlib.Path) -> None:
-    """Finish and delete what a killed training left half done; the caller holds the folder's lock."""
-    settle(folder)
-    others_write = ("evaluate.json", "report.html")
-    sweep(folder, tuple(name for name in RUN_FILES if name not in others_write), all=True)
-    sweep(folder)
-    for name in RUN_FOLDERS:
-        sweep(folder / name, all=True)
 
 
 def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:

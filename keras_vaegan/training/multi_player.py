@@ -72,6 +72,7 @@ class MultiPlayerModel(Steps, keras.Model):
         self._left_out = 0
         self._step_to_come: Any = None  # behind the function that leaves batches out
         self.gone_back = False  # set by a callback that puts back an older state of the running `fit`
+        self.gone_back_to: Any = None  # that state with its position, as `checkpoints.Kept`, if it is known
         self.built = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -437,6 +438,11 @@ class MultiPlayerModel(Steps, keras.Model):
             return self.get_metrics_result()
 
     # ---- a watch on the steps ----
+
+    @property
+    def watch(self) -> Watch | None:
+        """What sees the tensors of each training step; None if nothing does."""
+        return self._watch
 
     def watched(self, on: bool) -> Watch | None:
         """Let the model's watch see the tensors of each training step from now on, or not.

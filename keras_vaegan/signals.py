@@ -1,4 +1,4 @@
-"""Signals that ask a command to end, as preemption and `docker stop` do, turned into a tidy end."""
+"""Signals that ask a process to end, as preemption and `docker stop` do, turned into a tidy end."""
 
 import contextlib
 import signal
@@ -10,21 +10,26 @@ from typing import Any
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class Ended(BaseException):
-    """Raised where a signal came; no `except Exception` of a library holds it up."""
+class Ended(SystemExit):
+    """Raised when a signal came; no `except Exception` of a library holds it up.
+
+    If nothing catches it, the process ends with the exit code by which a shell tells the signal: 143 for
+    SIGTERM, 129 for SIGHUP.
+
+    Attributes:
+        number: of the signal.
+        name: of the signal, as "SIGTERM".
+        code: the exit code.
+    """
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+        super().__init__(exit_code(number))
+        self.number, self.name = number, signal.Signals(number).name
 
-    @property
-    def code(self) -> int:
-        """The exit code by which a shell tells the signal: 143 for SIGTERM, 129 for SIGHUP."""
-        return 128 + self.number
 
-    @property
-    def name(self) -> str:
-        return signal.Signals(self.number).name
+def exit_code(number: int) -> int:
+    """The exit code by which a shell tells that a signal ended a process."""
+    return 128 + number
 
 
 @contextlib.contextmanager

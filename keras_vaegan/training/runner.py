@@ -1,0 +1,847 @@
+"""A run: its folder, the model that is built for it, its training, what is saved and drawn.
+
+`keras-vaegan train` is `run` and `resume` under the names of its options. This module stands above models and
+presets, so `keras_vaegan.training` imports it on use.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+import keras_vaegan.data
+from keras_vaegan import backend, plots, presets
+from keras_vaegan.callbacks import Checkpoints, HistoryFile, Monitor, SampleGrids, StopOnInterrupt
+from keras_vaegan.checkpoints import Position, found
+from keras_vaegan.data import Batches, ImageData, named_mask, semi_supervised_split
+from keras_vaegan.data.checks import check_value_range
+from keras_vaegan.data.content import OLDER, change_since_training, describe
+from keras_vaegan.data.images import parse_size
+from keras_vaegan.data.names import listed
+from keras_vaegan.data.sources import UNTRAINED
+from keras_vaegan.diagnosis import Finding
+from keras_vaegan.errors import InputError, choose, one_line, printable, renaming, shown, whole_number
+from keras_vaegan.files import PARTIAL, atomic_path, holds_files, scratch_folder, user_path, write_json
+from keras_vaegan.locks import LOCK, FolderLock, InUse
+from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.presets import configure
+from keras_vaegan.presets.folder import load_keras_file, load_metadata
+from keras_vaegan.runs import (
+    BEGUN,
+    CHECKPOINTS,
+    FINDINGS,
+    HISTORY,
+    METADATA,
+    MODEL,
+    SAMPLES,
+    SCORES,
+    check_own,
+    check_resumable,
+    clear_run,
+    is_run,
+    read_begun,
+    tidy_run,
+)
+from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code
+from keras_vaegan.typing import PRECISIONS
+
+NUM_VIEWED = 2000  # images whose codes are drawn
+NUM_WALKS = 8  # rows of interpolations
+NUM_SHOWN = 8  # images that are completed, or shown as other classes
+AT_THE_END = ("finished", "interrupted")  # of the metadata, what does not hold while a run goes on
+FEW_STEPS, ENOUGH_STEPS = 500, 2000  # of a whole training
+
+
+class Console:
+    """How a run speaks to its user. A subclass may send the lines elsewhere, as to a log."""
+
+    def show(self, line: str, warning: bool = False) -> None:
+        """Print a line; a warning goes to standard error."""
+        print(printable(line), file=sys.stderr if warning else sys.stdout, flush=True)
+
+    def named(self, argument: str, value: Any = None) -> str:
+        """An argument as the user writes it, with a value if there is one."""
+        return argument if value is None else f"{argument}={value!r}"
+
+
+class _Silent(Console):
+    """The console of a process that is not the first: all do the same work, and one is heard."""
+
+    def __init__(self, console: Console) -> None:
+        self._names = console
+
+    def show(self, line: str, warning: bool = False) -> None:
+        pass
+
+    def named(self, argument: str, value: Any = None) -> str:
+        return self._names.named(argument, value)
+
+
+@dataclasses.dataclass
+class Result:
+    """What came of a run.
+
+    Attributes:
+        folder: the run folder. Of several processes that train together, the first alone has it.
+        finished: whether all epochs asked for are done, and the model and images are in the folder.
+        interrupted_by: name of the signal that stopped the training ("SIGINT" for Ctrl-C), or None. The
+            folder holds the exact position, from which `resume` continues.
+        finding: NaN or infinity that stopped the training, or None.
+        history: `{log name: [value of each epoch]}`; empty if the run was finished before.
+    """
+
+    folder: pathlib.Path
+    finished: bool = False
+    interrupted_by: str | None = None
+    finding: Finding | None = None
+    history: dict[str, list[float]] = dataclasses.field(default_factory=dict, repr=False)
+    _model: LatentVariableModel | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def model(self) -> LatentVariableModel:
+        """The model, compiled; it is read from the folder if the run was finished before."""
+        if self._model is None:
+            self._model = load_keras_file(self.folder / MODEL)
+        return self._model
+
+    @property
+    def exit_code(self) -> int:
+        """That of `keras-vaegan train`: 0; 1 after NaN or infinity; 130, 143 or 129 after a signal."""
+        if self.interrupted_by is not None:
+            return exit_code(signal.Signals[self.interrupted_by])
+        return 0 if self.finding is None else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _How:
+    """What belongs to the process that trains, and not to the run.
+
+    Attributes:
+        where: `data_dir` and `manual_dir` of `data.load`.
+        callbacks, verbose, console: as `run` takes them.
+    """
+
+    where: dict[str, Any]
+    callbacks: Sequence[keras.callbacks.Callback]
+    verbose: Literal[0, 1, 2] | None
+    console: Console
+
+    def of_worker(self) -> "_How":
+        """The same, silent in a process that is not the first; to be called within `distribution`."""
+        if backend.worker().rank == 0:
+            return self
+        return dataclasses.replace(self, console=_Silent(self.console), verbose=0)
+
+
+def run(
+    recipe: dict[str, Any],
+    data: ImageData | str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    seed: int = 0,
+    num_labels: int | None = None,
+    augment: str | None = None,
+    mixed_precision: Literal["none", "bfloat16", "float16"] = "none",
+    distribute: Literal["auto", "none", "data"] = "auto",
+    checkpoint_every: int | None = None,
+    overwrite: bool = False,
+    image_size: int | Sequence[int] | None = None,
+    value_range: Sequence[int] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: Literal[0, 1, 2] | None = None,
+    console: Console | None = None,
+) -> Result:
+    """Train a model into a run folder, as `keras-vaegan train` does: weights, history, checkpoints, images.
+
+    One process at a time writes the folder. Ctrl-C, SIGTERM and SIGHUP stop the training after the batch that
+    runs and save the exact position within the epoch. Ctrl-C also saves the model and draws the images; the
+    other two leave them to `resume`. NaN or infinity stop the training, too, and the last good state is kept.
+    Whatever else ends the training, as an error in a callback, leaves the last checkpoint for `resume`.
+
+    The call sets the seeds of Python, NumPy and the backend, and asks the backend for deterministic
+    operators, for the whole process.
+
+    Args:
+        recipe: how to build and train the model, as `presets.recipe` returns it; it is not changed.
+        data: `ImageData` as `data.load` returns it, or a source for `data.load`; None for the recipe's
+            dataset.
+        folder: the run folder, new or empty; None for `runs/MODEL_DATASET`, or `runs/MODEL_DATASET-2` and so
+            on if that is taken.
+        seed: of weights, order of images and noise.
+        num_labels: labels that a semi-supervised model keeps. None for the recipe's number if all images have
+            a label, else for all labels.
+        augment: random changes, as `"translation,cutout"`; `"none"` for no change, None for the recipe's.
+        mixed_precision: half precision to compute in.
+        distribute: which devices share each batch: all accelerators (`auto`), all devices (`data`), or one
+            (`none`).
+        checkpoint_every: batches between checkpoints; None for one at the end of each epoch.
+        overwrite: whether to replace an older run in `folder`.
+        image_size: int or `(H, W)` for a source; None for the recipe's.
+        value_range, data_dir, manual_dir: for a source, as `data.load` takes them.
+        callbacks: more Keras callbacks. They come before the one that writes `history.csv`, so that it has
+            what they add to the epoch's logs.
+        verbose: of `fit`; None for a progress bar on a terminal, else a line per epoch.
+        console: what prints the lines and names the arguments in them.
+
+    Returns:
+        `Result`. A script that ends with `sys.exit(result.exit_code)` ends as the command line does.
+
+    Raises:
+        InputError: an argument that cannot be used; a folder that holds something else, or that another
+            process writes; data that do not fit the model.
+        KeyboardInterrupt: Ctrl-C outside of the epochs, or a second one.
+        keras_vaegan.signals.Ended: SIGTERM or SIGHUP outside of the epochs; a `SystemExit` with the exit code
+            of the signal.
+
+    Examples:
+        Train the digits for three epochs, draw images, and train two more epochs:
+
+            from keras_vaegan import data, presets, training
+
+            recipe = presets.recipe("vae_gan_digits")
+            recipe["training"]["epochs"] = 3
+            result = training.run(recipe, data.load("digits"), "runs/mine", seed=0)
+            images = result.model.generate(10, seed=0)
+            training.resume("runs/mine", epochs=5)
+    """
+    console = console or Console()
+    devices = backend.distribution(distribute)  # before anything is computed: processes find each other first
+    recipe = copy.deepcopy(recipe)
+    configure.check(recipe)
+    training = recipe["training"]
+    where = {"data_dir": data_dir, "manual_dir": manual_dir}
+    if isinstance(data, ImageData):
+        of_source = {"image_size": image_size, "value_range": value_range, **where}
+        for argument, value in of_source.items():
+            if value is not None:
+                raise InputError(f"{argument} must be None for loaded data; received {shown(value)}.")
+        training["dataset"] = data.source or data.name
+        image_size, value_range = data.image_shape[:2], data.value_range
+    elif data is not None:
+        training["dataset"] = os.fspath(user_path("data", data))
+    name = one_line(f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}")
+    for part, field in (("training", "dataset"), ("networks", "base"), ("training", "init")):
+        source = recipe[part].get(field)
+        if isinstance(source, str) and pathlib.Path(source).exists():
+            recipe[part][field] = str(pathlib.Path(source).resolve())  # found from elsewhere too
+    if num_labels is not None:
+        presets.override(recipe, "training.num_labels", num_labels)
+    if checkpoint_every is not None:
+        checkpoint_every = whole_number("checkpoint_every", checkpoint_every, 1)
+    begun = {
+        "model": recipe["model"]["key"],
+        "dataset": training["dataset"],
+        "image_size": parse_size(image_size or training.get("image_size")),
+        "value_range": check_value_range(value_range),
+        "num_labels": num_labels,
+        "seed": whole_number("seed", seed, 0),
+        "backend": keras.backend.backend(),
+        "mixed_precision": choose("mixed_precision", mixed_precision, PRECISIONS),
+        "distribute": distribute,
+        "augment": None if augment == "none" else augment or training.get("augment"),
+        "checkpoint_every": checkpoint_every,
+        "recipe": recipe,
+    }
+    output = None if folder is None else user_path("folder", folder)
+    _check_apart(training["dataset"], output or pathlib.Path("runs", name), console)
+    how = _How(where, tuple(callbacks), verbose, console)
+    with (
+        ending_on_signals(),
+        devices,
+        _run_folder(lambda: claim_folder(output, name, overwrite, console)) as own,
+    ):
+        try:
+            return _begin(own, begun, data if isinstance(data, ImageData) else None, how.of_worker())
+        except BaseException:
+            (own / BEGUN).unlink(missing_ok=True)  # if it is still there, nothing was trained
+            raise
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    data: ImageData | None = None,
+    epochs: int | None = None,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: Literal[0, 1, 2] | None = None,
+    console: Console | None = None,
+) -> Result:
+    """Continue a run from its newest checkpoint, or from its start if it has none.
+
+    Weights, optimizers and history come out bit for bit as without the interruption, on the same machine with
+    the same versions. A run that was killed before its first step begins.
+
+    Args:
+        folder: a run folder, of `run` or of `keras-vaegan train`.
+        data: what the run was trained on; None loads it again. Data that `data.load` did not return must be
+            given.
+        epochs: of the whole run; None for as many as were asked for before.
+        data_dir, manual_dir: where `data.load` looks.
+        callbacks, verbose, console: as for `run`.
+
+    Returns:
+        `Result`, at once if the run is finished.
+
+    Raises:
+        InputError: a folder that is no run, that another process writes, or that has no readable checkpoint;
+            another backend than the run's; fewer epochs than are done; data that have changed.
+        KeyboardInterrupt, keras_vaegan.signals.Ended: as for `run`.
+    """
+    console = console or Console()
+    folder = user_path("folder", folder)
+    epochs = None if epochs is None else whole_number("epochs", epochs, 1)
+    how = _How({"data_dir": data_dir, "manual_dir": manual_dir}, tuple(callbacks), verbose, console)
+    if data is not None and not isinstance(data, ImageData):
+        raise InputError(f"data must be ImageData, as data.load returns it, or None; received {shown(data)}.")
+
+    facts: dict[str, Any] = {}
+    begun = False
+
+    def find() -> tuple[FolderLock, bool]:
+        nonlocal facts, begun
+        lock = FolderLock(folder, "folder")
+        lock.acquire()
+        try:
+            facts, begun = _facts_to_go_on_with(folder, epochs)  # another process may have gone on meanwhile
+        except BaseException:
+            lock.release()
+            raise
+        return lock, False
+
+    try:
+        facts, begun = _facts_to_go_on_with(folder, epochs)
+        if keras.backend.backend() != facts["backend"]:
+            raise InputError(
+                f"backend must be {facts['backend']}, that of the run; received {keras.backend.backend()}.",
+                argument="backend",
+            )
+        distribution = backend.distribution(facts.get("distribute", "none"))
+        with ending_on_signals(), distribution, _run_folder(find) as own:
+            how = how.of_worker()
+            if begun:
+                return _begin(own, facts, data, how)
+            if own != folder:
+                left = shutil.ignore_patterns(f"{PARTIAL}*", LOCK)
+                shutil.copytree(folder, own, dirs_exist_ok=True, ignore=left)
+            data = _unchanged_data(folder, facts, data, how)
+            return _train(data, own, facts, False, how)
+    except _NothingLeft as end:
+        console.show(
+            f"{folder} is finished, with all epochs asked for ({end.done}); "
+            f"more with {console.named('epochs', 2 * end.done)}"
+        )
+        return Result(folder, finished=True)
+
+
+class _NothingLeft(Exception):
+    """Raised if a run has all its epochs: whoever starts it again until it is done is to see no error."""
+
+    def __init__(self, done: int) -> None:
+        super().__init__(done)
+        self.done = done
+
+
+def _facts_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> tuple[dict[str, Any], bool]:
+    """The metadata of a run, or what it is to begin with, and which of the two; with the epochs asked for."""
+    check_resumable(folder)
+    facts = begun = read_begun(folder)
+    if facts is None:
+        with renaming(source="folder"):
+            facts = load_metadata(folder)
+    configure.check(facts["recipe"])
+    training = facts["recipe"]["training"]
+    training["epochs"] = epochs or training["epochs"]
+    done = max(facts.get("epochs_done", 0), 0)
+    if training["epochs"] < done:
+        raise InputError(
+            f"epochs must be more than the {done} that {folder} has; received {training['epochs']}."
+        )
+    if training["epochs"] == done and facts.get("finished"):
+        raise _NothingLeft(done)
+    return facts, begun is not None
+
+
+# ---- the folder ----
+
+
+def claim_folder(
+    output: pathlib.Path | None, name: str, overwrite: bool, console: Console
+) -> tuple[FolderLock, bool]:
+    """The lock of a folder for the run, and whether the folder is new; an older run is left as it is."""
+    number = 1
+    while True:
+        folder = output or pathlib.Path("runs", name if number == 1 else f"{name}-{number}")
+        number += 1
+        try:
+            _check_folder(folder, overwrite, console)
+            made = not folder.exists()
+            lock = FolderLock(folder, "folder")
+            lock.acquire()  # fails here, before the work, if nothing can be written
+            try:
+                _check_folder(folder, overwrite, console)  # again: a training may have ended there meanwhile
+            except BaseException:
+                lock.release()
+                raise
+        except (_Taken, InUse):
+            if output is None and not overwrite:
+                continue  # the next name
+            raise
+        return lock, made
+
+
+class _Taken(InputError):
+    """A folder that holds something already."""
+
+
+def _check_folder(folder: pathlib.Path, overwrite: bool, console: Console) -> None:
+    """Raise unless nothing was trained in the folder, or it is a run that is to be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"folder must be a run folder; {folder} is a file.")
+    if not folder.exists():
+        return
+    if holds_files(folder, LOCK, BEGUN):
+        if not is_run(folder):
+            raise _Taken(f"folder must be a new or a run folder; {folder} exists and is neither.")
+        if not overwrite:
+            raise _Taken(
+                f"folder {folder} holds a run already; add {console.named('overwrite', True)} to replace it.",
+                argument="folder",
+            )
+    check_own("folder", folder)
+
+
+@contextlib.contextmanager
+def _run_folder(find: Callable[[], tuple[FolderLock, bool]]) -> Iterator[pathlib.Path]:
+    """The folder of the run, locked; for a process among several that is not the first, a passing one.
+
+    All of them do the same work, as devices that share a computation must, and the first one is heard.
+    """
+    if backend.worker().rank == 0:
+        lock, made = find()
+        try:
+            try:
+                tidy_run(lock.folder)
+                yield lock.folder
+            finally:
+                lock.release()
+        except BaseException:
+            if made:
+                with contextlib.suppress(OSError):
+                    lock.folder.rmdir()  # if nothing was written to it
+            raise
+        return
+    with scratch_folder() as folder, open(os.devnull, "w") as nothing:
+        with contextlib.redirect_stdout(nothing):
+            yield folder
+
+
+def _check_apart(dataset: str, output: pathlib.Path, console: Console) -> None:
+    """Raise if a run folder would lie in the folder of its images, or they in it, where runs are deleted."""
+    images, folder = user_path("data", dataset).resolve(), output.resolve()
+    if not images.exists():
+        return
+    named = f"{console.named('data')} {dataset}"
+    if folder.is_relative_to(images):
+        raise InputError(
+            f"folder must lie outside of {named}, or its images would become data; received {output}."
+        )
+    if images.is_relative_to(folder):
+        raise InputError(
+            f"folder must not hold {named}, which {console.named('overwrite')} might delete; "
+            f"received {output}."
+        )
+
+
+# ---- the data ----
+
+
+def _load(
+    recipe: Mapping[str, Any], dataset: str, how: _How, image_size: Sequence[int] | None, **settings: Any
+) -> ImageData:
+    """The images of a recipe; say what was taken for what in a folder."""
+    with warnings.catch_warnings(), renaming(source="data"):
+        if _needs_classes(recipe):  # an error follows, which says the same
+            warnings.filterwarnings("ignore", message=UNTRAINED)
+        data = keras_vaegan.data.load(dataset, image_size, **settings, **how.where)
+    if data.notes:
+        how.console.show(f"{data.name}: {'; '.join(data.notes)}")
+    return data
+
+
+def _needs_classes(recipe: Mapping[str, Any]) -> bool:
+    return "labels" in recipe["networks"].get("condition", ()) or "num_labels" in recipe["training"]
+
+
+def _check_classes(recipe: Mapping[str, Any], data: ImageData) -> None:
+    """Raise if the model is conditioned on classes and one has no image to train on."""
+    if _needs_classes(recipe) and data.untrained_classes:
+        raise InputError(
+            f"data must have images of every class to train on, for {recipe['model']['key']} is "
+            f"conditioned on classes; it has none of {listed(data.untrained_classes)}. Move an image of each "
+            "to those to train on, or remove the class."
+        )
+
+
+def _unchanged_data(
+    folder: pathlib.Path, metadata: Mapping[str, Any], data: ImageData | None, how: _How
+) -> ImageData:
+    """The data of a run, with the classes as they stand in it; raise if they are not those it began with."""
+    recipe, dataset = metadata["recipe"], metadata["dataset"]
+    if data is None:
+        names = metadata.get("class_names") or metadata.get("num_classes") or None
+        value_range = metadata.get("value_range")
+        size = metadata["image_shape"][:2]
+        data = _load(recipe, dataset, how, size, class_names=names, value_range=value_range)
+    change = change_since_training(metadata, None, None, data)
+    if change == OLDER:
+        how.console.show(f"warning: validation images may have been trained on; {change}", warning=True)
+    elif change is not None:
+        raise InputError(
+            f"folder {folder} must have the data that it began with; {one_line(dataset)} has changed: "
+            f"{change}. Restore the data, or begin a new run with its weights: "
+            f"{how.console.named('training.init', str(folder))}.",
+            argument="folder",
+        )
+    return data
+
+
+# ---- the model ----
+
+
+def _begin(own: pathlib.Path, begun: dict[str, Any], data: ImageData | None, how: _How) -> Result:
+    """Train a run from its start.
+
+    The folder first has what the run begins with, so that `resume` can begin it if the process is killed
+    before there are metadata.
+    """
+    write_json(own / BEGUN, begun)
+    recipe, dataset = begun["recipe"], begun["dataset"]
+    if data is None:
+        data = _load(recipe, dataset, how, begun["image_size"], value_range=begun["value_range"])
+    _check_classes(recipe, data)
+    training, labels = recipe["training"], data.train[1]
+    if "num_labels" in training and begun["num_labels"] is None and labels is not None and (labels < 0).any():
+        training["num_labels"] = None  # the recipe's number is for data that have all labels
+    metadata = {
+        "model": begun["model"],
+        "dataset": dataset,
+        "image_shape": list(data.image_shape),
+        "class_names": data.class_names,
+        "num_classes": data.num_classes,
+        "value_range": begun["value_range"],
+        "data": describe(data),
+        "seed": begun["seed"],
+        "backend": begun["backend"],
+        "mixed_precision": begun["mixed_precision"],
+        "distribute": begun["distribute"],
+        "augment": begun["augment"],
+        "checkpoint_every": begun["checkpoint_every"],
+        "recipe": recipe,
+    }
+    return _train(data, own, metadata, True, how)
+
+
+def _train(data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new: bool, how: _How) -> Result:
+    """Build the model of a run and train it, from its start or from its newest checkpoint."""
+    before = keras.config.dtype_policy()
+    if metadata["mixed_precision"] != "none":
+        keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
+    try:
+        model, batches = _built(data, folder, metadata, new, how.console)
+        return _fit(model, batches, data, folder, metadata, new, how)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _built(
+    data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new: bool, console: Console
+) -> tuple[LatentVariableModel, Batches]:
+    """The model of a run and what it is trained on; the recipe gets the steps of its schedules."""
+    recipe, seed, dataset = metadata["recipe"], metadata["seed"], metadata["dataset"]
+    keras.utils.set_random_seed(seed)
+    backend.be_deterministic()
+    x, y = data.train
+    if "labels" in recipe["networks"].get("condition", ()) and y is None:
+        raise InputError(
+            f"data must have labels for {metadata['model']}, which is conditioned on them; "
+            f"{dataset} has none."
+        )
+    settings = recipe["training"]
+    if settings.get("num_labels") is not None:
+        if y is None:
+            raise InputError(f"data must have labels for {console.named('num_labels')}; {dataset} has none.")
+        x, y = semi_supervised_split(x, y, settings["num_labels"], seed)
+    all_known = y is None or bool((y >= 0).all())
+    devices = backend.shares()
+    if settings["batch_size"] % devices:
+        raise InputError(
+            f"training.batch_size must be a multiple of {devices}, the devices that share it (or "
+            f"{console.named('distribute', 'none')}); received {settings['batch_size']}."
+        )
+    batches = Batches(
+        x,
+        y,
+        batch_size=settings["batch_size"],
+        seed=seed,
+        augment=metadata.get("augment"),
+        labelled_share=None if all_known else settings.get("labelled_share"),
+        multiple=devices,
+        part=backend.part(),
+    )
+    steps = settings["epochs"] * len(batches)
+    metadata["recipe"] = recipe = presets.plan(recipe, steps)
+    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    model.value_range = check_value_range(metadata.get("value_range"))
+    model.prior.require_codes(len(x))  # said before the training, at whose end it is fitted
+    if settings.get("init") and (new or not found(folder / CHECKPOINTS)):
+        _begin_with(model, settings["init"], console)
+    name = one_line(f"{metadata['model']}_{pathlib.Path(dataset).stem}")
+    labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
+    console.show(
+        f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
+        f"into {folder}"
+    )
+    if steps < FEW_STEPS:  # as with a small folder and the recipe of a large set
+        enough = console.named("epochs", -(-ENOUGH_STEPS // len(batches)))
+        console.show(f"warning: {steps:,} steps teach little; {enough} makes {ENOUGH_STEPS:,} of them")
+    return model, batches
+
+
+def _begin_with(model: LatentVariableModel, source: str, console: Console) -> None:
+    """Take over the weights of a trained model that have the same place and shape in this one."""
+    with renaming(source="training.init"):
+        taken = presets.take_over(model, presets.load_source(source)[0])
+    if not taken:
+        raise InputError(
+            f"training.init must be a model that this one has networks of; {source} shares none."
+        )
+    console.show(f"begins with {taken} of {len(model.weights)} arrays of {source}")
+
+
+# ---- the training ----
+
+
+def _fit(
+    model: LatentVariableModel,
+    batches: Batches,
+    data: ImageData,
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+    new: bool,
+    how: _How,
+) -> Result:
+    """Train into the folder; whatever ends the training, what was learned is saved."""
+    console, worker = how.console, backend.worker()
+    epochs = metadata["recipe"]["training"]["epochs"]
+    checkpoints = Checkpoints(folder / CHECKPOINTS, every=metadata.get("checkpoint_every"))
+    first = 0
+    if not new:
+        first = checkpoints.resume(model, batches)
+        _check_position(checkpoints.position, epochs, folder, metadata, console)
+    if not any(checkpoints.position):  # from the start, over what a killed or an older run has left
+        clear_run(folder)
+    for name in AT_THE_END:
+        metadata.pop(name, None)
+    write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
+    (folder / BEGUN).unlink(missing_ok=True)
+    (folder / SCORES).unlink(missing_ok=True)  # scores of weights that will be no more
+    history = HistoryFile(folder / HISTORY)
+    stop = StopOnInterrupt((signal.SIGINT, *SIGNALS))
+
+    def leave(*_: Any) -> None:
+        if stop.received in SIGNALS and checkpoints.stopped:
+            raise _Left
+
+    def leave_epoch(*_: Any) -> None:
+        if stop.received in SIGNALS:  # the checkpoint is written, or an older one stands
+            raise _Left
+
+    at_once = keras.callbacks.LambdaCallback(on_epoch_end=leave_epoch, on_test_begin=leave, on_test_end=leave)
+    # Several processes would not all stop after the same batch.
+    orderly = [stop, at_once] if worker.size == 1 else []
+    monitor = Monitor(
+        data.validation[0],
+        folder / FINDINGS,
+        report=lambda line: console.show(line, warning=True),
+        history=folder / HISTORY,
+    )
+    started, spent_before = time.monotonic(), metadata.get("seconds", 0.0)
+
+    def note_time(*_: Any) -> None:
+        metadata["seconds"] = round(spent_before + time.monotonic() - started, 1)
+        write_json(folder / METADATA, metadata)  # at each epoch: a run that is killed has its time, too
+
+    try:
+        with contextlib.suppress(_Left):
+            model.fit(
+                batches,
+                epochs=epochs,
+                initial_epoch=first,
+                validation_data=_validation(model, batches, data),
+                validation_batch_size=None if batches.multiple > 1 else batches.batch_size,
+                verbose=_verbosity() if how.verbose is None else how.verbose,
+                callbacks=[
+                    monitor,
+                    *how.callbacks,
+                    SampleGrids(folder / SAMPLES),
+                    history,
+                    checkpoints,
+                    keras.callbacks.LambdaCallback(on_epoch_end=note_time),
+                    *orderly,
+                ],
+            )
+    finally:
+        stop.restore()
+    note_time()
+    metadata["epochs_done"] = checkpoints.position.epoch
+    metadata["interrupted"] = stop.interrupted
+    last = history.rows[-1] if history.rows else {}
+    metadata["results"] = {name: value if math.isfinite(value) else None for name, value in last.items()}
+    done = _in_words(checkpoints.position)
+    result = Result(folder, finding=monitor.stopped, history=history.columns, _model=model)
+    if stop.received is not None and stop.received in SIGNALS:  # little time is left: nothing is drawn
+        write_json(folder / METADATA, metadata)
+        result.interrupted_by = signal.Signals(stop.received).name
+        console.show(
+            f"stopped by {result.interrupted_by} after {done}; the last checkpoint is in "
+            f"{folder / CHECKPOINTS}; keras-vaegan train --resume {folder} goes on",
+            warning=True,
+        )
+        return result
+    saved = _finish(model, data, history.columns, folder, metadata, console)
+    if stop.interrupted:
+        result.interrupted_by = signal.Signals(signal.SIGINT).name
+        console.show(
+            f"stopped by Ctrl-C after {done}; the model is saved in {folder}; "
+            f"keras-vaegan train --resume {folder} goes on",
+            warning=True,
+        )
+        return result
+    write_json(folder / METADATA, saved | {"finished": True})  # the last step: a killed one is repeated
+    if monitor.stopped:
+        console.show(f"the model, of the last good step, is in {folder}")
+        return result
+    result.finished = True
+    console.show(f"the model is in {folder}; look at {folder / 'samples.png'}")
+    return result
+
+
+class _Left(BaseException):
+    """Raised to leave `fit` at once."""
+
+
+def _verbosity() -> Literal[0, 1, 2]:
+    """A progress bar on a terminal, else a line per epoch; nothing if standard output is closed."""
+    if sys.stdout is None:
+        return 0
+    return 1 if sys.stdout.isatty() else 2
+
+
+def _check_position(
+    position: Position, epochs: int, folder: pathlib.Path, metadata: Mapping[str, Any], console: Console
+) -> None:
+    """Raise unless a run can go on from its newest checkpoint to that many epochs."""
+    if metadata.get("epochs_done") and not any(position):
+        raise InputError(
+            f"folder must be a run with a checkpoint; {folder / CHECKPOINTS} has none that can be read. "
+            f"Train anew with {console.named('overwrite', True)}, or with {console.named('training.init')} "
+            "from its weights into another folder."
+        )
+    if position > (epochs, 0):
+        raise InputError(f"epochs must be more than {position.epoch}, as {folder} has; received {epochs}.")
+
+
+def _in_words(position: Any) -> str:
+    """`3 epochs and 20 batches`."""
+    within = f" and {position.batch} batches" if position.batch else ""
+    return f"{position.epoch} epochs{within}"
+
+
+def _validation(model: LatentVariableModel, batches: Batches, data: ImageData) -> Any:
+    """The images held out as `fit` takes them; in batches where devices share them."""
+    x, y = data.validation
+    if batches.multiple == 1:
+        return (x, y) if model.num_classes else (x,)
+    y = y if model.num_classes else None
+    return Batches(x, y, batches.batch_size, shuffle=False, multiple=batches.multiple, part=batches.part)
+
+
+def _finish(
+    model: LatentVariableModel,
+    data: ImageData,
+    history: Mapping[str, Sequence[float]],
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+    console: Console,
+) -> dict[str, Any]:
+    """Save the model and draw the images of a run; return its metadata as they are saved."""
+    x, y = data.validation
+    if model.classifiers and y is not None and np.any(y >= 0):
+        model.calibrate(x[y >= 0], y[y >= 0])
+    if model.prior.fitted_to_codes:
+        if metadata["interrupted"]:
+            console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
+        else:
+            console.show(f"fits the prior, {model.prior.summary}, to the codes")
+            model.fit_prior(data.train[0])
+    with atomic_path(folder / MODEL) as temporary:
+        model.save(temporary)
+    saved = presets.save_folder(model, folder, metadata)
+    _draw(model, data, folder)
+    if history:
+        plots.save_curves(history, folder / "curves.png")
+    return saved
+
+
+def _draw(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> None:
+    """Draw what the model makes, from the prior and of images that it was not trained on."""
+    columns = plots.class_columns(model.num_classes) or 10
+    plots.save_grid(model.generate(10 * columns, seed=0), folder / "samples.png", columns)
+
+    def first(count: int, skipped: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+        rows, (x, y) = slice(skipped, skipped + count), data.validation
+        return x[rows], model.labels_of(None if y is None else y[rows], x[rows])
+
+    x, y = first(64)
+    plots.save_reconstructions(x, model.reconstruct(x, y), folder / "reconstructions.png")
+    half = min(len(data.validation[0]) // 2, NUM_WALKS)
+    if half:
+        (a, of_a), (b, of_b) = first(half), first(half, half)
+        pair = None if of_a is None or of_b is None else (of_a, of_b)
+        walks = model.interpolate(a, b, steps=10, labels=pair)
+        plots.save_grid(walks.reshape(-1, *data.image_shape), folder / "interpolation.png", columns=10)
+    x, y = first(NUM_SHOWN)
+    if model.completes:
+        mask = named_mask("left", model.image_shape)
+        completions = model.complete(x, mask, num_samples=8, labels=y, seed=0)
+        plots.save_completions(x, mask, completions, folder / "completions.png")
+    elif plots.class_columns(model.num_classes):
+        styled = np.concatenate([x[:, None], model.transfer_style(x, np.arange(columns), y)], axis=1)
+        plots.save_grid(styled.reshape(-1, *data.image_shape), folder / "styles.png", columns + 1)
+
+    images, labels = data.train[0][:NUM_VIEWED], data.train[1]
+    labels = None if labels is None else labels[:NUM_VIEWED]
+    codes = model.encode(images, model.labels_of(labels, images)).reshape(len(images), -1)
+    plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        z = z.reshape(-1, *model.code_shape)
+        return model.decode(z, model.labels_of(np.zeros(len(z), int)))  # of the first class
+
+    plots.save_latent_grid(decode, codes, folder / "latent_grid.png")
