@@ -22,7 +22,7 @@ from keras_vaegan.data.splits import places, split_by_place, split_indices
 from keras_vaegan.errors import InputError
 from keras_vaegan.evaluation.scores import Score, findings
 
-pytestmark = pytest.mark.core_on("tensorflow")
+pytestmark = pytest.mark.core_on("one")
 
 cli_train = importlib.import_module("keras_vaegan.cli.train")  # the name is that of the command, too
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

@@ -19,11 +19,13 @@ from keras_vaegan.data import Batches, check_images, load, load_pictures
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.errors import InputError
 
+pytestmark = pytest.mark.core_on("one")
+
 REPOSITORY = Path(__file__).parents[1]
 MNIST = REPOSITORY / ".." / "shared" / "data" / "mnist"
 BACKEND = keras.backend.backend()
 
-needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TFDS reads the same on all backends")
+needs_tensorflow = pytest.mark.core_on("tensorflow")
 
 
 def error_of(function, *args, **kwargs):
@@ -46,6 +48,7 @@ def rows(images):
 # Checks
 
 
+@pytest.mark.core_on("all")
 def test_check_images_returns_good_images():
     eight_bit = noise(2, 4, 5, 1)
     assert check_images(eight_bit) is eight_bit
@@ -562,6 +565,7 @@ class Recorded(Batches):
         return super().__getitem__(index)
 
 
+@pytest.mark.core_on("all")
 def test_fit_counts_epochs():
     x, y = counted(40)
     batches = Recorded(x, y, 10)
@@ -594,6 +598,7 @@ def test_augmentation_is_of_seed_epoch_and_batch():
         assert images.dtype == np.float32 and images.min() >= 0 and images.max() <= 1
 
 
+@pytest.mark.core_on("all")
 def test_augmentation_is_the_same_on_every_backend():
     ramp = np.linspace(0, 1, 4 * 12 * 12, dtype=np.float32).reshape(4, 12, 12, 1)
     images = Batches(ramp, augment=AUGMENT, shuffle=False)[0][0]
@@ -622,6 +627,7 @@ def test_each_augmentation_does_what_its_name_says(name):
         assert np.abs(shift).max() <= 0.2 + 1e-6
 
 
+@pytest.mark.core_on("all")
 def test_augmented_fit_draws_what_indexing_draws():
     x, y = counted(12)
     batches = Batches(x, y, 4, augment="cutout,flip", seed=3)

@@ -14,6 +14,8 @@ from keras_vaegan import InputError, presets
 from keras_vaegan.diagnosis import FINDINGS, Finding, diagnose, diagnose_run, read_findings, write_findings
 from keras_vaegan.presets.folder import clear_run
 
+pytestmark = pytest.mark.core_on("one")
+
 NAN = math.nan
 
 

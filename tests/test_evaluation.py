@@ -21,6 +21,8 @@ from keras_vaegan.data import ImageData, load
 from keras_vaegan.metrics import features
 from keras_vaegan.metrics.statistics import content_hash
 
+pytestmark = pytest.mark.core_on("one")
+
 DISTANCES = ["frechet", "kernel", "neighbours", "diversity"]
 
 
@@ -155,7 +157,6 @@ def test_what_samples_teach_stands_beside_what_real_images_teach(digits, brief_l
     assert score(x, digits, ["synthetic"], labels=shuffled)["scores"][0]["value"] < 0.4
 
 
-@pytest.mark.core_on("tensorflow")
 def test_real_images_without_a_label_are_left_out_where_labels_count(digits, brief_lessons):
     """As if they were not there; by the data's own order, which the draw of a model's images keeps."""
     (x, y), validation, (real, labels) = digits
@@ -311,6 +312,7 @@ EXPECTED = {
 SHARES = ("precision", "recall", "density", "coverage")  # an image at a ball's edge may fall either way
 
 
+@pytest.mark.core_on("all")
 def test_scores_are_the_same_on_every_backend(digits):
     found = values(score(digits.validation[0][:400], digits, [*DISTANCES, "sharpness"]))
     assert found.keys() == EXPECTED.keys()
@@ -400,6 +402,7 @@ def test_the_hash_is_of_type_shape_and_values():
 # ---- Keras metrics ----
 
 
+@pytest.mark.core_on("all")
 def test_keras_metrics_are_the_functions_batch_by_batch(digits):
     real, fake = (
         digits.test[0][:384],
@@ -649,7 +652,6 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.core_on("tensorflow")
 def test_scores_go_when_the_training_goes_on(run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     (folder / "evaluate.json").write_text("{}")

@@ -15,7 +15,7 @@ from keras_vaegan.data import load
 from keras_vaegan.plots import HIDDEN, PADDING
 
 # Several models are compiled and trained: the core suite does it where compilation takes no time.
-pytestmark = pytest.mark.core_on("torch")
+pytestmark = pytest.mark.core_on("one")
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 

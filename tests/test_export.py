@@ -146,6 +146,7 @@ def served(tmp_path_factory):
     return model, folder / "out"
 
 
+@pytest.mark.core_on("one")
 def test_a_server_answers_as_the_model_does(served, tmp_path):
     model, folder = served
     inputs, outputs = by_verbs(model)
@@ -156,6 +157,7 @@ def test_a_server_answers_as_the_model_does(served, tmp_path):
     assert found["curl"] == {"pixels": [1, *SHAPE]}
 
 
+@pytest.mark.core_on("one")
 def test_the_page_beside_it_says_what_the_signatures_are(served):
     model, folder = served
     text = (folder / "README.md").read_text()
@@ -172,6 +174,7 @@ def test_the_page_beside_it_says_what_the_signatures_are(served):
     assert 'base_path: "/models/my-model"' in (folder / "models.config").read_text()
 
 
+@pytest.mark.core_on("one")
 def test_the_documentation_has_the_commands_that_are_written():
     text = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text()
     assert "\n".join(serving.recipe("cvae_gan_mnist")) in text
@@ -291,6 +294,7 @@ def own_layers(tmp_path, monkeypatch):
     return kvg.VAE(registry.vae(SHAPE).encoder, decoder)
 
 
+@pytest.mark.core_on("one")
 def test_layers_of_ones_own_are_found_where_they_can_be_imported(own_layers, tmp_path):
     inputs, outputs = by_verbs(own_layers)
     own_layers.export(tmp_path / "exported", "onnx", verbose=False)
@@ -298,7 +302,7 @@ def test_layers_of_ones_own_are_found_where_they_can_be_imported(own_layers, tmp
     assert_same(made, outputs, "vae")
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 def test_the_command_imports_what_it_is_told_to(own_layers, tmp_path):
     own_layers.save(tmp_path / "mine.keras")
     command = [sys.executable, "-m", "keras_vaegan", "generate", "mine.keras", "--output", "a.npz"]
@@ -315,6 +319,7 @@ def test_the_command_imports_what_it_is_told_to(own_layers, tmp_path):
 # ---- bad input ----
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -343,6 +348,7 @@ def test_bad_arguments_are_refused_before_anything_is_written(arguments, message
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("format", [format for format in FORMATS if format != "web"])
 def test_what_is_there_stays_unless_it_is_to_be_replaced(format, tmp_path, monkeypatch):
     model = built("vae")
@@ -381,6 +387,7 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(format, tmp_path, monke
     assert (target / "precious").read_text() == "of others"
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize(("format", "package"), [("onnx", "onnx"), ("saved_model", "tensorflow-serving-api")])
 def test_a_missing_package_is_named_with_the_extra(format, package, tmp_path, monkeypatch):
     found = importlib.util.find_spec
@@ -393,7 +400,7 @@ def test_a_missing_package_is_named_with_the_extra(format, package, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 def test_the_command_names_options_not_arguments(tmp_path):
     source = ["export", "cvae_gan_mnist", "--output", str(tmp_path / "x.tflite"), "--format", "tflite"]
     (tmp_path / "x.tflite").write_text("there")

@@ -16,7 +16,7 @@ from keras_vaegan.data import load, load_pictures
 from keras_vaegan.data.listing import list_classes, list_splits
 from keras_vaegan.errors import InputError
 
-pytestmark = pytest.mark.core_on("tensorflow")
+pytestmark = pytest.mark.core_on("one")
 
 
 def save(path, pixels, **options):

@@ -38,7 +38,7 @@ from keras_vaegan.report import read_run, write_report
 from keras_vaegan.runs import RUN_FILES, RUN_FOLDERS
 
 evaluate_command = importlib.import_module("keras_vaegan.cli.evaluate")  # the name is that of the command
-pytestmark = pytest.mark.core_on("tensorflow")
+pytestmark = pytest.mark.core_on("one")
 GONE = 2**22 + 1  # no process has this number
 SHAPE = (5, 4, 1)
 METADATA = {

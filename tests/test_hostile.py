@@ -30,7 +30,7 @@ from keras_vaegan.presets.configure import MODELS
 from keras_vaegan.presets.folder import load_folder, load_keras_file, save_folder
 from keras_vaegan.report import read_run
 
-pytestmark = pytest.mark.core_on("tensorflow")
+pytestmark = pytest.mark.core_on("one")
 ESCAPE = "\x1b[31mred\x1b[0m\x07"
 
 

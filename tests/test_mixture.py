@@ -130,6 +130,7 @@ def test_it_is_saved_and_training_again_forgets_it(tmp_path):
     np.testing.assert_allclose(model.mixture.log_prob(z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
 
 
+@pytest.mark.core_on("one")
 def test_bad_input_is_refused():
     """No mixture, too few images, a model that has another prior, codes of one number."""
     images = registry.images(5)
@@ -145,12 +146,14 @@ def test_bad_input_is_refused():
         registry.vae(prior_components=-1)
 
 
+@pytest.mark.core_on("one")
 def test_train_refuses_more_components_than_images(tmp_path, capsys):
     """Before it trains, in one line."""
     train = ["train", "--model", "vae", "--set", "prior_components=5000", "--output", tmp_path / "run"]
     assert "prior_components must be at most" in refused(capsys, *train)
 
 
+@pytest.mark.core_on("one")
 def test_train_fits_it_at_the_end(tmp_path, capsys):
     """A run with components has a prior that is not N(0, I)."""
     folder = tmp_path / "run"

@@ -395,6 +395,7 @@ def test_a_monitor_can_be_used_again():
 # ---- diversity, and the rules on epochs ----
 
 
+@pytest.mark.core_on("one")
 def test_the_distance_to_the_nearest_is_what_it_says():
     images = registry.images(7)
     flat = images.reshape(7, -1).astype("float64")
@@ -427,6 +428,7 @@ def digits():
     return kvg.data.images.as_float32(x), kvg.data.images.as_float32(validation)
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 @pytest.mark.parametrize("distinct", [1, 10])
 def test_copies_of_a_few_pictures_are_a_collapse(noise, distinct):
@@ -439,6 +441,7 @@ def test_copies_of_a_few_pictures_are_a_collapse(noise, distinct):
     assert line.startswith("epochs 2 to 4: the samples are nearly alike")
 
 
+@pytest.mark.core_on("one")
 def test_real_images_are_no_collapse():
     x, validation = digits()
     said, diversity = fixed(x[:256], validation)
@@ -446,6 +449,7 @@ def test_real_images_are_no_collapse():
     assert diversity == pytest.approx([1.0] * 4, abs=0.15)
 
 
+@pytest.mark.core_on("one")
 def test_eight_bits_are_compared_as_the_images_they_are():
     x, validation = digits()
     eight_bits = np.rint(validation * 255).astype("uint8")
@@ -453,6 +457,7 @@ def test_eight_bits_are_compared_as_the_images_they_are():
     assert fixed(x[:256], eight_bits, epochs=1)[1] == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.core_on("one")
 def test_images_that_say_nothing_give_no_number():
     for images in (registry.images(4), np.zeros((20, *registry.IMAGE_SHAPE), "float32")):
         assert SAMPLE_DIVERSITY not in build("vae").fit(MANY, **QUIET, callbacks=[Monitor(images)]).history
@@ -469,6 +474,7 @@ class Deadly(kvg.VAE):
         return super().bound(x, kl, *others) | {"kl": 0.0 * kl}
 
 
+@pytest.mark.core_on("one")
 def test_findings_are_said_when_they_are_found_and_once(tmp_path):
     path, seen = tmp_path / FINDINGS, []
 
@@ -486,7 +492,7 @@ def test_findings_are_said_when_they_are_found_and_once(tmp_path):
     assert finding.message.startswith("epochs 1 to 4: ")
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 def test_a_resumed_training_finds_what_one_finds_that_was_not_stopped(tmp_path):
     def train(folder, first, epochs):
         said = []
@@ -505,6 +511,7 @@ def test_a_resumed_training_finds_what_one_finds_that_was_not_stopped(tmp_path):
     assert train(tmp_path / "stopped", 3, 4) == ([], findings)  # it was said before
 
 
+@pytest.mark.core_on("one")
 def test_the_progress_bar_is_not_written_into(capsys):
     model = build()
     model.fit(Stream(batch=2), verbose=1, shuffle=False, callbacks=[Monitor()])
@@ -514,7 +521,7 @@ def test_the_progress_bar_is_not_written_into(capsys):
 # ---- the command line ----
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 def test_a_training_that_explodes_ends_in_order(tmp_path, capsys):
     folder = tmp_path / "run"
     explode = ["--set", "generator.learning_rate=1e30", "--epochs", 3, "--output", folder]

@@ -40,6 +40,7 @@ def array(tensor):
 # ---- shapes and names ----
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("image_shape", [*SHAPES, (64, 64, 3), (1, 1, 1)], ids=str)
 def test_networks_fit_the_image_shape(family, image_shape):
@@ -74,6 +75,7 @@ def test_a_model_of_any_image_shape_trains_a_step(family, image_shape):
         assert any(np.any(a != b) for a, b in zip(new, old, strict=True)), network.name
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_layer_is_named_after_its_network_and_no_path_is_shared(family):
     networks = build(family, (9, 7, 2))
@@ -84,6 +86,7 @@ def test_every_layer_is_named_after_its_network_and_no_path_is_shared(family):
             assert layer.name.startswith(f"{network.name}_")
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("normalization", ["batch", "layer", "instance"])
 def test_normalizations_are_layers_of_the_convolutional_networks(normalization):
     kinds = {
@@ -139,12 +142,14 @@ def test_conditional_networks_take_their_parts_and_every_part_counts(family, sha
             )
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_prior_needs_a_condition(family):
     with pytest.raises(kvg.InputError, match="num_classes or given must be set"):
         FAMILIES[family].prior((8, 8, 1), 2)
 
 
+@pytest.mark.core_on("one")
 def test_a_full_size_map_comes_before_the_last_convolution():
     network = dcgan.decoder((6, 5, 1), 2, filters=(4, 3), full_size_filters=2)
     assert tuple(network.get_layer("decoder_deconv_1_activation").output.shape[1:]) == (6, 5, 2)
@@ -175,12 +180,14 @@ def assert_refused(family, network, argument, value):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("network, argument, value", BAD, ids=str)
 def test_bad_arguments_are_named(family, network, argument, value):
     assert_refused(family, network, argument, value)
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("network", ["encoder", "decoder", "discriminator"])
 @pytest.mark.parametrize(
     "family, argument, value",
@@ -197,6 +204,7 @@ def test_bad_sizes_and_names_are_named(family, network, argument, value):
     assert_refused(family, network, argument, value)
 
 
+@pytest.mark.core_on("one")
 def test_the_nearest_name_is_suggested():
     with pytest.raises(kvg.InputError, match="Did you mean 'batch'"):
         dcgan.encoder((8, 8, 1), 2, normalization="bach")
@@ -478,6 +486,7 @@ def test_conditional_models_of_any_image_shape_train_a_step(family, image_shape)
     np.testing.assert_array_equal(completed[:, 0, :, : image_shape[1] // 2], x[:, :, : image_shape[1] // 2])
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_path_is_shared_by_conditional_networks(family):
     module, condition = FAMILIES[family], {"num_classes": 3, "given": True}
@@ -490,6 +499,7 @@ def test_no_path_is_shared_by_conditional_networks(family):
             assert variable.path.startswith(f"{network.name}_")
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("value", [0, -1, 2.5, True])

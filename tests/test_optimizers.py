@@ -356,6 +356,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_compiled_is_refused_in_one_line(case):
     arguments, message = REFUSED[case]

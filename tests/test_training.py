@@ -338,6 +338,7 @@ def transcribed_steps(name):
     return [{log: step[log] for log in LOGS[name]} for step in steps]
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", TRANSCRIBED)
 def test_the_stored_numbers_are_those_of_the_transcription(name):
     first, _, third = transcribed_steps(name)
@@ -421,18 +422,21 @@ def test_a_model_compiles_with_its_recipe_a_name_an_optimizer_or_a_dictionary():
     assert model.player_optimizer("discriminator").get_config() == recipe
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("bad", [{"critic": "sgd"}, {"encoder": "sgd"}], ids=["unknown", "of three players"])
 def test_an_optimizer_for_an_unknown_player_is_refused(bad):
     with pytest.raises(kvg.InputError, match=rf"player.*generator.*{next(iter(bad))}"):
         registry.vae_gan().compile(bad)
 
 
+@pytest.mark.core_on("one")
 def test_one_optimizer_for_two_players_is_refused():
     shared = keras.optimizers.SGD()
     with pytest.raises(kvg.InputError, match="optimizer"):
         registry.vae_gan().compile({"generator": shared, "discriminator": shared})
 
 
+@pytest.mark.core_on("one")
 def test_an_unknown_name_of_a_player_is_refused():
     with pytest.raises(kvg.InputError, match="player"):
         build().player_optimizer("critic")
@@ -696,6 +700,7 @@ def test_every_step_has_its_own_noise():
 # ---- what fit, evaluate and predict take ----
 
 
+@pytest.mark.core_on("one")
 def test_all_forms_of_the_same_images_train_alike(inject_noise):
     inject_noise()
     eight_bits = np.random.default_rng(0).integers(0, 256, (8, *registry.IMAGE_SHAPE), "uint8")
@@ -718,6 +723,7 @@ def test_all_forms_of_the_same_images_train_alike(inject_noise):
         assert history == {log: pytest.approx(histories["images"][log], rel=1e-5) for log in history}, form
 
 
+@pytest.mark.core_on("one")
 def test_validation_takes_images_alone_or_with_labels(inject_noise):
     inject_noise()
     x, y = registry.images(), np.zeros(registry.BATCH, "int64")
@@ -761,6 +767,7 @@ BAD_DATA = {
 PLACES = ["fit", "validation_data", "evaluate", "predict"]
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize(
     "place, case",
     [(p, case) for p in PLACES for case in BAD_DATA if (p, BAD_DATA[case][0]) != ("predict", "y")],
@@ -828,6 +835,7 @@ def test_learning_rates_are_scheduled_under_loss_scaling(dtype_policy):
     assert [float(model.player_optimizer(p).learning_rate) for p in model.players] == [0.25, 0.25]
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_the_discriminator_is_judged_in_full_precision(name, dtype_policy):
     dtype_policy("mixed_float16")
