@@ -168,9 +168,9 @@ def test_real_images_without_a_label_are_left_out_where_labels_count(digits, bri
     )
     model = registry.ssl_vae((28, 28, 1), 10, seed=0)
     groups = ["classification", "reconstruction", "latent", "likelihood", "style", "labels"]
-    settings = {"features": ["mnist_plain"], "likelihood_images": 100, "likelihood_samples": 2}
+    settings = {"features": ["mnist_plain"], "likelihood_images": 20, "likelihood_samples": 2}
     found, expected = (
-        evaluation.score(model, data, groups, num_images=300, **settings)["scores"] for data in (some, none)
+        evaluation.score(model, data, groups, num_images=100, **settings)["scores"] for data in (some, none)
     )
     assert len(found) == len(expected) > 15
     for one, other in zip(found, expected, strict=True):
