@@ -1,7 +1,5 @@
 """What conditional models do: show classes, complete images, transfer styles, classify; what they refuse."""
 
-import re
-
 import keras
 import numpy as np
 import pytest
@@ -449,9 +447,9 @@ TAKES_LABELS = {
 
 def assert_refused(call, argument, said=""):
     """The call raises an `InputError` of one line that begins with the argument and has what was said."""
-    with pytest.raises(kvg.InputError, match=re.escape(said)) as error:
+    with pytest.raises(kvg.InputError) as error:
         call()
-    assert str(error.value).startswith(argument)
+    assert str(error.value).startswith(argument) and said in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -502,6 +502,7 @@ def test_batches_with_a_share_are_a_function_of_the_seed_and_the_epoch():
 
 
 @pytest.mark.core_on("one")
+@pytest.mark.filterwarnings("ignore:x holds integers up to 19, which are almost black")
 def test_shares_that_are_no_use_are_refused():
     x, y = numbered(20, 5)
     for share in (0.0, 1.0, -0.1, True, "half"):
