@@ -74,10 +74,16 @@ def weights(model, player):
 # ---- logs ----
 
 
-@pytest.mark.parametrize("name", EVERY_MODEL)
-def test_fit_reports_the_log_names_and_counts_the_steps(name, inject_noise):
+@pytest.fixture
+def ready(inject_noise):
+    """`ready(name)`: a registered model with its recipe, without noise, which is traced once in a worker."""
     inject_noise()
-    model = build(name)
+    return lambda name: registry.compiled(("test_training", name), lambda: build(name))
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_fit_reports_the_log_names_and_counts_the_steps(name, ready):
+    model = ready(name)
     validation = registry.data(model, 6, seed=5)
     history = model.fit(*registry.data(model, 6), epochs=2, validation_data=validation, **QUIET).history
     assert list(model.log_names) == LOGS[name]
@@ -633,11 +639,11 @@ def test_an_interrupted_training_is_resumed(inject_noise, tmp_path):
 
 
 @pytest.mark.parametrize("name", EVERY_MODEL)
-def test_a_saved_model_goes_on_where_it_was(name, inject_noise, tmp_path):
-    inject_noise(*(() if name in registry.OTHER_DRAWS else registry.noise()))
-    model = build(name)
+def test_a_saved_model_goes_on_where_it_was(name, ready, tmp_path):
+    model = ready(name)
     data, condition = registry.data(model), registry.condition(model)
-    model.train_on_batch(*data)
+    first = weights(model, "generator")
+    model.fit(*data, **QUIET)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)
@@ -648,10 +654,10 @@ def test_a_saved_model_goes_on_where_it_was(name, inject_noise, tmp_path):
     for player in model.players:
         assert type(loaded.player_optimizer(player)) is type(model.player_optimizer(player))
         assert same(slots(loaded, player), slots(model, player))
-    model.train_on_batch(*data)
-    loaded.train_on_batch(*data)
+    for one in (model, loaded):
+        one.fit(*data, **QUIET)
     assert_close(arrays(loaded.weights), arrays(model.weights))
-    assert not same(weights(loaded, "generator"), weights(build(name), "generator"))
+    assert not same(weights(loaded, "generator"), first)
 
 
 def test_a_saved_model_goes_on_with_its_own_noise(tmp_path):
