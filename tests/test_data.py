@@ -185,13 +185,13 @@ def test_folder_with_classes(tmp_path):
 
 
 def test_a_folder_named_unlabelled_is_no_class(tmp_path):
-    for name, value in (("cat", 10), ("dog", 20), ("unlabelled", 30)):
+    for name, value in (("cat", 80), ("dog", 160), ("unlabelled", 240)):
         for i in range(20):
             save(tmp_path / name / f"{i}.png", np.full((4, 4), value, np.uint8))
     data = load(tmp_path, dtype="uint8")
     assert data.class_names == ["cat", "dog"] and data.num_classes == 2
     for x, y in data:
-        np.testing.assert_array_equal(y, np.array([0, 1, -1])[x[:, 0, 0, 0] // 10 - 1])
+        np.testing.assert_array_equal(y, np.array([0, 1, -1])[x[:, 0, 0, 0] // 80 - 1])
     _, labels, names = load_pictures(tmp_path, (4, 4, 1), ["cat", "dog"])
     expected = {"cat": 0, "dog": 1, "unlabelled": -1}
     assert list(labels) == [expected[name.split("/")[0]] for name in names]
@@ -222,7 +222,7 @@ def test_folder_flat_of_varying_sizes(tmp_path):
 
 def test_folder_with_splits(tmp_path):
     for split, count in (("train", 6), ("val", 2), ("test", 3)):
-        for name, level in (("a", 10), ("b", 20)):
+        for name, level in (("a", 100), ("b", 200)):
             if (split, name) == ("val", "a"):
                 continue
             for i in range(count):
@@ -230,7 +230,7 @@ def test_folder_with_splits(tmp_path):
     data = load(tmp_path, dtype="uint8")
     assert [len(x) for x, _ in data] == [12, 2, 6]
     for x, y in data:
-        np.testing.assert_array_equal(x[:, 0, 0, 0], np.array([10, 20])[y])
+        np.testing.assert_array_equal(x[:, 0, 0, 0], np.array([100, 200])[y])
     assert data.validation[1].tolist() == [1, 1]  # the classes' numbers are those of all splits
 
 
@@ -294,7 +294,7 @@ def test_folder_skips_broken_files_with_a_warning(tmp_path):
     assert rows(np.concatenate([x for x, _ in data])) == rows(wanted)
 
 
-@pytest.mark.filterwarnings("ignore:.*files cannot be read")
+@pytest.mark.filterwarnings("ignore:.*files? cannot be read")
 def test_folder_errors(tmp_path):
     assert "has none" in error_of(load, tmp_path)
     (tmp_path / "bad.png").write_bytes(b"text")

@@ -252,6 +252,7 @@ def archive(tmp_path):
 def test_evaluate_goes_on_without_a_cache(no_cache, archive, capsys):
     words = ("evaluate", archive, "--dataset", "digits", "--features", "mnist_plain", "--metrics", "frechet")
     with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as in a process of the command
         code, out, err = run(capsys, *words)
     assert code == 0 and "frechet distance" in out
     assert err.count("warning: goes on without a cache") == 1
