@@ -384,6 +384,7 @@ def test_a_saved_model_keeps_its_masks_and_its_prior(tmp_path):
 # ---- what fit takes ----
 
 
+@pytest.mark.core_on("one")
 def test_all_forms_of_the_same_labels_train_alike(inject_noise):
     inject_noise()
     x, y = registry.images(8), registry.labels(8)
@@ -410,6 +411,7 @@ def test_all_forms_of_the_same_labels_train_alike(inject_noise):
     assert other != pytest.approx(histories["whole numbers"], rel=1e-2)
 
 
+@pytest.mark.core_on("one")
 def test_a_model_that_takes_no_labels_may_be_fitted_with_them(inject_noise):
     inject_noise()
     losses = []
