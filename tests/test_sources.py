@@ -536,6 +536,7 @@ def test_sample_weights_of_datasets_are_checked_as_those_of_arrays(verb, weight)
     assert_equal(before, weights(model))
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_generators_are_looked_at_before_the_first_step_and_lose_no_batch():
     model = compiled(registry.MODELS["vae"](IMAGE_SHAPE))
     with pytest.raises(InputError, match="must give a batch at least"):
