@@ -227,6 +227,7 @@ def test_consistency_is_learned(log, build, weight):
 # ---- the game ----
 
 
+@pytest.mark.core_on("one")
 def test_what_is_drawn_is_on_average_what_is_enumerated(inject_noise):
     """The sampled game over many copies of each image against the sum over classes."""
     inject_noise()
