@@ -27,13 +27,23 @@ import numpy as np
 import pytest
 from keras import ops
 
+# `core_on(which)` -> the backends whose core suite has the test. What does not depend on the backend is
+# tested on PyTorch alone, which is the fastest to import and compiles nothing.
+BACKENDS = ("tensorflow", "jax", "torch")
+CORE_ON = {"one": ("torch",), "all": BACKENDS} | {backend: (backend,) for backend in BACKENDS}
+
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
-    """What is of the core suite on one backend alone is slow on the others."""
+    """A test that is in the core suite of other backends alone is slow on this one."""
     for item in items:
         mark = item.get_closest_marker("core_on")
-        if mark and mark.args != (keras.backend.backend(),):
+        which = mark.args[0] if mark else "all"
+        if which not in CORE_ON:
+            raise pytest.UsageError(
+                f"core_on must name one of {', '.join(CORE_ON)}; {item.nodeid} has {which!r}"
+            )
+        if keras.backend.backend() not in CORE_ON[which]:
             item.add_marker(pytest.mark.slow)
 
 

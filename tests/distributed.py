@@ -15,7 +15,8 @@ import sys
 
 name, devices, noise, path = sys.argv[1:]
 count = 1 if devices == "processes" else int(devices)
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+flags = os.environ.get("XLA_FLAGS", "")  # those of `conftest`, with which JAX compiles faster
+os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}"
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

@@ -8,6 +8,7 @@ import pytest
 
 import keras_vaegan as kvg
 from keras_vaegan.networks import dcgan, draw, heads, mlp, patch
+from keras_vaegan.training.watch import Snapshot
 
 IMAGE_SHAPE = (2, 3, 1)
 LATENT_DIM = 2
@@ -269,17 +270,6 @@ EVERY_MODEL = core(REPRESENTATIVES, MODELS)
 ADVERSARIAL = [name for name in MODELS if "gan" in name]
 CONDITIONAL = [name for name in MODELS if name.startswith("cvae")]
 
-# Models whose first draws of normal noise are not of codes `(B, LATENT_DIM)`, or not all of them.
-OTHER_DRAWS = (
-    "draw",
-    "draw_conditional",
-    "draw_gan",
-    "draw_gan_conditional",
-    "ssl_vae_consistent",
-    "stacked_ssl_vae",
-    "ssl_vae_gan_sampled",
-)
-
 # The models that `reference.losses` transcribes, with its arguments: those of fully connected
 # networks that draw nothing but the codes, and so no masks, directions or classes.
 TRANSCRIBED = {
@@ -355,4 +345,23 @@ def set_weights(model, seed=2):
     generator = np.random.default_rng(seed)
     for variable in sorted(model.trainable_variables, key=lambda variable: variable.path):
         variable.assign(generator.normal(0.0, 0.6, variable.shape).astype("float32"))
+    return model
+
+
+# Key -> a compiled model and the state that it had then; of this process, so of one worker.
+_COMPILED = {}
+
+
+def compiled(key, build):
+    """A model that `build()` makes and compiles once in a worker, with the state that it had then.
+
+    Tracing takes most of a tiny model's first step. What the first test traces serves the others, so
+    all tests of a key must inject the same noise.
+    """
+    if key not in _COMPILED:
+        model = build()
+        model.optimizer.build(model.trainable_variables)  # the slots are part of the state
+        _COMPILED[key] = model, Snapshot.take(model, 0)
+    model, state = _COMPILED[key]
+    state.restore(model)
     return model

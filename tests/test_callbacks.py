@@ -9,6 +9,8 @@ import registry
 from keras_vaegan import InputError, callbacks, evaluation, metrics
 from keras_vaegan.data import ImageData, load
 
+pytestmark = pytest.mark.core_on("one")
+
 
 def fit(*used, epochs=3, **arguments):
     model = registry.vae()
@@ -48,6 +50,7 @@ def small_data():
     return ImageData((x, None), (x[:8], None), (x, None), name="noise")
 
 
+@pytest.mark.core_on("all")
 def test_samples_are_scored_every_few_epochs_and_at_the_end(tmp_path):
     history = callbacks.HistoryFile(tmp_path / "history.csv")
     scored = callbacks.ScoreSamples(small_data(), ["sharpness", "latent"], every=2, num_images=6)

@@ -18,6 +18,8 @@ from PIL import Image
 
 from keras_vaegan import cli, presets
 
+pytestmark = pytest.mark.core_on("one")
+
 BACKEND = keras.backend.backend()
 TINY = ["--image-size", "8", "--batch-size", "256", "--latent-dim", "3"]
 TINY_NETWORKS = ["--set", "encoder.filters=[4]", "--set", "decoder.filters=[4]"]
@@ -59,7 +61,6 @@ def vae_run(tmp_path_factory):
     return folder / "vae"
 
 
-@pytest.mark.core_on("tensorflow")
 def test_a_training_of_few_steps_says_so(tmp_path, capsys):
     np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).random((50, 8, 8, 1), dtype="float32"))
     train = ["train", "--model", "vae", "--dataset", tmp_path / "few.npz", "--latent-dim", 2, *TINY_NETWORKS]
@@ -68,6 +69,7 @@ def test_a_training_of_few_steps_says_so(tmp_path, capsys):
     assert "warning: 10 steps teach little; --epochs 400 makes 2,000" in capsys.readouterr().out
 
 
+@pytest.mark.core_on("all")
 def test_a_run_folder_has_what_the_design_names(vae_gan_run):
     files = {str(path.relative_to(vae_gan_run)) for path in vae_gan_run.rglob("*") if path.is_file()}
     assert files == {
@@ -114,6 +116,7 @@ def test_history_has_a_row_for_each_epoch(vae_gan_run):
     )
 
 
+@pytest.mark.core_on("all")
 def test_settings_reach_the_model_and_its_optimizers(vae_gan_run):
     model = keras.saving.load_model(vae_gan_run / "model.keras")
     assert (model.reconstruction[0].weight, model.latent_dim, model.image_shape) == (0.5, 3, (8, 8, 1))
@@ -132,6 +135,7 @@ def test_metadata_repeats_the_training_as_a_configuration(vae_gan_run, tmp_path)
     assert recipes[0] == recipes[1]
 
 
+@pytest.mark.core_on("all")
 def test_the_weights_file_holds_the_networks_alone(vae_gan_run):
     import h5py
 
@@ -146,6 +150,7 @@ def test_the_weights_file_holds_the_networks_alone(vae_gan_run):
     assert sum(sizes.values()) == model.count_params()
 
 
+@pytest.mark.core_on("all")
 def test_generate_writes_arrays_that_depend_on_the_seed_alone(vae_gan_run, tmp_path):
     def images(name, *arguments):
         assert run("generate", vae_gan_run, *arguments, "--output", tmp_path / name) == 0
@@ -287,7 +292,6 @@ def test_a_folder_with_metadata_of_another_kind_is_no_run(capsys, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.core_on("tensorflow")
 def test_replacing_a_run_keeps_what_else_lies_beside_it(tmp_path):
     train = ["train", "--model", "vae", *TINY, *TINY_NETWORKS, "--output", tmp_path / "run"]
     assert run(*train, "--epochs", 2) == 0
@@ -297,7 +301,6 @@ def test_replacing_a_run_keeps_what_else_lies_beside_it(tmp_path):
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
 
 
-@pytest.mark.core_on("tensorflow")
 def test_options_may_come_in_any_order(tmp_path):
     settings = ["encoder.units=[5]", "encoder.learning_rate=0.01", "three_players=true", "family=mlp"]
     arguments = [word for setting in settings for word in ("--set", setting)]
@@ -309,7 +312,6 @@ def test_options_may_come_in_any_order(tmp_path):
     assert rates == pytest.approx([0.01, 0.0005, 0.0005])
 
 
-@pytest.mark.core_on("tensorflow")
 def test_four_channels_are_reconstructed_too(tmp_path):
     np.savez(tmp_path / "rgba.npz", x=np.random.default_rng(0).random((80, 8, 8, 4), dtype="float32"))
     train = ["train", "--model", "vae", "--dataset", tmp_path / "rgba.npz", *TINY_NETWORKS, "--epochs", 1]
@@ -324,6 +326,7 @@ def test_a_configuration_of_another_form_is_refused(capsys, tmp_path, config):
     assert "--config" in refused(capsys, "train", "--model", "vae", "--config", tmp_path / "config.json")
 
 
+@pytest.mark.core_on("all")
 def test_a_run_is_replaced_only_when_asked(capsys, vae_gan_run):
     before = (vae_gan_run / "history.csv").read_bytes()
     assert "--overwrite" in refused(capsys, "train", "--model", "vae", "--output", vae_gan_run)
@@ -428,7 +431,6 @@ def test_ctrl_c_ends_with_the_model_saved(tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.prior.means), 0.0)
 
 
-@pytest.mark.core_on("tensorflow")
 def test_help_loads_no_backend_and_a_wrong_word_is_one_line():
     code = "from keras_vaegan import cli\n"
     code += "try: cli.main(['train', '--help'])\nexcept SystemExit: print('keras' in sys.modules)"
@@ -442,7 +444,6 @@ def test_help_loads_no_backend_and_a_wrong_word_is_one_line():
     assert re.fullmatch(r"keras-vaegan: error: .*nothing.*\n", error), error
 
 
-@pytest.mark.core_on("tensorflow")
 def test_the_backend_option_loads_that_backend_alone(tmp_path):
     process = command(
         "train", "--model", "vae", *TINY, *TINY_NETWORKS, "--epochs", 1, "--backend", BACKEND, cwd=tmp_path
@@ -472,7 +473,6 @@ def test_presets_are_listed_and_shown(vae_gan_run, capsys):
     assert "Did you mean 'vae_digits'" in refused(capsys, "presets", "vae_digit")
 
 
-@pytest.mark.core_on("tensorflow")
 def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys):
     begun = tmp_path / "begun"
     settings = [*TINY_GAN, "--learning-rate", "1e-12", "--epochs", "1"]
@@ -489,7 +489,6 @@ def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys)
     assert not (tmp_path / "no").exists()
 
 
-@pytest.mark.core_on("tensorflow")
 def test_a_learning_rate_is_where_a_schedule_begins(tmp_path):
     settings = [*TINY_GAN, "--learning-rate", 1e-5, "--epochs", 1, "--output", tmp_path / "run"]
     assert run("train", "--preset", "vae_gan_mnist", "--dataset", "digits", *settings) == 0

@@ -14,6 +14,8 @@ from keras_vaegan import evaluation, metrics
 from keras_vaegan.data import load
 from keras_vaegan.plots import HIDDEN, PADDING
 
+pytestmark = pytest.mark.core_on("one")
+
 
 @pytest.fixture(scope="module")
 def cvae_run(tmp_path_factory):
@@ -123,7 +125,6 @@ def test_styles_are_codes_decoded_as_other_classes(cvae_run, tmp_path):
     assert run(*transfer, "--output", tmp_path / "s.png") == 0
 
 
-@pytest.mark.core_on("tensorflow")
 def test_a_conditional_model_of_a_folder_knows_the_names_of_its_classes(pets, tmp_path, capsys):
     folder = tmp_path / "run"
     networks = [f"--set=networks.{part}.filters=[3]" for part in ("encoder", "decoder", "discriminator")]
@@ -270,7 +271,6 @@ def test_few_labels_are_kept_and_the_temperature_is_fitted(ssl_run, tmp_path):
     assert len((ssl_run / "history.csv").read_text().splitlines()) == 4
 
 
-@pytest.mark.core_on("tensorflow")
 def test_images_of_ones_own_that_have_labels_in_part_train_as_they_are(tmp_path, capsys):
     """All splits have images without a label; the pictures and the other commands take what is told."""
     generator = np.random.default_rng(0)
@@ -319,7 +319,6 @@ def test_classes_are_told_as_csv(ssl_run, cvae_run, tmp_path, capsys):
     assert len(lines) == 2 and lines[1].startswith("cats/a.png,")
 
 
-@pytest.mark.core_on("tensorflow")
 def test_error_and_calibration_are_in_the_table(ssl_run, tmp_path, capsys):
     output = tmp_path / "scores.json"
     assert run("evaluate", ssl_run, "--metrics", "classification", "--output", output) == 0
@@ -354,7 +353,6 @@ def test_a_model_without_classes_cannot_classify(completion_run, capsys):
 # ---- drawing step by step ----
 
 
-@pytest.mark.core_on("tensorflow")
 def test_a_drawing_is_animated(tmp_path, capsys):
     folder = tmp_path / "draw"
     tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 256, "--set", "steps=3"]

@@ -1,7 +1,5 @@
 """What conditional models do: show classes, complete images, transfer styles, classify; what they refuse."""
 
-import re
-
 import keras
 import numpy as np
 import pytest
@@ -389,6 +387,7 @@ def test_a_saved_model_keeps_its_masks_and_its_prior(tmp_path):
 # ---- what fit takes ----
 
 
+@pytest.mark.core_on("one")
 def test_all_forms_of_the_same_labels_train_alike(inject_noise):
     inject_noise()
     x, y = registry.images(8), registry.labels(8)
@@ -415,6 +414,7 @@ def test_all_forms_of_the_same_labels_train_alike(inject_noise):
     assert other != pytest.approx(histories["whole numbers"], rel=1e-2)
 
 
+@pytest.mark.core_on("one")
 def test_a_model_that_takes_no_labels_may_be_fitted_with_them(inject_noise):
     inject_noise()
     losses = []
@@ -452,18 +452,20 @@ TAKES_LABELS = {
 
 def assert_refused(call, argument, said=""):
     """The call raises an `InputError` of one line that begins with the argument and has what was said."""
-    with pytest.raises(kvg.InputError, match=re.escape(said)) as error:
+    with pytest.raises(kvg.InputError) as error:
         call()
-    assert str(error.value).startswith(argument)
+    assert str(error.value).startswith(argument) and said in str(error.value)
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", BAD_LABELS)
 @pytest.mark.parametrize("verb", TAKES_LABELS)
 def test_bad_labels_are_named_by_every_verb(verb, case, cvae):
     assert_refused(lambda: TAKES_LABELS[verb](cvae, BAD_LABELS[case]), "labels must ")
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", BAD_LABELS)
 def test_bad_labels_are_named_when_completing(case, both):
     assert_refused(lambda: both.complete(X, MASKS, labels=BAD_LABELS[case]), "labels must ")
@@ -472,6 +474,7 @@ def test_bad_labels_are_named_when_completing(case, both):
 BAD_TARGETS = {name: value for name, value in BAD_LABELS.items() if name != "one"}
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", BAD_TARGETS)
 @pytest.mark.parametrize("place", ["fit", "validation_data", "evaluate"])
 @pytest.mark.parametrize("name", ["cvae", "cvae_gan"])
@@ -486,6 +489,7 @@ def test_bad_labels_of_a_training_are_named(name, place, case):
     assert_refused(calls[place], "validation_data: y must " if place == "validation_data" else "y must ")
 
 
+@pytest.mark.core_on("one")
 def test_batches_and_datasets_must_have_labels():
     def compiled():
         model = registry.MODELS["cvae"]()
@@ -520,12 +524,14 @@ UNCONDITIONAL = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", UNCONDITIONAL)
 def test_a_model_names_the_condition_that_it_does_not_take(case):
     argument = case.split(" of ")[0]
     assert_refused(lambda: UNCONDITIONAL[case](registry.vae()), f"{argument} must be None: VAE ")
 
 
+@pytest.mark.core_on("one")
 def test_a_conditional_model_names_the_condition_that_it_does_not_take(cvae):
     assert_refused(lambda: cvae.reconstruct(X, LABELS, "left"), "mask must be None: CVAE ")
     completion = made("given")
@@ -554,6 +560,7 @@ TAKES_MASK = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", BAD_MASKS)
 def test_bad_masks_are_named_by_every_verb(case):
     (mask, said), model = BAD_MASKS[case], made("given")
@@ -574,21 +581,25 @@ REFUSED = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("said", REFUSED)
 def test_other_bad_arguments_are_named(said):
     assert_refused(REFUSED[said], said)
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", ["too high", "without a label", "fractions", "too few", "text"])
 def test_bad_classes_of_the_sources_of_a_style_are_named(case, cvae):
     assert_refused(lambda: cvae.transfer_style(X, [1], BAD_LABELS[case]), "labels must ")
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", ["labels", "labels, game"])
 def test_a_model_that_cannot_complete_says_which_can(name):
     assert_refused(lambda: made(name).complete(X, "left"), "", "a completion_cvae is")
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("verb", ["transfer_style", "classify"])
 def test_a_model_without_classes_says_which_has_them(verb):
     call = {
@@ -609,12 +620,14 @@ LATE = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("said", LATE)
 def test_what_does_not_fit_together_is_named(said, both):
     with pytest.raises(kvg.InputError, match=said):
         LATE[said](both)
 
 
+@pytest.mark.core_on("one")
 def test_one_mask_may_be_a_name_alone_and_a_prior_must_be_conditioned():
     assert registry.cvae(given=True, masks="left").masks == ("left",)
     images = keras.Input((3,))
@@ -624,6 +637,7 @@ def test_one_mask_may_be_a_name_alone_and_a_prior_must_be_conditioned():
         kvg.CVAE(*networks, prior=keras.Model(images, parts))
 
 
+@pytest.mark.core_on("one")
 def test_lists_are_reconstructed_as_arrays_are(cvae):
     np.testing.assert_array_equal(
         cvae.predict(X.tolist(), labels=LABELS, verbose=0), cvae.predict(X, labels=LABELS, verbose=0)

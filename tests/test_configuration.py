@@ -62,6 +62,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_are_the_same_where_keras_has_channels_first(name, configure):
     usual = NETWORKS[name]()
@@ -73,7 +74,7 @@ def test_networks_are_the_same_where_keras_has_channels_first(name, configure):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", ["features plain", "features residual", "synthetic"])
 def test_scores_are_computed_in_full_precision(name, dtype_policy):
     expected = given(NETWORKS[name]())
@@ -108,7 +109,7 @@ def own_encoder(nested=False, **settings):
     return keras.Model(images, parts, name="own")
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("nested", [False, True])
 def test_layers_that_take_channels_first_are_refused(nested, configure):
     decoder = mlp.decoder(registry.IMAGE_SHAPE, registry.LATENT_DIM, units=(5,))
@@ -123,7 +124,7 @@ def test_layers_that_take_channels_first_are_refused(nested, configure):
         kvg.VAE(own_encoder(nested), decoder)
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 def test_features_of_a_network_that_takes_channels_first_are_refused():
     images = keras.Input((6, 6, 3))
     x = layers.Conv2D(3, 3, data_format="channels_first", name="mine")(images)
@@ -132,7 +133,7 @@ def test_features_of_a_network_that_takes_channels_first_are_refused():
         kvg.metrics.extractor(network)
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("floatx", ["float16", "bfloat16", "float64"])
 def test_another_floatx_is_refused(floatx, configure):
     configure("floatx", floatx)
@@ -140,7 +141,7 @@ def test_another_floatx_is_refused(floatx, configure):
         registry.MODELS["vae"]()
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("policy", ["float16", "bfloat16", "float64"])
 def test_weights_of_another_type_are_refused(policy, dtype_policy):
     dtype_policy(policy)
@@ -148,6 +149,7 @@ def test_weights_of_another_type_are_refused(policy, dtype_policy):
         registry.MODELS["vae"]()
 
 
+@pytest.mark.core_on("one")
 def test_epsilon_changes_no_loss(configure, inject_noise):
     inject_noise()
     losses = []
@@ -181,7 +183,7 @@ def importing(monkeypatch):
 MISSING = ModuleNotFoundError("No module named 'jax'", name="jax")
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
@@ -199,7 +201,7 @@ def test_a_backend_that_will_not_do_is_one_line(importing, name, error, message)
     assert isinstance(caught.value, kvg.InputError) and "\n" not in str(caught.value)
 
 
-@pytest.mark.core_on("tensorflow")
+@pytest.mark.core_on("one")
 def test_a_missing_keras_is_told_by_python(importing):
     importing(None, ModuleNotFoundError("No module named 'keras'", name="keras"))
     with pytest.raises(ModuleNotFoundError, match="No module named 'keras'") as caught:

@@ -19,11 +19,13 @@ from keras_vaegan.data import Batches, check_images, load, load_pictures
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.errors import InputError
 
+pytestmark = pytest.mark.core_on("one")
+
 REPOSITORY = Path(__file__).parents[1]
 MNIST = REPOSITORY / ".." / "shared" / "data" / "mnist"
 BACKEND = keras.backend.backend()
 
-needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TFDS reads the same on all backends")
+needs_tensorflow = pytest.mark.core_on("tensorflow")
 
 
 def error_of(function, *args, **kwargs):
@@ -46,6 +48,7 @@ def rows(images):
 # Checks
 
 
+@pytest.mark.core_on("all")
 def test_check_images_returns_good_images():
     eight_bit = noise(2, 4, 5, 1)
     assert check_images(eight_bit) is eight_bit
@@ -182,13 +185,13 @@ def test_folder_with_classes(tmp_path):
 
 
 def test_a_folder_named_unlabelled_is_no_class(tmp_path):
-    for name, value in (("cat", 10), ("dog", 20), ("unlabelled", 30)):
+    for name, value in (("cat", 80), ("dog", 160), ("unlabelled", 240)):
         for i in range(20):
             save(tmp_path / name / f"{i}.png", np.full((4, 4), value, np.uint8))
     data = load(tmp_path, dtype="uint8")
     assert data.class_names == ["cat", "dog"] and data.num_classes == 2
     for x, y in data:
-        np.testing.assert_array_equal(y, np.array([0, 1, -1])[x[:, 0, 0, 0] // 10 - 1])
+        np.testing.assert_array_equal(y, np.array([0, 1, -1])[x[:, 0, 0, 0] // 80 - 1])
     _, labels, names = load_pictures(tmp_path, (4, 4, 1), ["cat", "dog"])
     expected = {"cat": 0, "dog": 1, "unlabelled": -1}
     assert list(labels) == [expected[name.split("/")[0]] for name in names]
@@ -219,7 +222,7 @@ def test_folder_flat_of_varying_sizes(tmp_path):
 
 def test_folder_with_splits(tmp_path):
     for split, count in (("train", 6), ("val", 2), ("test", 3)):
-        for name, level in (("a", 10), ("b", 20)):
+        for name, level in (("a", 100), ("b", 200)):
             if (split, name) == ("val", "a"):
                 continue
             for i in range(count):
@@ -227,7 +230,7 @@ def test_folder_with_splits(tmp_path):
     data = load(tmp_path, dtype="uint8")
     assert [len(x) for x, _ in data] == [12, 2, 6]
     for x, y in data:
-        np.testing.assert_array_equal(x[:, 0, 0, 0], np.array([10, 20])[y])
+        np.testing.assert_array_equal(x[:, 0, 0, 0], np.array([100, 200])[y])
     assert data.validation[1].tolist() == [1, 1]  # the classes' numbers are those of all splits
 
 
@@ -291,7 +294,7 @@ def test_folder_skips_broken_files_with_a_warning(tmp_path):
     assert rows(np.concatenate([x for x, _ in data])) == rows(wanted)
 
 
-@pytest.mark.filterwarnings("ignore:.*files cannot be read")
+@pytest.mark.filterwarnings("ignore:.*files? cannot be read")
 def test_folder_errors(tmp_path):
     assert "has none" in error_of(load, tmp_path)
     (tmp_path / "bad.png").write_bytes(b"text")
@@ -322,6 +325,7 @@ def test_folder_shows_progress_on_long_reads(tmp_path, monkeypatch, capsys):
 # Archives
 
 
+@pytest.mark.filterwarnings("ignore:Classes with images to validate or test with, but none to train on")
 def test_npz_with_keras_names(tmp_path):
     x, y = noise(10, 6, 6), np.arange(10) % 2
     x_test, y_test = noise(4, 6, 6, seed=1), np.array([0, 1, 2, 0])
@@ -562,6 +566,7 @@ class Recorded(Batches):
         return super().__getitem__(index)
 
 
+@pytest.mark.core_on("all")
 def test_fit_counts_epochs():
     x, y = counted(40)
     batches = Recorded(x, y, 10)
@@ -594,6 +599,7 @@ def test_augmentation_is_of_seed_epoch_and_batch():
         assert images.dtype == np.float32 and images.min() >= 0 and images.max() <= 1
 
 
+@pytest.mark.core_on("all")
 def test_augmentation_is_the_same_on_every_backend():
     ramp = np.linspace(0, 1, 4 * 12 * 12, dtype=np.float32).reshape(4, 12, 12, 1)
     images = Batches(ramp, augment=AUGMENT, shuffle=False)[0][0]
@@ -622,8 +628,9 @@ def test_each_augmentation_does_what_its_name_says(name):
         assert np.abs(shift).max() <= 0.2 + 1e-6
 
 
+@pytest.mark.core_on("all")
 def test_augmented_fit_draws_what_indexing_draws():
-    x, y = counted(12)
+    x, y = noise(12, 4, 4, 1), np.arange(12)
     batches = Batches(x, y, 4, augment="cutout,flip", seed=3)
     wanted = []
     for batches.epoch in (0, 1):
@@ -642,7 +649,7 @@ def test_augmented_fit_draws_what_indexing_draws():
 
 
 def test_batches_refuse():
-    x, y = counted(8)
+    x, y = noise(8, 4, 4, 1), np.arange(8)
     assert "'cutout'" in error_of(Batches, x, augment="cutuot").rsplit("Did you mean", 1)[1]
     assert "batch_size" in error_of(Batches, x, batch_size=0)
     assert "seed" in error_of(Batches, x, seed=-1)

@@ -14,6 +14,8 @@ from keras_vaegan import InputError, presets
 from keras_vaegan.diagnosis import Finding, diagnose
 from keras_vaegan.runs import FINDINGS, clear_run, diagnose_run, read_findings, write_findings
 
+pytestmark = pytest.mark.core_on("one")
+
 NAN = math.nan
 
 

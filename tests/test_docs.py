@@ -17,7 +17,7 @@ from browser import Browser
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # The site is the same whatever the backend: the core suite builds it where no backend slows it down.
-pytestmark = pytest.mark.core_on("torch")
+pytestmark = pytest.mark.core_on("one")
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,10 @@ from keras_vaegan.cli import cli
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.networks import dcgan
 
+pytestmark = pytest.mark.core_on("one")
+
 # Core: the Python of most pages, where compilation takes no time. The commands are in the full matrix, and
 # the pages that export much, or read what their commands wrote.
-TORCH = keras.backend.backend() == "torch"
 IN_FULL_ONLY = {"export.md", "one_page.md"}
 FEW = {"evaluate": {"num_images": 150, "likelihood_images": 4}}
 SHAPE = (28, 28, 1)
@@ -105,7 +106,6 @@ def run_command(line):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name not in IN_FULL_ONLY], ids=lambda page: page.name
 )
-@pytest.mark.skipif(not TORCH, reason="run on one backend; the verbs are tested on each")
 def test_the_python_of_a_page_runs(page, small_world):
     run_page(page, small_world, commands=False)
 
@@ -136,7 +136,6 @@ EXAMPLES = {test.name.rpartition(".")[2]: test for test in docstring_examples()}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-@pytest.mark.skipif(not TORCH, reason="run on one backend; the verbs are tested on each")
 def test_an_example_of_a_docstring_gives_what_it_says(name):
     said = []
     tried = doctest.DocTestRunner(verbose=False).run(EXAMPLES[name], out=said.append)

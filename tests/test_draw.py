@@ -146,12 +146,14 @@ def test_layers_read_and_write_by_the_decoders_state(glimpse):
             np.testing.assert_allclose(result[i].reshape(expected.shape), expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.core_on("one")
 def test_layers_come_back_from_their_configuration():
     for layer in (draw.Read((5, 6, 3), 4), draw.Write((5, 6, 3)), draw.Write((5, 6, 3), 2)):
         config = keras.saving.serialize_keras_object(layer)
         assert keras.saving.deserialize_keras_object(config).get_config() == layer.get_config()
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize(
     "glimpse, said", [(1, "at least 2"), (8, "at most the shorter side of the image, 7"), (2.5, "2.5")]
 )
@@ -392,6 +394,7 @@ def test_where_each_plays_for_itself_the_first_states_belong_to_whom_they_serve(
     assert {"first_drawing/canvas", "decoder_lstm/kernel"} <= owned["generator"]
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("weights", ["first", [1.0, 2.0], [1.0, 1.0, 0.0], [1.0, -1.0, 1.0], [True, 1, 1], 3])
 def test_weights_of_canvases_that_cannot_be_are_refused(weights):
     with pytest.raises(InputError, match="time_weights must be"):
@@ -484,6 +487,7 @@ def test_sampled_codes_follow_their_path():
     np.testing.assert_allclose(codes, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.core_on("one")
 def test_steps_and_networks_that_cannot_be_are_refused():
     shape = (2, 3, 1)
     networks = draw.encoder(shape, 2, 4), draw.decoder(shape, 2, 4)

@@ -17,6 +17,8 @@ from keras_vaegan.data import named_mask
 from keras_vaegan.errors import InputError
 from keras_vaegan.export import web
 
+pytestmark = pytest.mark.core_on("one")
+
 PATIENCE = 20  # seconds until a picture must have come
 TOLERANCE = 1e-4
 NAMES = registry.core(["cvae_both"], ["cvae_both", "vae_gan", "draw_conditional"])
@@ -100,7 +102,6 @@ def press(page, key, code=None):
         )
 
 
-@pytest.mark.core_on("tensorflow")
 def test_sliders_classes_and_ends_show_what_the_model_makes(page, exported):
     model, _ = exported
     noise = np.random.default_rng(0).standard_normal((2, *model.code_shape)).round(2)

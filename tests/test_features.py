@@ -13,6 +13,8 @@ from keras_vaegan.data import load
 from keras_vaegan.metrics import FrechetDistance, KernelDistance, extractor
 from keras_vaegan.metrics.classifiers import ARCHITECTURES
 
+pytestmark = pytest.mark.core_on("one")
+
 MNIST = pathlib.Path(__file__).parents[1] / ".." / "shared" / "data" / "mnist"
 
 

@@ -16,7 +16,7 @@ from keras_vaegan.data import load, load_pictures
 from keras_vaegan.data.listing import list_classes, list_splits
 from keras_vaegan.errors import InputError
 
-pytestmark = pytest.mark.core_on("tensorflow")
+pytestmark = pytest.mark.core_on("one")
 
 
 def save(path, pixels, **options):
@@ -582,6 +582,7 @@ def test_a_value_range_that_is_none_is_refused(tmp_path, value_range):
         )
 
 
+@pytest.mark.filterwarnings("ignore:Classes with")
 def test_archives_take_a_range(tmp_path):
     images = np.random.default_rng(0).integers(0, 4096, (12, 4, 4)).astype(np.uint16)
     np.savez(tmp_path / "deep.npz", x=images, y=np.arange(12))

@@ -50,9 +50,30 @@ def build(**arguments):
     return registry.set_weights(make(**arguments))
 
 
+def compile_for_steps(model):
+    """Compile with SGD for each player, whose learning rates `updates` sets; return the model."""
+    model.compile({player: keras.optimizers.SGD(0.0) for player in model.players})
+    return model
+
+
+@pytest.fixture
+def play(inject_noise):
+    """`play(**arguments)`: the model of a game under `registry.noise()`, which is traced once in a worker."""
+    inject_noise(*registry.noise())
+
+    def ready(**arguments):
+        key = "test_gradient_routing", repr(sorted(arguments.items()))
+        return registry.compiled(key, lambda: compile_for_steps(build(**arguments)))
+
+    return ready
+
+
 def updates(model, rates, data=None, **fit_arguments):
     """What one step of SGD with these rates takes from each variable, `{path: array}`."""
-    model.compile({player: keras.optimizers.SGD(rate) for player, rate in rates.items()})
+    if not model.compiled:
+        compile_for_steps(model)
+    for player, rate in rates.items():
+        model.player_optimizer(player).learning_rate = rate
     before = reference.weights_of(model)
     model.train_on_batch(*(registry.data(model) if data is None else data), **fit_arguments)
     return {path: before[path] - after for path, after in reference.weights_of(model).items()}
@@ -72,10 +93,9 @@ def assert_same_direction_and_length(applied, expected):
 
 
 @pytest.mark.parametrize("game", GAMES)
-def test_each_player_descends_its_own_loss(game, inject_noise):
+def test_each_player_descends_its_own_loss(game, play):
     arguments, noise = GAMES[game], registry.noise()
-    inject_noise(*noise)
-    model = build(**arguments)
+    model = play(**arguments)
     weights = reference.weights_of(model)
     applied = updates(model, dict.fromkeys(model.players, 1.0))
     for player in model.players:
@@ -123,10 +143,9 @@ def test_a_vae_descends_its_bound(name, inject_noise):
 
 
 @pytest.mark.parametrize("arguments", [{}, CLASSES | {"prior": True}], ids=["two outcomes", "classes"])
-def test_examples_count_by_their_sample_weight(arguments, inject_noise):
+def test_examples_count_by_their_sample_weight(arguments, play):
     noise, share = registry.noise(), np.array([2.0, 0.0, 0.5, 1.0], "float32")
-    inject_noise(*noise)
-    model = build(**arguments)
+    model = play(**arguments)
     weights = reference.weights_of(model)
     applied = updates(model, dict.fromkeys(model.players, 1.0), sample_weight=share)
     batch = registry.images(), noise, LABELS
@@ -136,10 +155,9 @@ def test_examples_count_by_their_sample_weight(arguments, inject_noise):
 
 
 @pytest.mark.parametrize("game", ["two_players", "three_players", "classes_three_players"])
-def test_only_the_player_with_a_learning_rate_moves(game, inject_noise):
-    inject_noise(*registry.noise())
-    for mover in build(**GAMES[game]).players:
-        model = build(**GAMES[game])
+def test_only_the_player_with_a_learning_rate_moves(game, play):
+    for mover in play(**GAMES[game]).players:
+        model = play(**GAMES[game])
         applied = updates(model, {player: float(player == mover) for player in model.players})
         moved = {path for path, update in applied.items() if np.any(update != 0)}
         assert moved == {variable.path for variable in model.player_variables()[mover]}
@@ -247,9 +265,8 @@ def small_step_of(player, model):
 
 
 @pytest.mark.parametrize("game", PURE_GAMES)
-def test_the_decoder_steps_towards_being_taken_for_what_was_asked(game, inject_noise):
-    inject_noise(*registry.noise())
-    model = build(**PURE_GAMES[game])
+def test_the_decoder_steps_towards_being_taken_for_what_was_asked(game, play):
+    model = play(**PURE_GAMES[game])
     asked = 0 * LABELS if model.num_classes is None else LABELS
     before = verdicts(model, asked)
     small_step_of("generator", model)
@@ -257,17 +274,15 @@ def test_the_decoder_steps_towards_being_taken_for_what_was_asked(game, inject_n
 
 
 @pytest.mark.parametrize("game", PURE_GAMES)
-def test_the_discriminator_steps_towards_exposing_the_decoder(game, inject_noise):
-    inject_noise(*registry.noise())
-    model = build(**PURE_GAMES[game])
+def test_the_discriminator_steps_towards_exposing_the_decoder(game, play):
+    model = play(**PURE_GAMES[game])
     before = verdicts(model)
     small_step_of("discriminator", model)
     assert np.all(verdicts(model) > before + 1e-4)
 
 
-def test_the_discriminator_learns_the_classes_of_real_images(inject_noise):
-    inject_noise(*registry.noise())
-    model, x = build(**PURE_GAMES["classes"]), np.float64(registry.images())
+def test_the_discriminator_learns_the_classes_of_real_images(play):
+    model, x = play(**PURE_GAMES["classes"]), np.float64(registry.images())
 
     def own_class():
         shares = reference.log_shares(reference.discriminate(reference.weights_of(model), x)[0])
@@ -280,9 +295,8 @@ def test_the_discriminator_learns_the_classes_of_real_images(inject_noise):
 
 
 @pytest.mark.parametrize("game", PURE_GAMES)
-def test_the_encoder_takes_no_part_in_the_game_of_three_players(game, inject_noise):
-    inject_noise(*registry.noise())
-    model, arguments = build(**PURE_GAMES[game]), PURE_GAMES[game]
+def test_the_encoder_takes_no_part_in_the_game_of_three_players(game, play):
+    model, arguments = play(**PURE_GAMES[game]), PURE_GAMES[game]
     weights = reference.weights_of(model)
     applied = updates(model, {"encoder": 1.0, "generator": 0.0, "discriminator": 0.0})
     batch = registry.images(), registry.noise(), LABELS

@@ -29,7 +29,7 @@ from keras_vaegan.presets.configure import MODELS
 from keras_vaegan.presets.folder import load_folder, load_keras_file, save_folder
 from keras_vaegan.runs import read_findings, read_run
 
-pytestmark = pytest.mark.core_on("tensorflow")
+pytestmark = pytest.mark.core_on("one")
 ESCAPE = "\x1b[31mred\x1b[0m\x07"
 
 

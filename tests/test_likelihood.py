@@ -266,6 +266,7 @@ def test_no_samples_are_refused():
 # ---- bits drawn from grey pixels ----
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", ["vae", "vae_gan", "cvae_completion", "ssl_vae", "ssl_vae_gan", "draw_gan"])
 def test_the_bound_of_bits_is_that_of_the_images_of_bits(name, inject_noise, monkeypatch):
     build, arguments = registry.ARGUMENTS[name]

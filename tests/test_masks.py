@@ -44,6 +44,7 @@ def refused(*arguments):
 # ---- names ----
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", NAMED)
 def test_a_named_mask_is_its_drawing(name):
     for image_shape, expected in zip(SHAPES, drawing(name), strict=True):
@@ -52,10 +53,12 @@ def test_a_named_mask_is_its_drawing(name):
         np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.core_on("one")
 def test_every_name_has_a_drawing():
     assert set(NAMED) == set(DRAWN)
 
 
+@pytest.mark.core_on("one")
 def test_the_nearest_name_is_suggested():
     assert "Did you mean 'quadrants:2'" in refused("quadrant:2", 1, (4, 4, 1))
     assert "Did you mean 'left'" in refused("lefd", 1, (4, 4, 1))
@@ -74,6 +77,7 @@ FORMS = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_mask_may_be_written_in_several_ways(form):
     mask = check_mask(FORMS[form], 4, (2, 3, 1))
@@ -81,6 +85,7 @@ def test_a_mask_may_be_written_in_several_ways(form):
     np.testing.assert_array_equal(mask, np.repeat(MASK[None] > 0, 4, axis=0))
 
 
+@pytest.mark.core_on("one")
 def test_masks_of_each_image_stay_with_it():
     masks = np.random.default_rng(0).random((5, 2, 3)) < 0.5
     masks[:, 0, 0], masks[:, 1, 1] = True, False
@@ -108,6 +113,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_mask_that_will_not_do_is_refused_in_one_line(case):
     mask, said = REFUSED[case]
@@ -117,6 +123,7 @@ def test_a_mask_that_will_not_do_is_refused_in_one_line(case):
 # ---- pictures ----
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
 def test_a_picture_is_white_where_a_pixel_is_given(mode, tmp_path):
     path = tmp_path / "mask.png"
@@ -126,6 +133,7 @@ def test_a_picture_is_white_where_a_pixel_is_given(mode, tmp_path):
     np.testing.assert_array_equal(mask, MASK > 0)
 
 
+@pytest.mark.core_on("one")
 def test_pictures_that_will_not_do_are_refused_in_one_line(tmp_path):
     def saved(name, pixels):
         Image.fromarray(np.uint8(pixels)).save(tmp_path / name)

@@ -28,6 +28,8 @@ from keras_vaegan.metrics import (
     style_kept,
 )
 
+pytestmark = pytest.mark.core_on("one")
+
 
 def test_laplacian_variance_is_that_of_scipys_laplacian():
     images = np.random.default_rng(0).random((4, 9, 7, 1))

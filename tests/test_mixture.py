@@ -142,6 +142,7 @@ def test_it_is_saved_and_training_again_forgets_it(tmp_path):
     np.testing.assert_allclose(log_prob(model.prior, z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
 
 
+@pytest.mark.core_on("one")
 def test_bad_input_is_refused():
     """No mixture, too few images, a model that has another prior, codes of one number."""
     images = registry.images(5)
@@ -157,6 +158,7 @@ def test_bad_input_is_refused():
         registry.vae(prior_components=-1)
 
 
+@pytest.mark.core_on("one")
 def test_train_refuses_more_components_than_images(tmp_path, capsys):
     """Before it trains, in one line."""
     train = [
@@ -173,6 +175,7 @@ def test_train_refuses_more_components_than_images(tmp_path, capsys):
     assert "components must be at most" in refused(capsys, *train)
 
 
+@pytest.mark.core_on("one")
 def test_train_fits_it_at_the_end(tmp_path, capsys):
     """A run with components has a prior that is not N(0, I)."""
     folder = tmp_path / "run"

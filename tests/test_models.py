@@ -33,6 +33,7 @@ BAD_NUMBERS = [
 ]
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("argument, value", BAD_NUMBERS)
 def test_a_bad_argument_is_named(argument, value):
     _, name = registry.SETTINGS.get(argument, (None, argument))
@@ -41,12 +42,14 @@ def test_a_bad_argument_is_named(argument, value):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.core_on("one")
 def test_numbers_of_numpy_are_numbers():
     model = registry.vae(beta=np.float32(0.5), annealing_steps=np.int64(3))
     assert (model.beta, model.annealing_steps) == (0.5, 3)
     assert type(model.get_config()["beta"]) is float and type(model.annealing_steps) is int
 
 
+@pytest.mark.core_on("one")
 def test_the_nearest_likelihood_is_suggested():
     with pytest.raises(kvg.InputError, match="Did you mean 'bernoulli'"):
         registry.vae(likelihood="bernouli")
@@ -87,6 +90,7 @@ CONDITIONAL_MISFITS = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("said", CONDITIONAL_MISFITS)
 def test_conditional_networks_that_do_not_fit_are_refused(said):
     with pytest.raises(kvg.InputError, match=said) as error:
@@ -94,6 +98,7 @@ def test_conditional_networks_that_do_not_fit_are_refused(said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.core_on("one")
 def test_a_network_may_leave_out_part_of_the_condition():
     model = kvg.CVAE(mlp.encoder(SHAPE, 2, **SMALL), conditional()["decoder"])
     assert model.num_classes == 3 and not model.completes
@@ -121,12 +126,14 @@ MISFITS = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("named", MISFITS)
 def test_networks_that_do_not_fit_are_refused(named):
     with pytest.raises(kvg.InputError, match=named):
         kvg.VAEGAN(**networks(**MISFITS[named]()))
 
 
+@pytest.mark.core_on("one")
 def test_networks_with_equal_names_of_variables_are_refused_at_compile():
     # The layers of D are named like the encoder's.
     model = kvg.VAEGAN(**networks(discriminator=mlp.discriminator(SHAPE, name="encoder", **SMALL)))
@@ -161,6 +168,7 @@ OBJECTS = {
 WEIGHTS = {"features": 0.4, "pixels": 0.3, "l1": 0.2}
 
 
+@pytest.mark.core_on("one")
 def test_every_argument_is_in_the_configuration():
     objects = {name: {"class": kind, **settings} for name, (kind, settings) in OBJECTS.items()}
     model = kvg.VAEGAN(**networks(), **OTHER_THAN_DEFAULT, **objects, reconstruction=WEIGHTS)
@@ -191,6 +199,7 @@ def test_the_largest_model_has_sixteen_arguments():
         assert len(arguments - {"self", "args", "kwargs"}) <= 16
 
 
+@pytest.mark.core_on("one")
 def test_the_condition_is_in_the_configuration():
     model = registry.cvae(given=True, prior=True, masks=("top", "blocks"))
     again = type(model).from_config(model.get_config())
@@ -203,6 +212,7 @@ def test_the_condition_is_in_the_configuration():
         registry.cvae_gan(label_weight=-1.0)
 
 
+@pytest.mark.core_on("one")
 def test_a_player_that_is_frozen_is_refused_at_compile():
     model = registry.vae_gan()
     model.discriminator.trainable = False
@@ -210,10 +220,12 @@ def test_a_player_that_is_frozen_is_refused_at_compile():
         model.compile()
 
 
+@pytest.mark.core_on("one")
 def test_every_class_has_a_representative_in_the_core_suite():
     assert {type(MODELS[name]()) for name in REPRESENTATIVES} == set(keys.MODELS.values())
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_knows_its_shapes(name):
     model = MODELS[name](image_shape=(3, 2, 2))
@@ -221,6 +233,7 @@ def test_a_model_knows_its_shapes(name):
     assert model.latent_dim == registry.LATENT_DIM
 
 
+@pytest.mark.core_on("one")
 def test_models_are_keras_models_registered_under_the_package():
     for model in keys.MODELS.values():
         assert issubclass(model, keras.Model)

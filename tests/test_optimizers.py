@@ -197,6 +197,7 @@ def test_steps_are_those_of_keras_alone(kind, option, count):
     assert_alike(model, reference)
 
 
+@pytest.mark.filterwarnings("ignore:Model doesn't support `jit_compile=True`")  # on TensorFlow
 @pytest.mark.parametrize(
     "settings", [{"steps_per_execution": 3}, {"run_eagerly": True}, {"jit_compile": True}]
 )
@@ -223,6 +224,7 @@ RATES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 @pytest.mark.parametrize("rate", RATES)
 def test_learning_rates_are_those_of_keras_alone(rate):
     settings = {"gradient_accumulation_steps": 2, "weight_decay": 0.1}
@@ -356,6 +358,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_compiled_is_refused_in_one_line(case):
     arguments, message = REFUSED[case]

@@ -14,6 +14,8 @@ from packaging.specifiers import SpecifierSet
 
 import keras_vaegan
 
+pytestmark = pytest.mark.core_on("one")
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -27,7 +29,6 @@ def distributions(tmp_path_factory):
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
 
-@pytest.mark.core_on("tensorflow")
 def test_both_distributions_pass_the_index_check(distributions):
     check = [sys.executable, "-m", "twine", "check", "--strict", *distributions]
     done = subprocess.run(check, capture_output=True, text=True)

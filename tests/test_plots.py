@@ -6,6 +6,8 @@ from PIL import Image
 
 from keras_vaegan import InputError, plots
 
+pytestmark = pytest.mark.core_on("one")
+
 
 def test_a_grid_has_each_image_in_its_place():
     images = np.random.default_rng(0).random((5, 3, 4, 1), dtype="float32")

@@ -14,6 +14,8 @@ from test_resume import noisy_vae
 import keras_vaegan as kvg
 from keras_vaegan import InputError, games, likelihoods, presets, priors
 
+pytestmark = pytest.mark.core_on("one")
+
 SHAPE = (8, 6, 1)
 
 
@@ -209,6 +211,7 @@ def test_bad_values_are_named(key, value, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.core_on("all")
 def test_a_folder_gives_back_the_model(tmp_path):
     model = presets.build(small("vae_gan_digits"), SHAPE, seed=0)
     presets.save_folder(model, tmp_path, {"dataset": "digits"})
@@ -224,7 +227,6 @@ def test_a_folder_gives_back_the_model(tmp_path):
     ]
 
 
-@pytest.mark.core_on("tensorflow")
 def test_a_preset_has_the_state_of_every_seed(tmp_path):
     model = noisy_vae(seed=3)  # with a generator in each layer of noise
 
@@ -310,6 +312,7 @@ def saved(tmp_path):
     return model, tmp_path / "mine"
 
 
+@pytest.mark.core_on("all")
 def test_a_preset_gives_back_the_model_ready_to_train(saved):
     model, folder = saved
     again = kvg.VAEGAN.from_preset(folder)

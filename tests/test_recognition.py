@@ -6,6 +6,8 @@ import pytest
 from keras_vaegan import InputError, data, evaluation, metrics, presets
 from keras_vaegan.metrics import classifiers, features
 
+pytestmark = pytest.mark.core_on("one")
+
 
 @pytest.fixture(scope="module")
 def digits():

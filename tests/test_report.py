@@ -25,6 +25,8 @@ from keras_vaegan import InputError, cli, diagnosis, pages, plots, svg
 from keras_vaegan.presets import folder as run_folders
 from keras_vaegan.report import read_run, spread, write_report
 
+pytestmark = pytest.mark.core_on("one")
+
 HOSTILE = "<script>alert('x')</script>&amp;\"\0"
 SECTIONS = ["samples", "reconstructions", "interpolation", "latent", "curves", "scores"]
 SHAPE = (5, 4, 3)

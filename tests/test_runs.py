@@ -25,8 +25,9 @@ from keras_vaegan.files import NEXT, PARTIAL
 from keras_vaegan.locks import LOCK, FolderLock, InUse
 from keras_vaegan.training import runner
 
+pytestmark = pytest.mark.core_on("one")
+
 GONE = 2**22 + 1  # above the largest number of a process on Linux
-tensorflow_only = pytest.mark.core_on("tensorflow")
 
 
 class At(keras.callbacks.Callback):
@@ -69,6 +70,7 @@ def newest(folder):
 # ---- the position ----
 
 
+@pytest.mark.core_on("all")
 def test_a_training_that_is_stopped_within_an_epoch_goes_on_there(tmp_path):
     def train(folder, *also):
         grids = callbacks.SampleGrids(folder / "samples", num_images=1)  # on torch, it moves a generator
@@ -174,7 +176,6 @@ def test_several_trainings_of_a_generator_know_no_number_of_batches(tmp_path):
 # ---- signals ----
 
 
-@tensorflow_only
 def test_signals_that_are_ignored_stay_ignored():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     received = callbacks.StopOnInterrupt((signal.SIGINT, signal.SIGTERM))
@@ -224,7 +225,6 @@ def assert_tidy(folder):
     assert not [path for path in folder.rglob("*") if path.name.startswith((PARTIAL, LOCK, NEXT))]
 
 
-@tensorflow_only
 @pytest.mark.parametrize("number, code", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_command_that_is_asked_to_end_keeps_its_position(
     tmp_path, monkeypatch, capsys, whole, number, code
@@ -251,7 +251,6 @@ def test_a_command_that_is_asked_to_end_keeps_its_position(
     assert_as_whole(folder, whole)
 
 
-@tensorflow_only
 def test_a_command_that_is_asked_to_end_outside_of_a_training_is_tidy(tmp_path, monkeypatch, capsys):
     def load(*arguments, **settings):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -265,7 +264,6 @@ def test_a_command_that_is_asked_to_end_outside_of_a_training_is_tidy(tmp_path, 
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@tensorflow_only
 @pytest.mark.parametrize("number, code", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_signal_that_a_library_turns_into_an_error_ends_a_command(
     monkeypatch, capsys, tmp_path, number, code
@@ -289,7 +287,6 @@ def test_a_signal_that_a_library_turns_into_an_error_ends_a_command(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@tensorflow_only
 def test_a_command_has_handlers_before_it_imports_a_backend():
     """The first process of a container gets no signal that it has no handler for."""
     program = """
@@ -314,7 +311,6 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@tensorflow_only
 def test_a_run_killed_as_it_draws_is_finished_when_resumed(tmp_path, monkeypatch, capsys, whole):
     folder = tmp_path / "run"
 
@@ -339,7 +335,6 @@ def test_a_run_killed_as_it_draws_is_finished_when_resumed(tmp_path, monkeypatch
     assert (folder / "model.keras").exists()
 
 
-@tensorflow_only
 def test_fewer_epochs_than_a_run_has_are_refused(tmp_path, capsys, whole):
     folder = shutil.copytree(whole, tmp_path / "run")
     metadata = json.loads((folder / "metadata.json").read_text())
@@ -362,7 +357,6 @@ time.sleep(600)
 """
 
 
-@tensorflow_only
 def test_the_lock_of_a_process_ends_with_it(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
@@ -377,7 +371,6 @@ def test_the_lock_of_a_process_ends_with_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@tensorflow_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_a_child_does_not_release_the_lock_of_its_parent(tmp_path):
     lock = FolderLock(tmp_path, "--output")
@@ -392,7 +385,6 @@ def test_a_child_does_not_release_the_lock_of_its_parent(tmp_path):
     assert not (tmp_path / LOCK).exists()
 
 
-@tensorflow_only
 def test_without_locks_of_the_file_system_the_file_is_the_lock(tmp_path, monkeypatch):
     def unsupported(handle):
         raise OSError(locks.errno.ENOSYS, "no locks")
@@ -414,7 +406,6 @@ def test_without_locks_of_the_file_system_the_file_is_the_lock(tmp_path, monkeyp
             FolderLock(tmp_path, "--output").acquire()
 
 
-@tensorflow_only
 def test_two_trainings_at_once_take_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "vae").mkdir(parents=True)
@@ -431,7 +422,6 @@ def test_two_trainings_at_once_take_two_folders(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob(LOCK))
 
 
-@tensorflow_only
 def test_what_runs_is_neither_resumed_nor_replaced_but_read(tmp_path, capsys, whole):
     folder = shutil.copytree(whole, tmp_path / "run")
     before = sorted(path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file())
@@ -443,7 +433,6 @@ def test_what_runs_is_neither_resumed_nor_replaced_but_read(tmp_path, capsys, wh
     assert sorted(path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()) == before
 
 
-@tensorflow_only
 def test_two_processes_do_not_write_parts_into_one_folder(tmp_path, capsys, whole):
     generate = ["generate", whole, "--num-images", 2, "--output", tmp_path / "parts"]
     with FolderLock(tmp_path / "parts", "--output"):
@@ -458,7 +447,6 @@ def test_two_processes_do_not_write_parts_into_one_folder(tmp_path, capsys, whol
     assert "generation.json" in refused(capsys, *generate)
 
 
-@tensorflow_only
 def test_two_processes_do_not_export_the_same_version(tmp_path):
     with FolderLock(tmp_path / "served", "filepath"):
         with pytest.raises(InUse, match="filepath .* is in use by process"):
@@ -481,7 +469,6 @@ def read(folder):
     return metadata["tag"], value
 
 
-@tensorflow_only
 def test_a_preset_that_is_replaced_is_the_old_or_the_new_one_at_every_moment(tmp_path, monkeypatch):
     folder, states = tmp_path / "preset", []
     saved(folder, 0.25, "old")
@@ -518,7 +505,6 @@ def test_a_preset_that_is_replaced_is_the_old_or_the_new_one_at_every_moment(tmp
     }
 
 
-@tensorflow_only
 @pytest.mark.parametrize(
     "metadata, said",
     [
@@ -539,7 +525,6 @@ def test_metadata_that_json_cannot_hold_are_refused_and_change_nothing(tmp_path,
         files.check_json(circle, "metadata")
 
 
-@tensorflow_only
 def test_partial_files_of_processes_that_are_gone_are_deleted(tmp_path):
     def partial(process, host=None, ending="a.json"):
         path = tmp_path / f"{PARTIAL}{process}-{host or files._machine()}-abcdefgh{ending}"
@@ -560,14 +545,12 @@ def test_partial_files_of_processes_that_are_gone_are_deleted(tmp_path):
     files.sweep(tmp_path / "missing")
 
 
-@tensorflow_only
 def test_a_long_name_is_written_too(tmp_path):
     with files.atomic_path(tmp_path / ("é" * 120 + ".png")) as temporary:
         assert temporary.suffix == ".png"
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@tensorflow_only
 def test_a_folder_that_is_replaced_is_never_lost(tmp_path, monkeypatch):
     target, states = tmp_path / "a" / "export", []
     replace = os.replace

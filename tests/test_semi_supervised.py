@@ -227,6 +227,7 @@ def test_consistency_is_learned(log, build, weight):
 # ---- the game ----
 
 
+@pytest.mark.core_on("one")
 def test_what_is_drawn_is_on_average_what_is_enumerated(inject_noise):
     """The sampled game over many copies of each image against the sum over classes."""
     inject_noise()
@@ -291,6 +292,7 @@ def test_classes_are_told_by_whom_was_asked(classifier):
     )
 
 
+@pytest.mark.core_on("one")
 def test_choices_of_the_game_are_refused_by_name():
     refused(lambda: registry.ssl_vae_gan(game="hing"), "game must be one of", "Did you mean 'hinge'")
     refused(lambda: registry.ssl_vae_gan(expectation="exact"), "expectation must be one of", "enumerated")
@@ -318,6 +320,7 @@ def overconfident(count=4000, factor=3.0, seed=0):
     return factor * logits, labels
 
 
+@pytest.mark.core_on("one")
 def test_the_temperature_is_the_factor_that_was_too_much():
     logits, labels = overconfident()
     temperature = metrics.fit_temperature(logits, labels)
@@ -329,6 +332,7 @@ def test_the_temperature_is_the_factor_that_was_too_much():
     assert errors[0] > 0.1 and errors[1] < 0.03
 
 
+@pytest.mark.core_on("one")
 def test_the_calibration_error_is_that_of_the_definition():
     logits, labels = overconfident(300)
     probabilities = special.softmax(logits, axis=1)
@@ -364,6 +368,7 @@ def scores(model, data, **settings):
     return {one["name"]: one for one in result["scores"]}
 
 
+@pytest.mark.core_on("one")
 def test_the_error_and_the_calibration_are_scored():
     model = build(temperature=0.5)
     x, y = registry.images(40), registry.labels(40)
@@ -387,6 +392,7 @@ def test_the_error_and_the_calibration_are_scored():
     assert again["labelled_bound"]["value"] == pytest.approx(found["labelled_bound"]["value"], rel=1e-6)
 
 
+@pytest.mark.core_on("one")
 def test_each_classifier_of_a_hybrid_is_scored():
     model = registry.set_weights(registry.ssl_vae_gan(classifier="discriminator"))
     x, y = registry.images(40), registry.labels(40)
@@ -399,6 +405,7 @@ def test_each_classifier_of_a_hybrid_is_scored():
     assert found["classification_error"]["value"] == found["discriminator_error"]["value"]
 
 
+@pytest.mark.core_on("one")
 def test_other_models_have_no_classifier_to_score():
     data = ImageData((X, Y), (X, Y), (X, Y), name="random", class_names=["a", "b", "c"])
     refused(lambda: scores(registry.cvae(num_classes=3), data), "no classifier of its own")
@@ -407,6 +414,7 @@ def test_other_models_have_no_classifier_to_score():
 # ---- data ----
 
 
+@pytest.mark.core_on("one")
 def test_a_split_keeps_as_many_labels_of_each_class():
     y = np.random.default_rng(0).integers(0, 4, 400)
     x = np.arange(400)
@@ -420,6 +428,7 @@ def test_a_split_keeps_as_many_labels_of_each_class():
     assert np.all(y >= 0)  # the caller's labels are as they were
 
 
+@pytest.mark.core_on("one")
 def test_a_split_is_refused_where_labels_are_too_few():
     x, y = np.zeros(10), np.array([0] * 8 + [1] * 2)
     refused(lambda: semi_supervised_split(x, y, 11), "num_labels", "10", "11")
@@ -438,6 +447,7 @@ def numbers_of(batch):
     return np.rint(batch[0][:, 0, 0, 0] * 255).astype(int)
 
 
+@pytest.mark.core_on("one")
 def test_every_batch_has_its_share_of_labels_and_an_epoch_all_of_the_rest():
     x, y = numbered(50, 7)
     batches = Batches(x, y, batch_size=10, seed=3, labelled_share=0.3)
@@ -458,6 +468,7 @@ def test_every_batch_has_its_share_of_labels_and_an_epoch_all_of_the_rest():
     assert counts.sum() == 63 and counts.min() == counts.max() == 9
 
 
+@pytest.mark.core_on("one")
 def test_where_labels_fill_more_batches_an_epoch_is_a_pass_over_them():
     x, y = numbered(50, 43)
     batches = Batches(x, y, batch_size=10, seed=3, labelled_share=0.3)
@@ -476,6 +487,7 @@ def test_where_labels_fill_more_batches_an_epoch_is_a_pass_over_them():
     np.testing.assert_array_equal(numbers_of(batches[4])[3:], rest[7 * 19 : 7 * 20])
 
 
+@pytest.mark.core_on("one")
 def test_batches_with_a_share_are_a_function_of_the_seed_and_the_epoch():
     x, y = numbered(50, 7)
     arguments = {"batch_size": 10, "seed": 3, "labelled_share": 0.3}
@@ -490,6 +502,8 @@ def test_batches_with_a_share_are_a_function_of_the_seed_and_the_epoch():
     assert any(np.any(numbers_of(other[k]) != numbers_of(Batches(x, y, **arguments)[k])) for k in range(3))
 
 
+@pytest.mark.core_on("one")
+@pytest.mark.filterwarnings("ignore:x holds integers up to 19, which are almost black")
 def test_shares_that_are_no_use_are_refused():
     x, y = numbered(20, 5)
     for share in (0.0, 1.0, -0.1, True, "half"):
@@ -520,6 +534,7 @@ def test_fit_takes_a_share_of_labels(shuffle, monkeypatch):
 # ---- bad input ----
 
 
+@pytest.mark.core_on("one")
 def test_labels_that_cannot_be_learned_from_are_refused():
     model = build()
     refused(lambda: model.fit(X), "y must be given")
@@ -587,6 +602,7 @@ PARTS = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("said", PARTS)
 def test_networks_that_do_not_fit_each_other_are_refused(said):
     fitting = {
@@ -601,6 +617,7 @@ def test_networks_that_do_not_fit_each_other_are_refused(said):
         kvg.SemiSupervisedVAE(**fitting | wrong)
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize(
     "argument", ["alpha", "consistency", "radius", "temperature", "discriminator_consistency"]
 )
@@ -742,6 +759,7 @@ def test_the_likelihood_of_a_stack_is_that_of_its_two_layers():
     assert once < found.mean()
 
 
+@pytest.mark.core_on("one")
 def test_bases_that_cannot_carry_a_stack_are_refused():
     heads, mlp = registry.heads, registry.mlp
     fitting = {

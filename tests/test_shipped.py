@@ -15,6 +15,8 @@ from PIL import Image
 from keras_vaegan import metrics, presets
 from keras_vaegan.presets.sources import find
 
+pytestmark = pytest.mark.core_on("one")
+
 MOST_BYTES, MOST_IN_ALL = 6_000_000, 60_000_000
 SHIPPED = presets.trained_presets()
 

@@ -107,6 +107,7 @@ def test_values_out_of_range_after_the_first_batch_are_refused(vae):
         vae.fit(Sequence(images() * 255, clean=images()), verbose=0)
 
 
+@pytest.mark.core_on("one")
 def test_a_verb_warns_of_integers_of_zero_and_one(vae):
     bits = (images() > 0.5).astype("uint8")
     with pytest.warns(UserWarning, match="integers of 0 and 1 alone"):
@@ -126,6 +127,7 @@ def test_single_batches_are_checked_before_they_are_used(vae, verb):
     getattr(vae, verb)(images())
 
 
+@pytest.mark.core_on("one")
 def test_validation_data_are_checked_from_every_source(vae):
     for validation in (dataset(images() * 255), (images() * 255,), Sequence(images() * 255)):
         with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
@@ -153,6 +155,7 @@ BAD_LABELS = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("kind", BAD_LABELS)
 def test_labels_that_will_not_do_are_refused_from_datasets(kind):
     model = compiled(registry.cvae(num_classes=NUM_CLASSES, seed=0))
@@ -174,6 +177,7 @@ def test_few_labels_from_a_dataset():
         model.fit(dataset(images(), some - 1), verbose=0)
 
 
+@pytest.mark.core_on("one")
 def test_dictionaries_and_unbatched_datasets_are_refused_with_what_to_do():
     model = compiled(registry.vae(seed=0))
     import tensorflow as tf
@@ -194,6 +198,7 @@ def test_dictionaries_and_unbatched_datasets_are_refused_with_what_to_do():
 # ---- one meaning of what is given ----
 
 
+@pytest.mark.core_on("one")
 def test_a_list_of_images_means_images_everywhere(inject_noise):
     inject_noise()
     x = images()
@@ -214,6 +219,7 @@ def test_a_list_of_images_means_images_everywhere(inject_noise):
         listed.fit([x[0], x[1, :1]])
 
 
+@pytest.mark.core_on("one")
 def test_the_images_themselves_may_stand_for_targets(inject_noise):
     inject_noise()
     x = images()
@@ -246,6 +252,7 @@ def test_predict_of_a_dataset_takes_its_labels():
     np.testing.assert_allclose(model.predict_on_batch(x, labels=LABELS), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.core_on("one")
 def test_integers_of_a_range_of_their_own(tmp_path):
     x = np.random.default_rng(0).integers(0, 4096, (COUNT, *IMAGE_SHAPE)).astype("uint16")
     scaled = (x / 4095).astype("float32")
@@ -271,6 +278,7 @@ def test_integers_of_a_range_of_their_own(tmp_path):
             registry.vae(value_range=bad)
 
 
+@pytest.mark.core_on("one")
 def test_almost_black_images_are_warned_of():
     x = np.random.default_rng(0).integers(0, 17, (COUNT, *IMAGE_SHAPE)).astype("uint8")
     x[0, 0, 0] = 16
@@ -426,6 +434,7 @@ def test_activity_regularizers_are_among_them(inject_noise):
 # ---- networks and their state ----
 
 
+@pytest.mark.core_on("one")
 def test_sequential_networks_work_and_others_are_refused(tmp_path, inject_noise):
     inject_noise()
     model = compiled(kvg.VAE(*own_networks()[:2]))
@@ -484,6 +493,7 @@ def test_a_step_that_fails_leaves_the_model_as_it_was():
 # ---- codes, seeds and counts ----
 
 
+@pytest.mark.core_on("one")
 def test_codes_seeds_and_counts_that_will_not_do():
     model, x = registry.set_weights(registry.vae()), images()
     for z, error in (
@@ -512,6 +522,7 @@ def test_codes_seeds_and_counts_that_will_not_do():
     assert model.encode(x, batch_size=10**15).shape == (COUNT, 2)
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
 @pytest.mark.parametrize("verb", ["fit", "evaluate"])
 def test_sample_weights_of_datasets_are_checked_as_those_of_arrays(verb, weight):
@@ -525,6 +536,7 @@ def test_sample_weights_of_datasets_are_checked_as_those_of_arrays(verb, weight)
     assert_equal(before, weights(model))
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_generators_are_looked_at_before_the_first_step_and_lose_no_batch():
     model = compiled(registry.MODELS["vae"](IMAGE_SHAPE))
     with pytest.raises(InputError, match="must give a batch at least"):

@@ -170,6 +170,7 @@ BAD = {
 }
 
 
+@pytest.mark.core_on("one")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_arguments_are_named_in_one_line(vae, case):
     with pytest.raises(kvg.InputError) as error:

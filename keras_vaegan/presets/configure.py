@@ -203,7 +203,7 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
         name = f"{name}.{KIND}"
     *sections, option = name.split(".")
     _check_option(recipe, name, value)
-    if len(sections) == 2 and sections[1] in PARTS:
+    if sections[0] == "model" and sections[1:] and sections[1] in PARTS:
         _override_part(recipe, sections[1], option, value)
         return
     if sections[0] == "optimizer" and option == "class":
