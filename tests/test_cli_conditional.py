@@ -199,7 +199,7 @@ def test_a_model_that_completes_is_scored_by_what_is_hidden(completion_run):
     expected = -model.log_likelihood(images, mask="left", num_samples=5, seed=0).mean()
     assert scores["completion_quadrants_2"] == pytest.approx(expected, rel=1e-4)
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
-    model.masks = ("left", "quadrants:3")  # of the three those that it was trained on
+    model.condition.masks = ("left", "quadrants:3")  # of the three those that it was trained on
     only = evaluation.score(
         model, load("digits", 8), ["completion"], likelihood_images=5, likelihood_samples=2
     )

@@ -16,7 +16,7 @@ import keras_vaegan
 from keras_vaegan import InputError, cli, data, errors, files, kinds, locks, memory
 from keras_vaegan.backend_choice import BackendError
 
-pytestmark = pytest.mark.core_on("torch")
+pytestmark = pytest.mark.core_on("one")
 
 PACKAGE = pathlib.Path(keras_vaegan.__file__).parent
 

@@ -8,7 +8,7 @@ import pytest
 
 import keras_vaegan
 
-pytestmark = pytest.mark.core_on("torch")
+pytestmark = pytest.mark.core_on("one")
 
 ROOT = pathlib.Path(keras_vaegan.__file__).parent
 # From the ground up. A part imports from its own floor or from those below. A name with a dot is a module

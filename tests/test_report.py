@@ -21,9 +21,9 @@ from jinja2 import UndefinedError, nodes
 from markupsafe import Markup
 from PIL import Image
 
-from keras_vaegan import InputError, cli, diagnosis, pages, plots, svg
-from keras_vaegan.presets import folder as run_folders
-from keras_vaegan.report import read_run, spread, write_report
+from keras_vaegan import InputError, cli, pages, plots, svg
+from keras_vaegan.report import spread, write_report
+from keras_vaegan.runs import RUN_FILES, diagnose_run, read_run
 
 pytestmark = pytest.mark.core_on("one")
 
@@ -710,7 +710,7 @@ def command(capsys, *arguments):
 
 
 def test_the_command_writes_the_same_page_with_what_the_doctor_sees(run, capsys, tmp_path):
-    found = diagnosis.diagnose_run(run, read_run(run).history)
+    found = diagnose_run(run, read_run(run).history)
     assert found
     page = write_report(run, tmp_path / "page.html", [one.message for one in found]).read_text()
     assert html.escape(found[0].message, quote=False) in page
@@ -718,7 +718,7 @@ def test_the_command_writes_the_same_page_with_what_the_doctor_sees(run, capsys,
     assert (run / "report.html").read_text() == page
     assert command(capsys, run, "--output", tmp_path / "new" / "it.html")[0] == 0
     assert (tmp_path / "new" / "it.html").read_text() == page
-    assert "report.html" in run_folders.RUN_FILES
+    assert "report.html" in RUN_FILES
 
 
 def test_the_command_refuses_in_a_line(run, capsys, tmp_path):

@@ -238,7 +238,7 @@ def _override_part(recipe: dict[str, Any], part: str, setting: str, value: Any) 
     """Set the class of an argument that is an object, which keeps the settings it knows; or a setting."""
     settings = _part_settings(recipe, part)
     if setting == KIND:
-        known = settings_of(PARTS[part][0][choose(f"option model.{part}", value, PARTS[part][0])])
+        known = settings_of(PARTS[part][0][choose(f"option model.{part}.{KIND}", value, PARTS[part][0])])
         settings = {name: of for name, of in settings.items() if name in known}
     recipe["model"][part] = {**settings, setting: value}
 
