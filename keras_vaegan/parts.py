@@ -66,7 +66,7 @@ def choose_part(argument: str, given: Any, kinds: Mapping[str, type[P]], base: t
             f"received a {type(given).__name__}."
         )
     settings = dict(given)
-    kind = kinds[choose(f"{argument}: class", settings.pop(KIND, default), kinds)]
+    kind = kinds[choose(argument, settings.pop(KIND, default), kinds)]
     known = settings_of(kind)
     for name in settings:
         choose(f"{argument}: setting", name, known)

@@ -81,7 +81,7 @@ def run_page(page, defined, commands):
     """Run the Python of a page, and its commands if they are asked for, in order; return what was run."""
     ran = []
     for number, text in blocks(page):
-        for part in text.split("\n\n"):
+        for part in [text] if is_python(text) else text.split("\n\n"):
             if is_python(part):
                 exec(compile(part, f"{page.name}:{number}", "exec"), defined)
                 ran.append(part)

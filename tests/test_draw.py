@@ -403,7 +403,7 @@ def test_weights_of_canvases_that_cannot_be_are_refused(weights):
 
 def test_weights_of_canvases_are_scaled_and_kept():
     model = registry.draw_gan(time_weights=[0, 1, 3])
-    assert list(model.fake_weights) == [0.25, 0.75]
+    assert list(model.step_weights) == [0.25, 0.75]
     again = type(model).from_config(model.get_config())
     assert list(again.step_weights) == [0.25, 0.75]
     assert {term.name: term.weight for term in again.reconstruction} == {"features": 1.0, "pixels": 1.0}

@@ -399,7 +399,7 @@ def test_each_classifier_of_a_hybrid_is_scored():
     data = ImageData((x, y), (x, y), (x, y), name="random", class_names=["a", "b", "c"])
     found = scores(model, data, likelihood_images=8)
     for name in ("encoder", "discriminator", "ensemble"):
-        model.classifier = name
+        model.classification.classifier = name
         wrong = model.classify(x).argmax(axis=1) != y
         assert found[f"{name}_error"]["value"] == pytest.approx(wrong.mean())
     assert found["classification_error"]["value"] == found["discriminator_error"]["value"]

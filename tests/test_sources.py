@@ -404,7 +404,7 @@ def test_regularizers_reach_the_player_that_owns_the_network(inject_noise):
 def test_add_loss_counts_once_for_each_call_of_a_network(r1, inject_noise):
     inject_noise()
     rate = 0.01
-    model = compiled(kvg.VAEGAN(*own_networks(added=True), r1=r1), rate)
+    model = compiled(kvg.VAEGAN(*own_networks(added=True), game={"r1": r1}), rate)
     for network in (model.encoder, model.discriminator):
         for weight in network.weights:
             if weight.path.endswith("own"):
