@@ -98,15 +98,17 @@ class InBatches:
     itself for a layer of its own.
 
     Args:
-        model: the model.
+        model: a `MultiPlayerModel`.
         names: of its methods, each a function of a dictionary of tensors.
     """
 
-    def __init__(self, model: keras.Model, names: Sequence[str]) -> None:
+    def __init__(self, model: Any, names: Sequence[str]) -> None:
+        self._model = model
         self._served = {name: Served(model, getattr(model, name), name) for name in names}
 
     def __call__(self, name: str, inputs: Mapping[str, np.ndarray], batch_size: int) -> Any:
         """What a function gives for arrays of equal length: an array, or a dictionary of arrays."""
+        self._model.synchronize()  # the weights of the running `fit`
         inputs = dict(inputs)
         count = len(next(iter(inputs.values())))
         batch_size = min(whole_number("batch_size", batch_size, 1), max(count, 1))

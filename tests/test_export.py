@@ -15,10 +15,11 @@ import registry
 from click.testing import CliRunner
 
 import keras_vaegan as kvg
+from keras_vaegan import functions
 from keras_vaegan.cli import cli
 from keras_vaegan.data import named_mask
 from keras_vaegan.errors import InputError
-from keras_vaegan.export import FORMATS, functions, serving
+from keras_vaegan.export import FORMATS, serving
 from keras_vaegan.noise import prior_noise
 
 BARE = pathlib.Path(__file__).with_name("bare.py")
