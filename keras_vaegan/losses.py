@@ -42,6 +42,7 @@ def mean_of_patches(values: Tensor) -> Tensor:
 
 def binary_cross_entropy(log_odds: Tensor, target: float) -> Tensor:
     """Cross-entropy in nats between sigmoid(`log_odds`) and `target` in [0, 1], of the same shape."""
+    log_odds = ops.cast(log_odds, "float32")
     return ops.softplus(log_odds) - target * log_odds
 
 

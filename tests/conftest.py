@@ -99,3 +99,18 @@ def dtype_policy():
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def brief_fits(monkeypatch):
+    """Let each `fit` of a model be of two steps, for tests that look at what comes after it."""
+    from keras_vaegan.models.latent import LatentVariableModel
+
+    fit = LatentVariableModel.fit
+
+    def fit_briefly(model, *arguments, **settings):
+        first = settings.get("initial_epoch", 0)
+        brief = {"epochs": first + 1, "steps_per_epoch": 2, "validation_steps": 1, "verbose": 0}
+        return fit(model, *arguments, **(settings | brief))
+
+    monkeypatch.setattr(LatentVariableModel, "fit", fit_briefly)

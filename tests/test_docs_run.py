@@ -31,21 +31,15 @@ SHAPE = (28, 28, 1)
 
 
 @pytest.fixture
-def small_world(tmp_path, monkeypatch):
+def small_world(tmp_path, monkeypatch, brief_fits):
     """The folder of a reader with little data and little time; returns what Python blocks find defined."""
     monkeypatch.chdir(tmp_path)
-    load, fit = kvg.data.load, LatentVariableModel.fit
+    load = kvg.data.load
 
     def load_small(source, *arguments, **settings):
         return load("digits" if source == "mnist" else source, *arguments, **settings)
 
-    def fit_briefly(model, *arguments, **settings):
-        first = settings.get("initial_epoch", 0)
-        brief = {"epochs": first + 1, "steps_per_epoch": 2, "validation_steps": 1, "verbose": 0}
-        return fit(model, *arguments, **(settings | brief))
-
     monkeypatch.setattr(kvg.data, "load", load_small)
-    monkeypatch.setattr(LatentVariableModel, "fit", fit_briefly)
 
     (x, y), (x_val, y_val), _ = data = load("digits")
     pictures = (255 * x[..., 0]).astype("uint8")
@@ -136,7 +130,7 @@ EXAMPLES = {test.name.rpartition(".")[2]: test for test in docstring_examples()}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_of_a_docstring_gives_what_it_says(name):
+def test_an_example_of_a_docstring_gives_what_it_says(name, brief_fits):
     said = []
     tried = doctest.DocTestRunner(verbose=False).run(EXAMPLES[name], out=said.append)
     assert tried.failed == 0, "".join(said)

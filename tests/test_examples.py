@@ -43,7 +43,7 @@ def cells(path, columns, size=28, enlarged=1):
     return inner[:, :, :size, :size], picture[:, PADDING + columns * side :]
 
 
-def test_the_papers_grids_are_drawn(tmp_path, monkeypatch, capsys):
+def test_the_papers_grids_are_drawn(tmp_path, monkeypatch, capsys, brief_fits):
     script = example("paper_grids")
     monkeypatch.setattr("common.QUICK_EPOCHS", 1)
     monkeypatch.setattr(script, "SCALE", 1)

@@ -113,8 +113,9 @@ class Adversarial(VAE):
         q, _, steps = self.infer(seen, c, training)  # q(z|x, c), z ~ q, p(x|z, c)
         x_tilde = [p.mean for p in steps]
         x_p = [p.mean for p in self.paint(self.codes_of_fakes(q, prior), c, training)]
-        real, penalty = self.judge_real(x, training)
+        real, penalty = self.judge_real(x, training)  # D(x), and R1
         recon, drawn = self.judge(x_tilde, training), self.judge(x_p, training)
+        penalty = penalty + game.penalty_of_fakes(self.discriminator, (x_tilde[-1], x_p[-1]), training)
 
         kl = prior.kl(q)  # KL(q(z|x, c) || p(z|c)) of each dimension
         features, pixels, rest = self.reconstruct_losses(seen, steps[-1], c, real, recon[-1])
@@ -126,9 +127,6 @@ class Adversarial(VAE):
 
         players = self.generators(self.weighted_kl(kl, training), features, rest, fooling)
         players["discriminator"] = real_cost + sum(costs) + penalty
-        players["discriminator"] += game.penalty_of_fakes(
-            self.discriminator, (x_tilde[-1], x_p[-1]), training
-        )
 
         logs = self.elbo(kl, pixels) | players | {"feature_matching": features}
         logs |= self.verdicts(real, recon, drawn)
