@@ -71,11 +71,20 @@ def small_world(tmp_path, monkeypatch, brief_fits):
     }
 
 
+def parts_of(text):
+    """A block of Python as a whole; of a block that has equations or commands too, what blank lines part."""
+    try:
+        compile(text, "block", "exec")
+    except SyntaxError:
+        return text.split("\n\n")
+    return [text]
+
+
 def run_page(page, defined, commands):
     """Run the Python of a page, and its commands if they are asked for, in order; return what was run."""
     ran = []
     for number, text in blocks(page):
-        for part in [text] if is_python(text) else text.split("\n\n"):
+        for part in parts_of(text):
             if is_python(part):
                 exec(compile(part, f"{page.name}:{number}", "exec"), defined)
                 ran.append(part)
