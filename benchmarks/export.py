@@ -22,8 +22,9 @@ from command import add_data_options
 
 import keras_vaegan as kvg
 from keras_vaegan import presets
-from keras_vaegan.export import formats, functions
+from keras_vaegan.export import formats
 from keras_vaegan.files import atomic_path
+from keras_vaegan.functions import Served
 from keras_vaegan.metrics.features import shipped
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -80,11 +81,11 @@ def rows_of(name, model, data):
         training = (training[0][:COUNT], training[1][:COUNT])
     else:
         training = training[0][:COUNT]
-    for key, function in functions.functions_of(model).items():
+    for key, function in model.functions().items():
         if key not in SHOWN:
             continue
         inputs = formats.arguments(model, function, examples)
-        served = functions.Served(model, key, function)
+        served = Served(model, function.call, key)
         expected = served.predict(inputs, batch_size=50, verbose=0)
         for format, precision in FORMATS:
             with tempfile.TemporaryDirectory() as scratch:
