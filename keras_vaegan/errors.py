@@ -63,7 +63,7 @@ class InputError(ValueError):
         received: Any = None,
     ) -> None:
         super().__init__(one_line(message))
-        found = MESSAGE.match(str(self)) if argument is None else PHRASE.match(argument)
+        found = MESSAGE.match(str(self)) if argument is None else PHRASE.match(str(argument))
         self.argument: str | None = found["argument"] if found else None
         self.allowed, self.received = allowed, received
 

@@ -22,6 +22,8 @@ from keras_vaegan.callbacks import HistoryFile
 from keras_vaegan.cli import options, parts
 from keras_vaegan.data import load, read_mask
 from keras_vaegan.data.checks import check_labels
+from keras_vaegan.data.masks import check_mask
+from keras_vaegan.data.names import class_numbers
 from keras_vaegan.data.npz import read_arrays
 from keras_vaegan.errors import InputError, choose, csv_cell, one_line, printable, shown
 from keras_vaegan.files import read_json
@@ -309,6 +311,12 @@ def test_a_mask_that_is_no_picture_of_the_size_is_refused(tmp_path):
     assert "it is no file" in refused(read_mask, tmp_path / "pipe.png", (8, 8, 1))
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     assert "a.png cannot be read" in refused(read_mask, tmp_path / "a.png", (8, 8, 1))
+
+
+def test_sizes_and_names_that_cannot_be_are_refused():
+    assert "num_images=" in refused(check_mask, "left", 2**70, (4, 4, 1))
+    assert "class_names must" in refused(class_numbers, object())
+    assert InputError("bad", argument=2.5).argument is None
 
 
 @pytest.mark.parametrize("path", ["~nouser/x", "a\0b", 5, None, b"a"])

@@ -74,6 +74,7 @@ def check_mask(mask: str | ArrayLike, num_images: int, image_shape: tuple[int, .
         raise InputError(
             f"mask must hold True (visible) and False, 1 and 0, or 255 and 0; received {values[:5]}."
         )
+    memory.require(f"num_images={num_images}", num_images * height * width, "Complete fewer at a time.")
     visible = np.broadcast_to(mask > 0, (num_images, height, width))
     shares = np.atleast_1d((mask > 0).mean(axis=(-2, -1)))
     if np.any(shares == 0) or np.any(shares == 1):

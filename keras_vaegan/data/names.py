@@ -56,6 +56,8 @@ def class_numbers(names: Sequence[str]) -> list[decimal.Decimal | None] | None:
         The number of each name, if any name is one: a number means a name then. None if a number means a
         position, 0 to K - 1.
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputError(f"class_names must be a list of names; received a {type(names).__name__}.")
     numbers = [as_number(name) for name in names]
     return None if all(number is None for number in numbers) else numbers
 
