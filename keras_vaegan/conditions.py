@@ -32,6 +32,12 @@ def inputs_of(network: keras.Model, own: Sequence[str]) -> dict[str, Tensor]:
     return {k: v for k, v in inputs.items() if k not in own} if isinstance(inputs, dict) else {}
 
 
+def require_labels_alone(inputs: Mapping[str, Tensor], model: str) -> None:
+    """Raise `InputError` unless labels are all of the condition that a decoder takes, by name."""
+    if set(inputs) != {"labels"}:
+        raise InputError(f"decoder must take `codes` and `labels`, and nothing else, in a {model}.")
+
+
 class Conditioning:
     """What a model is conditioned on.
 

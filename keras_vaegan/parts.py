@@ -36,7 +36,7 @@ def constructor_of(kind: type) -> Callable[..., Any]:
 
 
 def settings_of(kind: type) -> dict[str, inspect.Parameter]:
-    """The settings that a class's constructor takes by name, its base classes' included."""
+    """The settings that a class's constructor names; those behind `**kwargs` are not among them."""
     parameters = inspect.signature(constructor_of(kind)).parameters.values()
     several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return {one.name: one for one in parameters if one.name != "self" and one.kind not in several}

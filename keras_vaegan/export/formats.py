@@ -44,7 +44,8 @@ def tf_saved_model(model: "LatentVariableModel", job: Job, examples: dict[str, n
     """A SavedModel with a signature for each function; for TensorFlow Serving with requests to warm up."""
     folder = pathlib.Path(job.path)
     archive = keras.export.ExportArchive()
-    functions = {name: model.functions()[name] for name in job.names}
+    offered = model.functions()
+    functions = {name: offered[name] for name in job.names}
     for name, function in functions.items():
         served = Served(model, function.call, name)
         archive.add_endpoint(name, served.__call__, input_signature=[signature(function)])

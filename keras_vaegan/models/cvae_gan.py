@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import keras
 
-from keras_vaegan.errors import InputError
+from keras_vaegan.conditions import require_labels_alone
 from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.cvae import CVAE
 from keras_vaegan.registry import register
@@ -37,5 +37,4 @@ class CVAEGAN(Adversarial, CVAE):
 
     def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
         super()._check_condition(inputs)
-        if set(inputs) != {"labels"}:
-            raise InputError("decoder must take `codes` and `labels`, and nothing else, in a CVAEGAN.")
+        require_labels_alone(inputs, type(self).__name__)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from keras_vaegan import losses
 from keras_vaegan.backend import input_gradient, part, shares
 from keras_vaegan.classification import CLASSIFICATIONS, Classification
+from keras_vaegan.conditions import require_labels_alone
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.distributions import Categorical, DiagonalNormal, sum_event
@@ -189,7 +190,7 @@ class SemiSupervisedVAE(VAE):
         condition = {"labels": each_label(classes, count)}
         parts = self.encoder_by_class(features, training)
         q = DiagonalNormal(parts["mean"], parts["log_variance"])
-        noise = keras.random.normal((count, self.latent_dim), dtype="float32", seed=self.seed_generator)
+        noise = self.noise(count)
         z = q.place(ops.tile(noise, (classes, 1)))
         decoded = self.decoded_by_class(z, condition, training)
 
@@ -206,6 +207,10 @@ class SemiSupervisedVAE(VAE):
         return Terms(
             labels, known, shares, class_posterior, by_class(sum_event(kl)), reconstruction, cost, decoded
         )
+
+    def noise(self, count: int) -> Tensor:
+        """Standard normal noise `(count, Z)`, which all classes of an image share."""
+        return keras.random.normal((count, *self.code_shape), dtype="float32", seed=self.seed_generator)
 
     def look(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         """Features of images `(B, F)`, and what the bound is of: the images themselves."""
@@ -389,10 +394,7 @@ class SemiSupervisedVAE(VAE):
         }
 
     def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
-        if set(inputs) != {"labels"}:
-            raise InputError(
-                f"decoder must take `codes` and `labels`, and nothing else, in a {type(self).__name__}."
-            )
+        require_labels_alone(inputs, type(self).__name__)
 
     def _check_classification(self) -> None:
         """Raise if there are settings of a discriminator, which this model does not have."""

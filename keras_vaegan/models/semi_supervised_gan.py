@@ -116,12 +116,10 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         play = self._feature_matching if self.game.matches_means else self._averaged
         result = play(x, terms, real, training)
 
-        if self.game.three_players:
+        players = self.generators(cost, result.matching, 0.0, result.fooling)
+        if self.game.three_players:  # M2's objective, which has the pixels, is the encoder's
             pixels = self.pixel_share() * expected(terms.shares, terms.reconstruction)
-            players = self.generators(cost, result.matching, 0.0, result.fooling)
             players["generator"] = players["generator"] + pixels
-        else:
-            players = self.generators(cost, result.matching, 0.0, result.fooling)
         players["discriminator"] = result.real_cost + result.fake_cost + penalty
         classes, weight = of_real(real["logits"]), self.classification.discriminator_consistency
         if weight:
@@ -140,13 +138,11 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
 
     def _averaged(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
         """The game of each class, averaged over q(y|x) where y is not known."""
-        prior_noise = keras.random.normal(
-            (ops.shape(x)[0], *self.code_shape), dtype="float32", seed=self.seed_generator
-        )  # the same for each class
+        noise = self.noise(ops.shape(x)[0])  # the same for each class
         totals = [ops.zeros_like(terms.known) for _ in Round._fields]
         game = self.game
         for share, labels, x_tilde in self._reconstructions(terms):
-            x_p = self._prior_images(prior_noise, labels, training)
+            x_p = self._prior_images(noise, labels, training)
             recon, drawn = self.judge((x_tilde, x_p), training)
             logits = [verdict["logits"] for verdict in (recon, drawn)]
             costs = [game.fake_loss(fake, real["logits"]) for fake in logits]
@@ -189,9 +185,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
     def _feature_matching(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
         """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""
         labels = self._drawn_labels(terms)
-        noise = keras.random.normal(
-            (ops.shape(x)[0], *self.code_shape), dtype="float32", seed=self.seed_generator
-        )
+        noise = self.noise(ops.shape(x)[0])
         (judged,) = self.judge([self._prior_images(noise, labels, training)], training)
         means = [
             ops.mean(ops.cast(verdict["features"], "float32"), axis=0, keepdims=True)
