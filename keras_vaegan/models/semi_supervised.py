@@ -43,7 +43,7 @@ class Terms(NamedTuple):
         class_posterior: q(y|x).
         kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the bound and what is
             descended in place of their sum, -log p(y) included.
-        decoded: p(x|z, y) at the draw of z, `(K, B, ...)`, for each class.
+        decoded: what the decoder gives at the draw of z, `(K, B, ...)`, for each class.
     """
 
     labels: Tensor
@@ -193,11 +193,12 @@ class SemiSupervisedVAE(VAE):
         noise = self.noise(count)
         z = q.place(ops.tile(noise, (classes, 1)))
         decoded = self.decoded_by_class(z, condition, training)
+        p = self.given_by_class(decoded)
 
         def by_class(values: Tensor) -> Tensor:
             return ops.transpose(ops.reshape(values, (classes, -1)))
 
-        reconstruction = by_class(-decoded.log_prob(target, batch_axes=2))
+        reconstruction = by_class(-p.log_prob(target, batch_axes=2))
 
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
         counted = ops.reshape(ops.transpose(ops.stop_gradient(shares)), (-1, 1))
@@ -217,9 +218,13 @@ class SemiSupervisedVAE(VAE):
         return self.trunk(x, training=training), x
 
     def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Any:
-        """p(x|z, y) `(K, B, ...)` for each class, from codes `(K B, Z)`, class by class."""
+        """Logits `(K, B, H, W, C)` for each class, from codes `(K B, Z)`, class by class."""
         logits = self.decoder({"codes": z, **condition}, training=training)
-        return self.observation(ops.reshape(logits, (self.num_classes, -1, *self.image_shape)))
+        return ops.reshape(logits, (self.num_classes, -1, *self.image_shape))
+
+    def given_by_class(self, decoded: Any) -> Any:
+        """p(x|z, y) `(K, B, ...)` for each class, of what `decoded_by_class` gives."""
+        return self.observation(decoded)
 
     def pixel_share(self) -> float:
         """Weight of the reconstruction in pixels in what is descended: all of the bound's."""
