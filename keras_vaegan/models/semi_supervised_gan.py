@@ -12,6 +12,7 @@ from scipy import special
 from keras_vaegan import losses
 from keras_vaegan.classification import CLASSIFIERS
 from keras_vaegan.errors import InputError, choose
+from keras_vaegan.games import Verdict
 from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
 from keras_vaegan.parts import settings_of
@@ -126,7 +127,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
             pixels = self.pixel_share() * expected(terms.shares, terms.reconstruction)
             players["generator"] = players["generator"] + pixels
         players["discriminator"] = result.real_cost + result.fake_cost + penalty
-        classes, weight = of_real(real["logits"]), self.classification.discriminator_consistency
+        classes, weight = of_real(real.logits), self.classification.discriminator_consistency
         if weight:
             logs["d_consistency"] = self.virtual_adversarial(x, classes, self.judged_class, training)
             players["discriminator"] = players["discriminator"] + weight * logs["d_consistency"]
@@ -141,7 +142,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         active = self.active(result.real_cost, result.prior_cost) if training else {}
         return Losses(players, logs, active, weights | {"d_error": terms.known})
 
-    def _averaged(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
+    def _averaged(self, x: Tensor, terms: Terms, real: Verdict, training: bool) -> Round:
         """The game of each class, averaged over q(y|x) where y is not known."""
         noise = self.noise(ops.shape(x)[0])  # the same for each class
         totals = [ops.zeros_like(terms.known) for _ in Round._fields]
@@ -149,20 +150,19 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         for share, labels, p in self._reconstructions(terms):
             x_tilde, x_p = p.mean, self._prior_images(noise, labels, training)
             recon, drawn = self.judge((x_tilde, x_p), training)
-            logits = [verdict["logits"] for verdict in (recon, drawn)]
-            costs = [game.fake_loss(fake, real["logits"]) for fake in logits]
+            costs = [game.fake_loss(fake, real) for fake in (recon, drawn)]
             penalty = game.penalty_of_fakes(self.discriminator, (x_tilde, x_p), training)
-            compared = (x, p, None, real["features"], recon["features"])
+            compared = (x, p, None, real.features, recon.features)
             matching, _, *others = self.reconstruction  # M2's objective has the pixels
             values = Round(
                 matching.loss(*compared),
                 sum(term.weight * term.loss(*compared) for term in others),
-                sum(game.generator_loss(fake, real["logits"], labels) for fake in logits),
-                game.real_loss(real["logits"], labels),
+                sum(game.generator_loss(fake, real, labels) for fake in (recon, drawn)),
+                game.real_loss(real, labels),
                 sum(costs) + penalty,
                 costs[1],
-                game.probability_real(real["logits"], logits[0]),
-                0.5 * sum(game.probability_real(fake, real["logits"]) for fake in logits),
+                game.probability_real(real, recon),
+                0.5 * sum(game.probability_real(fake, real) for fake in (recon, drawn)),
             )
             totals = [total + share * value for total, value in zip(totals, values, strict=True)]
         return Round(*totals)
@@ -189,29 +189,27 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         codes = self.prior.given(condition, training).place(noise)
         return self.likelihood(codes, condition, training).mean
 
-    def _feature_matching(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
+    def _feature_matching(self, x: Tensor, terms: Terms, real: Verdict, training: bool) -> Round:
         """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""
         labels = self._drawn_labels(terms)
         x_p = self._prior_images(self.noise(ops.shape(x)[0]), labels, training)
         (judged,) = self.judge([x_p], training)
         means = [
-            ops.mean(ops.cast(verdict["features"], "float32"), axis=0, keepdims=True)
+            ops.mean(ops.cast(verdict.features, "float32"), axis=0, keepdims=True)
             for verdict in (judged, real)
         ]
         nothing, known = ops.zeros_like(terms.known), terms.known > 0.5
-        fake = self.game.fake_loss(judged["logits"], real["logits"])
+        fake = self.game.fake_loss(judged, real)
         penalty = self.game.penalty_of_fakes(self.discriminator, (x_p,), training)
         return Round(
             nothing + losses.feature_matching(*means),
             nothing,
             nothing,
-            ops.where(
-                known, self.game.real_loss(real["logits"], terms.labels), self.game.real_loss(real["logits"])
-            ),
+            ops.where(known, self.game.real_loss(real, terms.labels), self.game.real_loss(real)),
             fake + penalty,
             fake,
-            self.game.probability_real(real["logits"], judged["logits"]),
-            self.game.probability_real(judged["logits"], real["logits"]),
+            self.game.probability_real(real, judged),
+            self.game.probability_real(judged, real),
         )
 
     def judged_class(self, x: Tensor, training: bool = False) -> Tensor:
@@ -257,8 +255,8 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         matching, pixels, *others = self.reconstruction
         if type(pixels) is not Pixels:
             raise InputError(
-                "reconstruction must have reconstructions.Pixels itself as its loss of pixels, which is that of "
-                f"M2's objective; received a {type(pixels).__name__}."
+                "reconstruction must have reconstructions.Pixels as its loss of pixels, that of M2's "
+                f"objective; received a {type(pixels).__name__}."
             )
         if not self.game.matches_means:
             return
