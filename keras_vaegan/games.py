@@ -157,16 +157,8 @@ class Standard(Game):
         **kwargs: of `Game`.
     """
 
-    def __init__(
-        self,
-        label_smoothing: float = 0.0,
-        r1: float = 0.0,
-        r2: float = 0.0,
-        label_weight: float = 1.0,
-        three_players: bool = False,
-        margin: tuple[float, float] | None = None,
-    ) -> None:
-        super().__init__(r1, r2, label_weight, three_players, margin)
+    def __init__(self, label_smoothing: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.label_smoothing = at_least("label_smoothing", label_smoothing, 0.0)
         if label_smoothing >= 1.0:
             raise InputError(f"label_smoothing must be less than 1; received {label_smoothing!r}.")
@@ -229,24 +221,19 @@ class Relativistic(Game):
     """Relativistic pairs: -log sigmoid(s(x) - s(x_f)) for D, and reversed for the generator.
 
     Jolicoeur-Martineau 2019; with r1 and r2, Huang et al. 2024. Image i of the batch is paired with fake i.
-    L_D has nothing of real images alone, so there is no margin.
-    Use `r1` and `r2`.
+    L_D has nothing of real images alone, so there is no margin. Use `r1` and `r2`.
+
+    Args:
+        **kwargs: of `Game`.
 
     Raises:
         InputError: a margin; as of `Game`.
     """
 
-    def __init__(
-        self,
-        r1: float = 0.0,
-        r2: float = 0.0,
-        label_weight: float = 1.0,
-        three_players: bool = False,
-        margin: None = None,
-    ) -> None:
-        super().__init__(r1, r2, label_weight, three_players)
-        if margin is not None:
-            raise InputError(f"margin must be None in a relativistic game; received {margin!r}.")
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.margin is not None:
+            raise InputError(f"margin must be None in a relativistic game; received {self.margin!r}.")
 
     def of_real(self, s: Tensor) -> Tensor:
         return ops.zeros_like(s)

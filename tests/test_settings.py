@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_vaegan.classification import CLASSIFICATIONS
 from keras_vaegan.errors import InputError
-from keras_vaegan.games import GAMES
+from keras_vaegan.games import GAMES, Standard
 from keras_vaegan.likelihoods import LIKELIHOODS
 from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.parts import settings_of
@@ -230,3 +230,32 @@ def test_l1_of_m2_is_the_mean_over_its_classes(inject_noise):
     shares = np.where(labels[:, None] >= 0, np.eye(registry.NUM_CLASSES)[labels], model.classify(x))
     expected = weight * np.sum(shares * distance, axis=1)
     np.testing.assert_allclose(made[3] - made[2], expected, rtol=1e-4, atol=1e-5)
+
+
+class Annealed(Standard):
+    """A game of the user's, which passes on what it does not know."""
+
+    def __init__(self, warmth=1.0, r1=0.5, **kwargs):
+        super().__init__(r1=r1, **kwargs)
+        self.warmth = warmth
+
+
+class Alone(Standard):
+    """A game of the user's, which passes on nothing."""
+
+    def __init__(self, warmth=1.0):
+        super().__init__()
+        self.warmth = warmth
+
+
+def test_settings_are_those_of_the_classes_above_where_they_are_passed_on():
+    of_game = ["r1", "r2", "label_weight", "three_players", "margin"]
+    assert list(settings_of(GAMES["standard"])) == ["label_smoothing", *of_game]
+    assert list(settings_of(GAMES["relativistic"])) == list(settings_of(GAMES["hinge"])) == of_game
+    assert list(settings_of(Annealed)) == ["warmth", "r1", "label_smoothing", *of_game[1:]]
+    assert settings_of(Annealed)["r1"].default == 0.5
+    assert list(settings_of(Alone)) == ["warmth"]
+    assert list(settings_of(PRIORS["mixture"])) == ["components"]  # and none of a layer
+    game = Annealed(warmth=2.0, label_smoothing=0.1, r2=0.3)
+    again = Annealed.from_config(game.get_config())
+    assert repr(again) == repr(game) and again.label_smoothing == 0.1
