@@ -713,25 +713,17 @@ def _fit(
     metadata["interrupted"] = stop.interrupted
     last = history.rows[-1] if history.rows else {}
     metadata["results"] = {name: value if math.isfinite(value) else None for name, value in last.items()}
-    done = _in_words(checkpoints.position)
     result = Result(folder, finding=monitor.stopped, history=history.columns, _model=model)
     if stop.received is not None and stop.received in SIGNALS:  # little time is left: nothing is drawn
         write_json(folder / METADATA, metadata)
         result.interrupted_by = signal.Signals(stop.received).name
-        console.show(
-            f"stopped by {result.interrupted_by} after {done}; the last checkpoint is in "
-            f"{folder / CHECKPOINTS}; keras-vaegan train --resume {folder} goes on",
-            warning=True,
-        )
+        saved_in = f"the last checkpoint is in {folder / CHECKPOINTS}"
+        _tell_of_stop(result.interrupted_by, checkpoints.position, saved_in, folder, console)
         return result
     saved = _finish(model, data, history.columns, folder, metadata, console)
     if stop.interrupted:
         result.interrupted_by = signal.Signals(signal.SIGINT).name
-        console.show(
-            f"stopped by Ctrl-C after {done}; the model is saved in {folder}; "
-            f"keras-vaegan train --resume {folder} goes on",
-            warning=True,
-        )
+        _tell_of_stop("Ctrl-C", checkpoints.position, f"the model is saved in {folder}", folder, console)
         return result
     write_json(folder / METADATA, saved | {"finished": True})  # the last step: a killed one is repeated
     if monitor.stopped:
@@ -767,10 +759,16 @@ def _check_position(
         raise InputError(f"epochs must be more than {position.epoch}, as {folder} has; received {epochs}.")
 
 
-def _in_words(position: Any) -> str:
-    """`3 epochs and 20 batches`."""
+def _tell_of_stop(
+    stopped_by: str, position: Position, saved_in: str, folder: pathlib.Path, console: Console
+) -> None:
+    """Say what stopped a run, where, what is saved, and how to go on."""
     within = f" and {position.batch} batches" if position.batch else ""
-    return f"{position.epoch} epochs{within}"
+    console.show(
+        f"stopped by {stopped_by} after {position.epoch} epochs{within}; {saved_in}; "
+        f"keras-vaegan train --resume {folder} goes on",
+        warning=True,
+    )
 
 
 def _validation(model: LatentVariableModel, batches: Batches, data: ImageData) -> Any:
