@@ -13,8 +13,8 @@ from keras import ops
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.games import GAMES, Game, Verdict
-from keras_vaegan.models.latent import as_functional
 from keras_vaegan.models.vae import VAE
+from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.parts import choose_part
 from keras_vaegan.reconstructions import Reconstruction, choose_reconstruction
 from keras_vaegan.training.multi_player import Losses

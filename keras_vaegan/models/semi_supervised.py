@@ -20,8 +20,8 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.functions import Function, Port
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.intake import is_array
-from keras_vaegan.models.latent import as_functional
 from keras_vaegan.models.vae import VAE
+from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.networks.heads import each_label, for_each_class
 from keras_vaegan.parts import choose_part
 from keras_vaegan.registry import register
@@ -293,7 +293,7 @@ class SemiSupervisedVAE(VAE):
                 raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
             known = self.intake.checked(x, y, None)
             x = Batches(
-                self._array(known["x"]),
+                self.intake.images(known["x"]),
                 known["y"],
                 batch_size or 32,
                 shuffle=kwargs.get("shuffle", True),
@@ -359,7 +359,7 @@ class SemiSupervisedVAE(VAE):
             InputError: a classifier that the model does not have; images that will not do.
         """
         choose("classifier", "encoder" if classifier is None else classifier, self.classifiers)
-        inputs = {"images": self._array(images, "images")}
+        inputs = {"images": self.intake.images(images, "images")}
         return self.batched("logits_of_encoder", inputs, batch_size).astype("float64")
 
     def logits_of_encoder(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -383,7 +383,7 @@ class SemiSupervisedVAE(VAE):
         Raises:
             InputError: a label that is missing or out of range; images that will not do.
         """
-        images = self._array(x)
+        images = self.intake.images(x)
         labels = check_labels(y, len(images), self.num_classes, unlabelled=False)
         self.classification.temperature = fit_temperature(self.class_logits(images, batch_size), labels)
         return self.temperature

@@ -227,7 +227,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         if chosen in ("encoder", "ensemble"):
             logits.append(super().class_logits(images, batch_size))
         if chosen in ("discriminator", "ensemble"):
-            inputs = {"images": self._array(images, "images")}
+            inputs = {"images": self.intake.images(images, "images")}
             found = self.batched("logits_of_discriminator", inputs, batch_size)
             logits.append(found.astype("float64"))
         if len(logits) == 1:
