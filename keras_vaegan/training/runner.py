@@ -54,7 +54,7 @@ from keras_vaegan.runs import (
     read_begun,
     tidy_run,
 )
-from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code
+from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code, held_back
 from keras_vaegan.typing import PRECISIONS
 
 NUM_VIEWED = 2000  # images whose codes are drawn
@@ -574,7 +574,8 @@ def _built(
 ) -> tuple[LatentVariableModel, Batches]:
     """The model of a run and what it is trained on; the recipe gets the steps of its schedules."""
     recipe, seed, dataset = metadata["recipe"], metadata["seed"], metadata["dataset"]
-    keras.utils.set_random_seed(seed)
+    with held_back():
+        keras.utils.set_random_seed(seed)  # which imports TensorFlow, if it is there
     backend.be_deterministic()
     x, y = data.train
     if "labels" in recipe["networks"].get("condition", ()) and y is None:
