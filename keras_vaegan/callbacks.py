@@ -200,7 +200,11 @@ class StopOnInterrupt(keras.callbacks.Callback):
 
     # The signal comes between any two instructions of Keras: the model is touched at safe places only.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._tell()
+        # The last batches end by themselves: Keras then begins one more pass over the data, for which torch
+        # draws from its generator. An epoch that is broken off there would lack that draw for good.
+        steps, at_once = (self.params or {}).get("steps"), getattr(self.model, "steps_per_execution", 1)
+        if steps is None or batch + at_once < steps:
+            self._tell()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._tell()

@@ -10,8 +10,8 @@ The games are siblings of one shape. Each has three functions of scores, and the
     L_D = real_loss(x) + sum over fakes of fake_loss(x_f)      L_G = sum over fakes of generator_loss(x_f)
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import keras
 from keras import ops
@@ -21,6 +21,29 @@ from keras_vaegan.backend import input_gradient
 from keras_vaegan.errors import InputError, at_least, flag
 from keras_vaegan.parts import Part
 from keras_vaegan.typing import Tensor
+
+
+class Verdict(NamedTuple):
+    """What D says of images. Games read its scores, which are made once, however many losses there are.
+
+    Attributes:
+        logits: D's logits `(B, ..., 1)` or `(B, ..., K + 1)`.
+        features: D's features `(B, ...)`.
+        scores: s, `(B, ...)` float32.
+        log_classes: log P(y|x, real) of each class, `(B, ..., K)` float32; None for one logit.
+    """
+
+    logits: Tensor
+    features: Tensor
+    scores: Tensor
+    log_classes: Tensor | None
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Tensor]) -> Self:
+        """The verdict that D's outputs, a dictionary of `logits` and `features`, make."""
+        logits, features = outputs["logits"], outputs["features"]
+        classes = None if logits.shape[-1] == 1 else losses.log_classes(logits)
+        return cls(logits, features, losses.log_odds_real(logits), classes)
 
 
 class Game(Part):
@@ -79,49 +102,41 @@ class Game(Part):
         """What D says of an image as a probability of real, beside the scores of the other kind."""
         raise NotImplementedError
 
-    # ---- of logits `(B, ..., 1)` or `(B, ..., K + 1)`, `(B,)` each ----
+    # ---- of D's verdicts, `(B,)` each ----
 
-    def real_loss(self, real: Tensor, labels: Tensor | None = None) -> Tensor:
-        """D's loss on real images.
+    def real_loss(self, real: Verdict, labels: Tensor | None = None) -> Tensor:
+        """D's loss on real images; `labels` are one-hot `(B, K)`, and without them any class will do."""
+        loss = losses.mean_of_patches(self.of_real(real.scores))
+        return loss if labels is None else loss + self.target * losses.wrong_class(real.log_classes, labels)
 
-        Args:
-            real: D's logits of them.
-            labels: one-hot `(B, K)`, for K + 1 logits; without them any class will do.
-        """
-        loss = losses.mean_of_patches(self.of_real(losses.log_odds_real(real)))
-        return loss if labels is None else loss + self.target * losses.wrong_class(real, labels)
-
-    def fake_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+    def fake_loss(self, fake: Verdict, real: Verdict) -> Tensor:
         """D's loss on fakes, beside the real images of the batch."""
-        scores = losses.log_odds_real(fake), losses.log_odds_real(real)
-        return losses.mean_of_patches(self.of_fake(*scores))
+        return losses.mean_of_patches(self.of_fake(fake.scores, real.scores))
 
-    def generator_loss(self, fake: Tensor, real: Tensor, labels: Tensor | None = None) -> Tensor:
+    def generator_loss(self, fake: Verdict, real: Verdict, labels: Tensor | None = None) -> Tensor:
         """The generator's loss on fakes; `labels` are the classes that they are to show."""
-        scores = losses.log_odds_real(fake), losses.log_odds_real(real)
-        loss = losses.mean_of_patches(self.of_generator(*scores))
+        loss = losses.mean_of_patches(self.of_generator(fake.scores, real.scores))
         if labels is None or not self.label_weight:
             return loss
-        return loss + self.label_weight * losses.wrong_class(fake, labels)
+        return loss + self.label_weight * losses.wrong_class(fake.log_classes, labels)
 
-    def probability_real(self, logits: Tensor, other: Tensor) -> Tensor:
-        """P(real) as D sees it, `(B,)`, the mean over patches; `other` are the logits of the other kind."""
-        scores = losses.log_odds_real(logits), losses.log_odds_real(other)
-        return losses.mean_of_patches(self.probability(*scores))
+    def probability_real(self, verdict: Verdict, other: Verdict) -> Tensor:
+        """P(real) as D sees it, `(B,)`, the mean over patches, beside its verdict on the other kind."""
+        return losses.mean_of_patches(self.probability(verdict.scores, other.scores))
 
     # ---- penalties ----
 
     def penalized(
         self, discriminator: Callable[..., Any], x: Tensor, training: bool
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """D's outputs for images `(B, H, W, C)` and |ds/dx|^2 / 2, `(B,)`, s the mean over patches."""
+    ) -> tuple[Verdict, Tensor]:
+        """D's verdict on images `(B, H, W, C)` and |ds/dx|^2 / 2, `(B,)`, s the mean over patches."""
 
         def score(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            verdict = discriminator(x, training=training)
-            return losses.mean_of_patches(losses.log_odds_real(verdict["logits"])), verdict
+            outputs = discriminator(x, training=training)
+            return losses.mean_of_patches(losses.log_odds_real(outputs["logits"])), outputs
 
-        gradient, verdict = input_gradient(score, x)
-        return verdict, losses.gradient_penalty(gradient)
+        gradient, outputs = input_gradient(score, x)
+        return Verdict.of(outputs), losses.gradient_penalty(gradient)
 
     def penalty_of_fakes(
         self, discriminator: Callable[..., Any], fakes: Sequence[Tensor], training: bool
@@ -142,16 +157,8 @@ class Standard(Game):
         **kwargs: of `Game`.
     """
 
-    def __init__(
-        self,
-        label_smoothing: float = 0.0,
-        r1: float = 0.0,
-        r2: float = 0.0,
-        label_weight: float = 1.0,
-        three_players: bool = False,
-        margin: tuple[float, float] | None = None,
-    ) -> None:
-        super().__init__(r1, r2, label_weight, three_players, margin)
+    def __init__(self, label_smoothing: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.label_smoothing = at_least("label_smoothing", label_smoothing, 0.0)
         if label_smoothing >= 1.0:
             raise InputError(f"label_smoothing must be less than 1; received {label_smoothing!r}.")
@@ -214,24 +221,19 @@ class Relativistic(Game):
     """Relativistic pairs: -log sigmoid(s(x) - s(x_f)) for D, and reversed for the generator.
 
     Jolicoeur-Martineau 2019; with r1 and r2, Huang et al. 2024. Image i of the batch is paired with fake i.
-    L_D has nothing of real images alone, so there is no margin.
-    Use `r1` and `r2`.
+    L_D has nothing of real images alone, so there is no margin. Use `r1` and `r2`.
+
+    Args:
+        **kwargs: of `Game`.
 
     Raises:
         InputError: a margin; as of `Game`.
     """
 
-    def __init__(
-        self,
-        r1: float = 0.0,
-        r2: float = 0.0,
-        label_weight: float = 1.0,
-        three_players: bool = False,
-        margin: None = None,
-    ) -> None:
-        super().__init__(r1, r2, label_weight, three_players)
-        if margin is not None:
-            raise InputError(f"margin must be None in a relativistic game; received {margin!r}.")
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.margin is not None:
+            raise InputError(f"margin must be None in a relativistic game; received {self.margin!r}.")
 
     def of_real(self, s: Tensor) -> Tensor:
         return ops.zeros_like(s)

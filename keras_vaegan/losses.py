@@ -57,18 +57,22 @@ def log_odds_real(logits: Tensor) -> Tensor:
     return ops.logsumexp(logits[..., :-1], axis=-1) - logits[..., -1]
 
 
-def wrong_class(logits: Tensor, labels: Tensor) -> Tensor:
+def log_classes(logits: Tensor) -> Tensor:
+    """log P(y|x, real) of each class: `(B, ..., K + 1)` -> `(B, ..., K)` float32."""
+    return ops.log_softmax(ops.cast(logits, "float32")[..., :-1], axis=-1)
+
+
+def wrong_class(log_shares: Tensor, labels: Tensor) -> Tensor:
     """-log P(y|x, real): low if D sees the class.
 
     Args:
-        logits: `(B, ..., K + 1)`.
+        log_shares: `(B, ..., K)`, as `log_classes` gives them.
         labels: one-hot `(B, K)`.
 
     Returns:
         `(B,)` in nats, the mean over patches.
     """
-    log_shares = ops.log_softmax(ops.cast(logits, "float32")[..., :-1], axis=-1)
-    patches = (1,) * (len(logits.shape) - 2)
+    patches = (1,) * (len(log_shares.shape) - 2)
     labels = ops.reshape(ops.cast(labels, "float32"), (-1, *patches, labels.shape[-1]))
     return mean_of_patches(-ops.sum(labels * log_shares, axis=-1))
 

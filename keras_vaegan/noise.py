@@ -1,6 +1,6 @@
 """Standard normal noise for images, drawn in NumPy from a seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,11 @@ def prior_noise(num_images: int, shape: Sequence[int], seed: int, start: int = 0
     ]
     offset = start - first * NOISE_BLOCK
     return np.concatenate(blocks)[offset : offset + num_images]
+
+
+def placed(normal: Mapping[str, np.ndarray], noise: np.ndarray) -> np.ndarray:
+    """Draws from normal distributions by `mean` and `log_variance`, `(N, ...)` float32."""
+    return normal["mean"] + np.exp(0.5 * normal["log_variance"]) * noise
 
 
 def as_seed(seed: int | None) -> int:

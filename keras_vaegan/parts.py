@@ -1,7 +1,7 @@
 """Objects that a model has, as its game and its prior: chosen by name, by settings, or given."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 from keras_vaegan.errors import InputError, choose
@@ -30,16 +30,25 @@ class Part:
         return f"{type(self).__name__}({settings})"
 
 
-def constructor_of(kind: type) -> Callable[..., Any]:
-    """The constructor of a class; `inspect.signature` of a Keras class sees its `__new__` alone."""
-    return inspect.getattr_static(kind, "__init__")
-
-
 def settings_of(kind: type) -> dict[str, inspect.Parameter]:
-    """The settings that a class's constructor names; those behind `**kwargs` are not among them."""
-    parameters = inspect.signature(constructor_of(kind)).parameters.values()
+    """The settings of a class, its own first.
+
+    They are what its constructor names and, if it has `**kwargs`, what the constructors above it name. The
+    arguments of Keras' layers are no settings.
+    """
+    found: dict[str, inspect.Parameter] = {}
     several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {one.name: one for one in parameters if one.name != "self" and one.kind not in several}
+    for one in kind.__mro__:
+        if one.__module__.partition(".")[0] == "keras":
+            break
+        if "__init__" not in vars(one):
+            continue
+        # Of the function: `inspect.signature` of a Keras class sees its `__new__` alone.
+        _, *parameters = inspect.signature(vars(one)["__init__"]).parameters.values()
+        found |= {of.name: of for of in parameters if of.kind not in several and of.name not in found}
+        if not any(of.kind is inspect.Parameter.VAR_KEYWORD for of in parameters):
+            break
+    return found
 
 
 def choose_part(argument: str, given: Any, kinds: Mapping[str, type[P]], base: type[P], default: str) -> P:

@@ -33,6 +33,39 @@ def exit_code(number: int) -> int:
 
 
 @contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold Ctrl-C and the other signals back until the body is done, as while TensorFlow is imported.
+
+    An exception that comes as a library of C++ is initialized ends the process with SIGABRT, or is swallowed.
+    A second signal acts at once. Outside of the main thread, which alone gets signals, nothing is held back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous: dict[int, Any] = {}
+    came: list[int] = []
+
+    def hold(number: int, frame: Any) -> None:
+        if came:
+            came.clear()
+            previous[number](number, frame)
+        came.append(number)
+
+    for number in (signal.SIGINT, *SIGNALS):
+        handler = signal.getsignal(number)
+        if callable(handler):  # others end the process without an exception, or do nothing
+            previous[number] = handler
+            signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if came:
+            previous[came[0]](came[0], None)
+
+
+@contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
     """Raise `Ended` in the body if such a signal comes, so that files and locks are tidied up.
 

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from keras_vaegan import cli, presets
+from keras_vaegan.errors import InputError
 
 pytestmark = pytest.mark.core_on("one")
 
@@ -507,4 +509,15 @@ def test_a_preset_repeats_its_recipe(vae_gan_run, tmp_path, capsys):
     conflict = refused(capsys, "train", "--preset", vae_gan_run, "--model", "vae", "--output", tmp_path / "x")
     assert "--model must be that of --preset, vae_gan" in conflict
     assert "preset must be one of" in refused(capsys, "train", "--preset", "vae_gam")
+    (tmp_path / "empty").mkdir()
+    assert "error: --preset must be a preset or run folder" in refused(
+        capsys, "train", "--preset", tmp_path / "empty"
+    )
+    shutil.copytree(vae_gan_run, tmp_path / "broken")
+    (tmp_path / "broken" / "metadata.json").write_text('{"epochs_done": "many"}')
+    assert "error: --preset " in refused(capsys, "train", "--preset", tmp_path / "broken")
+    with pytest.raises(InputError, match="^preset must be a preset or run folder"):
+        presets.from_preset(tmp_path / "empty")
+    with pytest.raises(InputError, match="^source must be a preset or run folder"):
+        presets.load_source(tmp_path / "empty")
     assert "is a recipe" in refused(capsys, "generate", "vae_digits", "--output", tmp_path / "x.png")

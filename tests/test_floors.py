@@ -15,7 +15,7 @@ ROOT = pathlib.Path(keras_vaegan.__file__).parent
 # that stands on another floor than its package.
 FLOORS = (
     ("errors", "typing", "registry", "signals", "training.epochs", "training.slots"),
-    ("kinds", "memory", "noise", "parts", "backend_choice", "distributions"),
+    ("kinds", "memory", "noise", "interpolation", "parts", "backend_choice", "distributions"),
     ("files", "locks", "pages", "svg", "embedded", "losses"),
     ("backend",),
     ("likelihoods", "priors", "games", "reconstructions", "classification", "functions", "diagnosis", "runs"),

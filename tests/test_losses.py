@@ -28,30 +28,38 @@ SHARES = special.softmax(np.float64(CLASSES), axis=1)
 OWN, FAKE = SHARES[np.arange(4), LABELS], SHARES[:, 3]
 ONE_HOT = np.eye(3, dtype="float32")[LABELS]
 
+
+def verdict(logits):
+    return games.Verdict.of({"logits": logits, "features": logits})
+
+
 PLAIN, SMOOTHED = games.Standard(), games.Standard(label_smoothing=0.1)
 
 FORMULAS = {
-    "real_loss by class": (PLAIN.real_loss(CLASSES, ONE_HOT), -np.log(OWN)),
+    "real_loss by class": (PLAIN.real_loss(verdict(CLASSES), ONE_HOT), -np.log(OWN)),
     "real_loss by class, smoothed": (
-        SMOOTHED.real_loss(CLASSES, ONE_HOT),
+        SMOOTHED.real_loss(verdict(CLASSES), ONE_HOT),
         -0.9 * np.log(OWN) - 0.1 * np.log(FAKE),
     ),
-    "generator_loss by class": (PLAIN.generator_loss(CLASSES, CLASSES, ONE_HOT), -np.log(OWN)),
-    "wrong_class": (losses.wrong_class(CLASSES, ONE_HOT), -np.log(OWN / (1.0 - FAKE))),
-    "real_loss of any class": (PLAIN.real_loss(CLASSES), -np.log(1.0 - FAKE)),
-    "fake_loss by class": (PLAIN.fake_loss(CLASSES, CLASSES), -np.log(FAKE)),
+    "generator_loss by class": (
+        PLAIN.generator_loss(verdict(CLASSES), verdict(CLASSES), ONE_HOT),
+        -np.log(OWN),
+    ),
+    "wrong_class": (losses.wrong_class(losses.log_classes(CLASSES), ONE_HOT), -np.log(OWN / (1.0 - FAKE))),
+    "real_loss of any class": (PLAIN.real_loss(verdict(CLASSES)), -np.log(1.0 - FAKE)),
+    "fake_loss by class": (PLAIN.fake_loss(verdict(CLASSES), verdict(CLASSES)), -np.log(FAKE)),
     "log_odds_real by class": (losses.log_odds_real(CLASSES), special.logit(1.0 - FAKE)),
-    "probability_real by class": (PLAIN.probability_real(CLASSES, CLASSES), 1.0 - FAKE),
+    "probability_real by class": (PLAIN.probability_real(verdict(CLASSES), verdict(CLASSES)), 1.0 - FAKE),
     "log_odds_real": (losses.log_odds_real(LOGITS), LOGITS[:, 0]),
-    "real_loss": (PLAIN.real_loss(LOGITS), -np.log(D)),
-    "real_loss smoothed": (SMOOTHED.real_loss(LOGITS), -0.9 * np.log(D) - 0.1 * np.log(1 - D)),
-    "fake_loss": (PLAIN.fake_loss(LOGITS, LOGITS), -np.log(1 - D)),
-    "generator_loss": (PLAIN.generator_loss(LOGITS, LOGITS), -np.log(D)),
+    "real_loss": (PLAIN.real_loss(verdict(LOGITS)), -np.log(D)),
+    "real_loss smoothed": (SMOOTHED.real_loss(verdict(LOGITS)), -0.9 * np.log(D) - 0.1 * np.log(1 - D)),
+    "fake_loss": (PLAIN.fake_loss(verdict(LOGITS), verdict(LOGITS)), -np.log(1 - D)),
+    "generator_loss": (PLAIN.generator_loss(verdict(LOGITS), verdict(LOGITS)), -np.log(D)),
     "cross entropy": (
         losses.binary_cross_entropy(LOGITS[:, 0], 0.3),
         -0.3 * np.log(D) - 0.7 * np.log(1 - D),
     ),
-    "probability_real": (PLAIN.probability_real(LOGITS, LOGITS), D),
+    "probability_real": (PLAIN.probability_real(verdict(LOGITS), verdict(LOGITS)), D),
     "feature_matching": (
         losses.feature_matching(FEATURES, TARGET),
         0.5 * ((FEATURES - TARGET) ** 2).sum((1, 2, 3)),
@@ -70,16 +78,18 @@ def test_each_loss_is_its_formula_per_example(name):
 @pytest.mark.parametrize("logit", [-200.0, 200.0])
 def test_cross_entropies_are_finite_at_extreme_logits(logit):
     logits = np.full((2, 1), logit, "float32")
-    np.testing.assert_allclose(array(PLAIN.real_loss(logits)), max(-logit, 0.0), **CLOSE)
-    np.testing.assert_allclose(array(PLAIN.fake_loss(logits, logits)), max(logit, 0.0), **CLOSE)
+    np.testing.assert_allclose(array(PLAIN.real_loss(verdict(logits))), max(-logit, 0.0), **CLOSE)
+    np.testing.assert_allclose(
+        array(PLAIN.fake_loss(verdict(logits), verdict(logits))), max(logit, 0.0), **CLOSE
+    )
 
 
 @pytest.mark.parametrize("logit", [-200.0, 200.0])
 def test_the_game_of_classes_is_finite_at_extreme_logits(logit):
     logits, one_hot = np.array([[logit, 0.0, 0.0]], "float32"), np.array([[1.0, 0.0]], "float32")
     expected = special.logsumexp([logit, 0.0, 0.0])
-    np.testing.assert_allclose(array(PLAIN.real_loss(logits, one_hot)), expected - logit, **CLOSE)
-    np.testing.assert_allclose(array(PLAIN.fake_loss(logits, logits)), expected, **CLOSE)
+    np.testing.assert_allclose(array(PLAIN.real_loss(verdict(logits), one_hot)), expected - logit, **CLOSE)
+    np.testing.assert_allclose(array(PLAIN.fake_loss(verdict(logits), verdict(logits))), expected, **CLOSE)
     odds = special.logsumexp([logit, 0.0])
     np.testing.assert_allclose(array(losses.log_odds_real(logits)), odds, **CLOSE)
 
@@ -87,9 +97,15 @@ def test_the_game_of_classes_is_finite_at_extreme_logits(logit):
 def test_with_one_class_the_game_of_classes_is_that_of_real_and_fake():
     logits, all_real = np.concatenate([LOGITS, np.zeros_like(LOGITS)], axis=1), np.ones((4, 1), "float32")
     pairs = [
-        (SMOOTHED.real_loss(logits, all_real), SMOOTHED.real_loss(LOGITS)),
-        (PLAIN.fake_loss(logits, logits), PLAIN.fake_loss(LOGITS, LOGITS)),
-        (PLAIN.probability_real(logits, logits), PLAIN.probability_real(LOGITS, LOGITS)),
+        (SMOOTHED.real_loss(verdict(logits), all_real), SMOOTHED.real_loss(verdict(LOGITS))),
+        (
+            PLAIN.fake_loss(verdict(logits), verdict(logits)),
+            PLAIN.fake_loss(verdict(LOGITS), verdict(LOGITS)),
+        ),
+        (
+            PLAIN.probability_real(verdict(logits), verdict(logits)),
+            PLAIN.probability_real(verdict(LOGITS), verdict(LOGITS)),
+        ),
     ]
     for of_classes, of_two in pairs:
         np.testing.assert_allclose(array(of_classes), array(of_two), **CLOSE)
@@ -127,13 +143,14 @@ def test_losses_are_float32_from_half_precision(dtype):
             value
             for game in (kind() for kind in games.GAMES.values())
             for value in (
-                game.real_loss(of_classes, one_hot),
-                game.fake_loss(logits, logits),
-                game.generator_loss(of_classes, of_classes, one_hot),
-                game.probability_real(logits, logits),
+                game.real_loss(verdict(of_classes), one_hot),
+                game.fake_loss(verdict(logits), verdict(logits)),
+                game.generator_loss(verdict(of_classes), verdict(of_classes), one_hot),
+                game.probability_real(verdict(logits), verdict(logits)),
             )
         ),
         losses.log_odds_real(of_classes),
+        losses.log_classes(of_classes),
         losses.log_odds_real(logits),
         losses.feature_matching(features, features),
         losses.gradient_penalty(features),

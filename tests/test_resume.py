@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -127,6 +128,27 @@ def test_a_monitor_that_comes_after_the_checkpoints_does_not_undo_them(tmp_path)
     with pytest.raises(Killed):
         fit("vae", tmp_path / "killed", (1, 3))
     resumed, resumed_rows = fit("vae", tmp_path / "killed", also=[callbacks.Monitor()])
+    assert_same(resumed, whole)
+    assert resumed_rows == rows
+
+
+class InterruptAt(KillAt):
+    """Send the own process SIGINT there, as Ctrl-C does."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.core_on("one")
+@pytest.mark.parametrize("batch", [STEPS - 2, STEPS - 1])
+def test_a_stop_in_the_last_batches_of_an_epoch_forgets_no_draw_of_the_backend(batch, tmp_path):
+    """torch draws a number for each pass over data, and Keras begins one more when a pass has ended."""
+    whole, rows = fit("noisy", tmp_path / "whole")
+    interrupted = InterruptAt(1, batch), callbacks.StopOnInterrupt()
+    _, stopped = fit("noisy", tmp_path / "stopped", also=interrupted)
+    assert len(stopped) == 2  # the header and an epoch
+    resumed, resumed_rows = fit("noisy", tmp_path / "stopped")
     assert_same(resumed, whole)
     assert resumed_rows == rows
 

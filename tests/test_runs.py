@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import keras
@@ -19,7 +20,7 @@ from test_cli import refused, run
 from test_resume import STEPS, TINY, arrays_of, assert_same, compiled, fit
 
 import keras_vaegan as kvg
-from keras_vaegan import InputError, callbacks, files, locks
+from keras_vaegan import InputError, callbacks, files, locks, signals
 from keras_vaegan.checkpoints import found
 from keras_vaegan.files import NEXT, PARTIAL
 from keras_vaegan.locks import LOCK, FolderLock, InUse
@@ -578,3 +579,94 @@ def test_a_folder_that_is_replaced_is_never_lost(tmp_path, monkeypatch):
                 raise Killed
         assert (state / "export" / "model").read_text() in ("old", "new")
         assert [path.name for path in state.iterdir()] == ["export"]
+
+
+# ---- signals that come while a library is imported ----
+
+
+@pytest.mark.parametrize(
+    "number, raised", [("SIGINT", KeyboardInterrupt), ("SIGTERM", signals.Ended), ("SIGHUP", signals.Ended)]
+)
+def test_a_signal_waits_for_an_import_and_then_acts(number, raised):
+    done = []
+    with pytest.raises(raised), signals.ending_on_signals():
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            with signals.held_back():
+                signal.raise_signal(getattr(signal, number))
+                done.append("import")
+            done.append("after it")
+        finally:
+            assert signal.getsignal(signal.SIGINT) is before
+    assert done == ["import"]
+
+
+def test_a_second_signal_does_not_wait():
+    done = []
+    with pytest.raises(KeyboardInterrupt), signals.ending_on_signals(), signals.held_back():
+        signal.raise_signal(signal.SIGTERM)
+        done.append("held")
+        signal.raise_signal(signal.SIGINT)
+        done.append("not reached")
+    assert done == ["held"]
+
+
+def test_an_error_of_an_import_does_not_hide_the_signal():
+    with pytest.raises(signals.Ended), signals.ending_on_signals(), signals.held_back():
+        signal.raise_signal(signal.SIGTERM)
+        raise ImportError("initialization failed")
+
+
+def test_a_signal_that_is_ignored_or_comes_to_a_thread_is_not_held_back():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.held_back():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+    handlers = []
+
+    def work():
+        with signals.held_back():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+# The signal comes as the second name begins to be imported; the third is imported long after it.
+@pytest.mark.parametrize(
+    "module, begun, last",
+    [("torch", "torch._C", "keras.layers"), ("tensorflow", "tensorflow.python", "tensorflow._api.v2.compat")],
+)
+def test_ctrl_c_during_an_import_ends_a_command_when_it_is_done(module, begun, last, tmp_path):
+    program = f"""
+import atexit, importlib.abc, signal, sys
+sys.argv[0] = "keras-vaegan"
+from keras_vaegan import cli
+
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "{begun}":
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+assert "{module}" not in sys.modules
+atexit.register(lambda: print("whole" if "{last}" in sys.modules else "broken off"))
+cli.main(sys.argv[1:])
+"""
+    arguments = ["train", "--model", "vae", "--dataset", "digits", "--augment", "translation", *TINY]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments), "--output", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"KERAS_BACKEND": "torch"},
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stdout.splitlines()[-1] == "whole"
+    assert done.stderr.splitlines()[-1] == "keras-vaegan: interrupted"
+    assert "Traceback" not in done.stderr

@@ -15,6 +15,7 @@ from keras_vaegan.errors import InputError, choose, printable, renaming, shown, 
 from keras_vaegan.files import holding_stderr, reason_of
 from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
 from keras_vaegan.presets.recipes import HUB
+from keras_vaegan.signals import held_back
 
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
@@ -263,7 +264,7 @@ def load_keras() -> None:
         asked = os.environ.get("KERAS_BACKEND")
         if asked:
             choose("KERAS_BACKEND", asked, BACKENDS)
-        with holding_stderr():
+        with held_back(), holding_stderr():
             try:
                 keras = importlib.import_module("keras")
                 choose("KERAS_BACKEND", keras.backend.backend(), BACKENDS)
@@ -278,7 +279,8 @@ def load_keras() -> None:
                     argument="KERAS_BACKEND",
                     allowed=BACKENDS,
                 ) from error
-    importlib.import_module("keras_vaegan.models")  # which fills the registry of models
+    with held_back():
+        importlib.import_module("keras_vaegan.models")  # which fills the registry of models
     context = click.get_current_context(silent=True)
     for name in context.meta.get(IMPORTS, ()) if context else ():
         if os.getcwd() not in sys.path:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from keras_vaegan.data.checks import check_brightness, check_images, check_labels, check_value_range
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
+from keras_vaegan.signals import held_back
 
 
 class Batches(keras.utils.PyDataset):
@@ -130,7 +131,8 @@ class Batches(keras.utils.PyDataset):
         chosen = chosen[: len(chosen) - len(chosen) % self.multiple]
         x = as_float32(self.x[chosen], self.value_range)
         if self.augment:
-            from keras_vaegan.data.augmentation import augment_images
+            with held_back():
+                from keras_vaegan.data.augmentation import augment_images
 
             x = augment_images(x, self.augment, (self.seed, self.epoch, index))
         self._drawn += 1
@@ -197,7 +199,8 @@ def _parse_augment(augment: str | Iterable[str] | None) -> list[str]:
         return []
     if not isinstance(augment, Iterable):
         raise InputError(f"augment must be names, as a list or one string; received {shown(augment)}.")
-    from keras_vaegan.data.augmentation import AUGMENTATIONS
+    with held_back():
+        from keras_vaegan.data.augmentation import AUGMENTATIONS
 
     names = augment.split(",") if isinstance(augment, str) else augment
     return [choose("augment", str(name).strip(), AUGMENTATIONS) for name in names]

@@ -124,6 +124,14 @@ def check_labels(
     return labels.astype(np.int64)
 
 
+def some_classes(labels: ArrayLike) -> np.ndarray:
+    """One class or several as an array, or raise where there is none; they are not checked further."""
+    labels = np.atleast_1d(numbers(labels, "labels", "iuf", "whole numbers (B,)"))
+    if not len(labels):
+        raise InputError("labels must hold at least one class; received none.")
+    return labels
+
+
 def check_label_extremes(
     low: Any, high: Any, num_classes: int | None, argument: str = "y", unlabelled: bool = True
 ) -> None:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_vaegan.backend.layers import layers_of
-from keras_vaegan.data.checks import check_images, check_labels
+from keras_vaegan.data.checks import check_labels
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.export.job import ALIASES, FORMATS, SUFFIXES, Job
 from keras_vaegan.export.serving import check_name, describe, next_version
@@ -195,7 +195,7 @@ def _examples(model: "LatentVariableModel", data: Any, precision: str) -> dict[s
         labels = model.labels_in_turn(len(images))
     else:
         images, labels = (*data, None)[:2] if isinstance(data, tuple) else (data, None)
-        images = model._array(check_images(images, model.image_shape, "data"))
+        images = model.intake.images(images, "data")
         if model.num_classes is None:
             labels = None
         elif labels is None:

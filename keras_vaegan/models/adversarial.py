@@ -4,7 +4,7 @@ Larsen et al. 2015, "Autoencoding beyond pixels using a learned similarity metri
 Fang and Ju 2016, "When Variational Auto-encoders meet Generative Adversarial Networks".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,9 +12,9 @@ from keras import ops
 
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose
-from keras_vaegan.games import GAMES, Game
-from keras_vaegan.models.latent import as_functional
+from keras_vaegan.games import GAMES, Game, Verdict
 from keras_vaegan.models.vae import VAE
+from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.parts import choose_part
 from keras_vaegan.reconstructions import Reconstruction, choose_reconstruction
 from keras_vaegan.training.multi_player import Losses
@@ -119,11 +119,9 @@ class Adversarial(VAE):
 
         kl = prior.kl(q)  # KL(q(z|x, c) || p(z|c)) of each dimension
         features, pixels, rest = self.reconstruct_losses(seen, steps[-1], c, real, recon[-1])
-        fooling = sum(
-            self.weighed(lambda d: game.generator_loss(d, real["logits"], y), d) for d in (recon, drawn)
-        )
-        real_cost = game.real_loss(real["logits"], y)
-        costs = [self.weighed(lambda d: game.fake_loss(d, real["logits"]), d) for d in (recon, drawn)]
+        fooling = sum(self.weighed(lambda d: game.generator_loss(d, real, y), d) for d in (recon, drawn))
+        real_cost = game.real_loss(real, y)
+        costs = [self.weighed(lambda d: game.fake_loss(d, real), d) for d in (recon, drawn)]
 
         players = self.generators(self.weighted_kl(kl, training), features, rest, fooling)
         players["discriminator"] = real_cost + sum(costs) + penalty
@@ -146,10 +144,10 @@ class Adversarial(VAE):
         return {"generator": kl + gamma * features + rest + fooling}
 
     def reconstruct_losses(
-        self, x: Tensor, p: Any, condition: Condition, real: Mapping[str, Tensor], fake: Mapping[str, Tensor]
+        self, x: Tensor, p: Any, condition: Condition, real: Verdict, fake: Verdict
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Feature matching and -log p(x|z), and the weighed sum of all but the first, `(B,)` each."""
-        compared = (x, p, self.condition.hidden(condition), real["features"], fake["features"])
+        compared = (x, p, self.condition.hidden(condition), real.features, fake.features)
         values = [term.loss(*compared) for term in self.reconstruction]
         rest = sum(
             term.weight * value for term, value in zip(self.reconstruction[1:], values[1:], strict=True)
@@ -163,34 +161,30 @@ class Adversarial(VAE):
         """Weights of D's verdicts on the images that `infer` and `paint` give; they sum to 1."""
         return (1.0,)
 
-    def judge(self, images: Iterable[Tensor], training: bool) -> list[dict[str, Tensor]]:
-        """D's outputs for fakes, each `(B, H, W, C)`."""
-        return [self.discriminator(x, training=training) for x in images]
+    def judge(self, images: Iterable[Tensor], training: bool) -> list[Verdict]:
+        """D's verdicts on fakes, each `(B, H, W, C)`."""
+        return [Verdict.of(self.discriminator(x, training=training)) for x in images]
 
-    def judge_real(self, x: Tensor, training: bool) -> tuple[dict[str, Tensor], Any]:
-        """D's outputs for real images `(B, H, W, C)`, and r1 times their gradient penalty `(B,)`."""
+    def judge_real(self, x: Tensor, training: bool) -> tuple[Verdict, Any]:
+        """D's verdict on real images `(B, H, W, C)`, and r1 times their gradient penalty `(B,)`."""
         if not (self.game.r1 and training):
-            return self.discriminator(x, training=training), 0.0
+            return Verdict.of(self.discriminator(x, training=training)), 0.0
         verdict, penalty = self.game.penalized(self.discriminator, x, training)
         return verdict, self.game.r1 * penalty
 
-    def weighed(self, loss: Any, verdicts: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """The mean of a loss of logits over D's verdicts on the steps of an image, `(B,)`."""
+    def weighed(self, loss: Callable[[Verdict], Tensor], verdicts: Sequence[Verdict]) -> Any:
+        """The mean of a loss over D's verdicts on the steps of an image, `(B,)`."""
         return sum(
-            weight * loss(verdict["logits"])
-            for weight, verdict in zip(self.step_weights, verdicts, strict=True)
+            weight * loss(verdict) for weight, verdict in zip(self.step_weights, verdicts, strict=True)
         )
 
     def verdicts(
-        self,
-        real: Mapping[str, Tensor],
-        recon: Sequence[Mapping[str, Tensor]],
-        drawn: Sequence[Mapping[str, Tensor]],
+        self, real: Verdict, recon: Sequence[Verdict], drawn: Sequence[Verdict]
     ) -> dict[str, Tensor]:
         """`d_real` and `d_fake`, `(B,)` each."""
         p = self.game.probability_real
-        fakes = [self.weighed(lambda d: p(d, real["logits"]), verdicts) for verdicts in (recon, drawn)]
-        return {"d_real": p(real["logits"], recon[-1]["logits"]), "d_fake": 0.5 * sum(fakes)}
+        fakes = [self.weighed(lambda d: p(d, real), verdicts) for verdicts in (recon, drawn)]
+        return {"d_real": p(real, recon[-1]), "d_fake": 0.5 * sum(fakes)}
 
     def active(self, real_cost: Tensor, prior_cost: Tensor) -> dict[str, Tensor]:
         """Who moves in this step, `{player: boolean scalar}`; empty without a margin."""

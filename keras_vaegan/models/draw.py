@@ -158,7 +158,7 @@ class DRAW(VAE):
         seed = as_seed(seed)
         if not flag("sample", sample):
             return super().encode(x, labels, mask, seed=seed, batch_size=batch_size)
-        x = self._array(x)
+        x = self.intake.images(x)
         noise = prior_noise(len(x), self.code_shape, as_seed(seed))
         inputs = {"images": x, "noise": noise, **self.conditioned(len(x), labels, x, mask)}
         return self.batched("inferred", inputs, batch_size)
@@ -193,7 +193,7 @@ class DRAW(VAE):
             condition = self.conditioned(count, self.labels_in_turn(count, labels))
             codes = prior_noise(count, self.code_shape, as_seed(seed))
         else:
-            images = self._array(images, "images")
+            images = self.intake.images(images, "images")
             condition = self.conditioned(len(images), labels)
             codes = self.batched("encoded", {"images": images, **condition}, batch_size)["mean"]
         return self.batched("drawn", {"codes": codes, **condition}, batch_size)

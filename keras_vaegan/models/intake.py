@@ -1,11 +1,13 @@
 """The checks of what a model is given to train on, to evaluate or to predict from."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import (
@@ -18,6 +20,7 @@ from keras_vaegan.data.checks import (
     not_one_label_each,
     numbers,
 )
+from keras_vaegan.data.images import as_float32
 from keras_vaegan.data.splits import check_every_class
 from keras_vaegan.errors import InputError
 from keras_vaegan.training.inputs import known_rank
@@ -135,6 +138,27 @@ class Intake:
         self.check_targets(y, len(images), f"{prefix}y of the first batch", images)
         if weights is not None:
             check_weights(weights, len(images), f"{prefix}sample_weight of the first batch")
+
+    # ---- images of the verbs ----
+
+    def images(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
+        """Images `(B, H, W, C)` as the networks take them, float32 in [0, 1].
+
+        Args:
+            x: floats in [0, 1], or integers of the model's `value_range`.
+            argument: the argument's name in errors.
+
+        Raises:
+            InputError: images of another shape or range.
+        """
+        x = check_images(x, self.model.image_shape, argument, self.model.value_range)
+        if x.dtype.kind in "iu" and self.model.value_range is None and x.max() == 1:  # a dark image may be so
+            warnings.warn(
+                f"{argument} holds integers of 0 and 1 alone, which are almost black in 0..255. "
+                f"Pass bits as {argument}.astype('float32').",
+                stacklevel=3,
+            )
+        return as_float32(x, self.model.value_range)
 
     # ---- labels ----
 

@@ -1,11 +1,9 @@
 """Base class of all models: verbs, prior, condition, presets, export."""
 
 import contextlib
-import inspect
 import math
 import os
 import pathlib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,72 +16,34 @@ from keras_vaegan import memory, registry
 from keras_vaegan.backend import Seeds
 from keras_vaegan.conditions import Conditioning
 from keras_vaegan.data.batches import Batches
-from keras_vaegan.data.checks import BYTES, check_images, check_labels, check_value_range, numbers
-from keras_vaegan.data.images import as_float32
+from keras_vaegan.data.checks import (
+    BYTES,
+    check_images,
+    check_labels,
+    check_value_range,
+    numbers,
+    some_classes,
+)
 from keras_vaegan.distributions import DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
 from keras_vaegan.export import export
 from keras_vaegan.functions import Function, InBatches, Port, image_port
+from keras_vaegan.interpolation import arc, line
 from keras_vaegan.kinds import check_facts
 from keras_vaegan.likelihoods import Likelihood
 from keras_vaegan.models.intake import Intake, check_source, first_two, is_array
-from keras_vaegan.noise import as_seed, prior_noise
+from keras_vaegan.noise import as_seed, placed, prior_noise
 from keras_vaegan.presets.building import from_preset
 from keras_vaegan.presets.folder import save_folder
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.presets.sources import Presets
 from keras_vaegan.priors import Prior
-from keras_vaegan.training.inputs import Guard
+from keras_vaegan.training.inputs import Guard, by_name
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 LARGEST_SEED = 2**31 - 1  # that every backend takes for a model's own randomness
 NUM_WEIGHED = 10_000  # images that are in memory at a time for the importance-weighted bound
-
-
-def feed(network: keras.Model, own: str, value: Tensor, condition: Condition) -> Any:
-    """Inputs of a network: `value`, or a dictionary of it under its `own` name and what else it takes."""
-    if not isinstance(network.input, dict):
-        return value
-    return {name: value if name == own else condition[name] for name in network.input}
-
-
-def input_of(network: keras.Model, own: str) -> Tensor:
-    """The symbolic input of that name of a network, or its only one."""
-    return network.input[own] if isinstance(network.input, dict) else network.input
-
-
-def some_classes(labels: ArrayLike) -> np.ndarray:
-    """One class or several as an array, or raise where there is none; they are not checked further."""
-    labels = np.atleast_1d(numbers(labels, "labels", "iuf", "whole numbers (B,)"))
-    if not len(labels):
-        raise InputError("labels must hold at least one class; received none.")
-    return labels
-
-
-def as_functional(argument: str, network: Any) -> Any:
-    """A network whose inputs and outputs Keras knows: the functional model itself, or that of a Sequential.
-
-    The layers of a Sequential model are shared. Raises `InputError` for other objects; `argument` names it.
-    """
-    if not isinstance(network, keras.Model):
-        raise InputError(f"{argument} must be a Keras model; received a {type(network).__name__}.")
-    if isinstance(network, keras.Sequential):
-        try:
-            return keras.Model(network.inputs[0], network.outputs[0], name=network.name)
-        except (AttributeError, ValueError, TypeError):
-            raise InputError(
-                f"{argument} must know its input: begin the Sequential model with keras.Input(shape)."
-            ) from None
-    try:
-        if network.input is not None and network.output is not None:
-            return network
-    except (AttributeError, ValueError):
-        pass
-    raise InputError(
-        f"{argument} must be a functional or Sequential model; received a {type(network).__name__}. "
-        "Wrap it: keras.Model(inputs, network(inputs))."
-    )
 
 
 def is_seed(variable: keras.Variable, own: keras.Variable) -> bool:
@@ -570,7 +530,7 @@ class LatentVariableModel(MultiPlayerModel):
         Raises:
             InputError: what the model does not take, or does not get, or not in that form.
         """
-        return self.condition.arrays(count, labels, images, mask, self._array)
+        return self.condition.arrays(count, labels, images, mask, self.intake.images)
 
     def labels_of(self, y: ArrayLike | None, x: ArrayLike | None = None) -> np.ndarray | None:
         """The labels to hand to a verb: None for a model without labels.
@@ -628,7 +588,7 @@ class LatentVariableModel(MultiPlayerModel):
         if not sample:
             return q["mean"]
         noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], seed)
-        return _placed(q, noise)
+        return placed(q, noise)
 
     def posterior_parameters(
         self,
@@ -638,7 +598,7 @@ class LatentVariableModel(MultiPlayerModel):
         batch_size: int = 128,
     ) -> dict[str, np.ndarray]:
         """Mean and log-variance of q(z|x): `{"mean", "log_variance"}`, `(B, Z)` float32; see `encode`."""
-        x = self._array(x)
+        x = self.intake.images(x)
         condition = self.conditioned(len(x), labels, x, mask)
         return self.batched("encoded", {"images": x, **condition}, batch_size)
 
@@ -646,7 +606,7 @@ class LatentVariableModel(MultiPlayerModel):
         self, x: ArrayLike, labels: ArrayLike | None = None, batch_size: int = 128
     ) -> np.ndarray:
         """KL(q(z|x, c) || p(z|c)) of each latent dimension, `(B, Z)` in nats; see `encode`."""
-        x = self._array(x)
+        x = self.intake.images(x)
         inputs = {"images": x, **self.conditioned(len(x), labels, x)}
         return self.batched("kls", inputs, batch_size)
 
@@ -679,7 +639,7 @@ class LatentVariableModel(MultiPlayerModel):
         if not len(z):
             raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
         if images is not None:  # without a mask they say nothing, and yet may be wrong
-            images = self._array(images, "images")
+            images = self.intake.images(images, "images")
             if len(images) != len(z):
                 raise InputError(f"images must be {len(z)}, as many as the codes; received {len(images)}.")
         return self._decoded(z, self.conditioned(len(z), labels, images, mask), batch_size)
@@ -794,12 +754,12 @@ class LatentVariableModel(MultiPlayerModel):
         codes = [self.encode(x, y).reshape(len(x), 1, -1) for x, y in zip(ends, classes, strict=True)]
         conditions = [self.conditioned(len(x), y, x) for x, y in zip(ends, classes, strict=True)]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
-        way = (_arc if path == "spherical" else _line)(codes[0], codes[1], t[None, :, None])
+        way = (arc if path == "spherical" else line)(codes[0], codes[1], t[None, :, None])
         condition = {}
         for name, start in conditions[0].items():
             axes = (1,) * (start.ndim - 1)
-            line = _line(start[:, None], conditions[1][name][:, None], t.reshape(1, -1, *axes))
-            condition[name] = line.reshape(-1, *start.shape[1:])
+            way_of = line(start[:, None], conditions[1][name][:, None], t.reshape(1, -1, *axes))
+            condition[name] = way_of.reshape(-1, *start.shape[1:])
         images = self._decoded(way.reshape(-1, *self.code_shape), condition, batch_size=128)
         images = images.reshape(len(ends[0]), steps, *images.shape[1:])
         return images[0] if single else images
@@ -831,7 +791,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: a model that does not complete images; images, a mask or labels that will not do.
         """
         self._must_complete()
-        images = self._array(images, "images")
+        images = self.intake.images(images, "images")
         num_samples = whole_number("num_samples", num_samples, 1)
         self._require_memory("num_samples", num_samples, "Ask for fewer.", images=len(images))
         condition = self.conditioned(len(images), labels, images, mask)
@@ -863,7 +823,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: a model that knows no classes; images or labels that will not do.
         """
         self._must_have_labels()
-        images = self._array(images, "images")
+        images = self.intake.images(images, "images")
         labels = some_classes(labels)
         labels = check_labels(labels, len(labels), self.num_classes, "labels", unlabelled=False)
         if source_labels is None:
@@ -890,10 +850,10 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: a model that knows no classes; images that will not do.
         """
         self._must_have_labels()
-        x = self._array(images, "images")
+        x = self.intake.images(images, "images")
         bounds = []
         for k in range(self.num_classes or 0):
-            condition = self.condition.arrays(len(x), np.full(len(x), k), None, None, self._array)
+            condition = self.condition.arrays(len(x), np.full(len(x), k), None, None, self.intake.images)
             bounds.append(self.batched("elbos", {"images": x, **condition}, batch_size))
         log_shares = np.stack(bounds, axis=1) - np.logaddexp.reduce(bounds, axis=0)[:, None]
         return np.exp(log_shares).astype("float32")
@@ -941,7 +901,7 @@ class LatentVariableModel(MultiPlayerModel):
         Raises:
             InputError: no sample asked for, a negative seed, and as of `encode`.
         """
-        x, k, seed = self._array(x), whole_number("num_samples", num_samples, 1), as_seed(seed)
+        x, k, seed = self.intake.images(x), whole_number("num_samples", num_samples, 1), as_seed(seed)
         self._require_memory("num_samples", k, "Ask for fewer.")  # of one image at least
         x = self.observation.observe_arrays(x, seed)
         condition = self.conditioned(len(x), labels, x, mask)
@@ -1005,16 +965,6 @@ class LatentVariableModel(MultiPlayerModel):
         seed = as_seed(seed)
         self.prior.fit(self.encode(x, sample=True, seed=seed, batch_size=batch_size), seed)
 
-    def _array(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
-        x = check_images(x, self.image_shape, argument, self.value_range)
-        if x.dtype.kind in "iu" and self.value_range is None and x.max() == 1:  # a dark image may be so
-            warnings.warn(
-                f"{argument} holds integers of 0 and 1 alone, which are almost black in 0..255. "
-                f"Pass bits as {argument}.astype('float32').",
-                stacklevel=3,
-            )
-        return as_float32(x, self.value_range)
-
     def _require_memory(self, argument: str, count: int, advice: str, images: int = 1) -> None:
         """Raise unless `count` times as many images as `images`, and their codes, fit into memory."""
         numbers = 2 * math.prod(self.image_shape) + 2 * math.prod(self.code_shape)  # logits and pixels, noise
@@ -1024,28 +974,3 @@ class LatentVariableModel(MultiPlayerModel):
 def _apart(inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Condition]:
     """A tensor by its name, and the others, which are the condition."""
     return inputs[name], {other: value for other, value in inputs.items() if other != name}
-
-
-def by_name(verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """Arguments of a method of `keras.Model` by their names; x and y are there in any case."""
-    given = inspect.signature(getattr(keras.Model, verb)).bind_partial(None, *args, **kwargs).arguments
-    del given["self"]
-    extra = given.pop("kwargs", {})
-    return {"x": None, "y": None, **given, **extra}
-
-
-def _placed(normal: Mapping[str, np.ndarray], noise: np.ndarray) -> np.ndarray:
-    """Draws from normal distributions by `mean` and `log_variance`, `(N, ...)` float32."""
-    return normal["mean"] + np.exp(0.5 * normal["log_variance"]) * noise
-
-
-def _line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    return a + t * (b - a)
-
-
-def _arc(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    length_a, length_b = (np.linalg.norm(z, axis=-1, keepdims=True) + 1e-12 for z in (a, b))
-    cosine = np.clip(np.sum(a * b, axis=-1, keepdims=True) / (length_a * length_b), -1.0, 1.0)
-    angle = np.maximum(np.arccos(cosine), 1e-6)
-    direction = (np.sin((1 - t) * angle) * a / length_a + np.sin(t * angle) * b / length_b) / np.sin(angle)
-    return direction * _line(length_a, length_b, t)

@@ -20,8 +20,8 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.functions import Function, Port
 from keras_vaegan.metrics.calibration import fit_temperature
 from keras_vaegan.models.intake import is_array
-from keras_vaegan.models.latent import as_functional
 from keras_vaegan.models.vae import VAE
+from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.networks.heads import each_label, for_each_class
 from keras_vaegan.parts import choose_part
 from keras_vaegan.registry import register
@@ -43,7 +43,7 @@ class Terms(NamedTuple):
         class_posterior: q(y|x).
         kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the bound and what is
             descended in place of their sum, -log p(y) included.
-        decoded: p(x|z, y) at the draw of z, `(K, B, ...)`, for each class.
+        decoded: what the decoder gives at the draw of z, `(K, B, ...)`, for each class.
     """
 
     labels: Tensor
@@ -193,11 +193,12 @@ class SemiSupervisedVAE(VAE):
         noise = self.noise(count)
         z = q.place(ops.tile(noise, (classes, 1)))
         decoded = self.decoded_by_class(z, condition, training)
+        p = self.given_by_class(decoded)
 
         def by_class(values: Tensor) -> Tensor:
             return ops.transpose(ops.reshape(values, (classes, -1)))
 
-        reconstruction = by_class(-decoded.log_prob(target, batch_axes=2))
+        reconstruction = by_class(-p.log_prob(target, batch_axes=2))
 
         shares = ops.where(known[:, None] > 0.5, labels, class_posterior.mean)
         counted = ops.reshape(ops.transpose(ops.stop_gradient(shares)), (-1, 1))
@@ -217,9 +218,13 @@ class SemiSupervisedVAE(VAE):
         return self.trunk(x, training=training), x
 
     def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Any:
-        """p(x|z, y) `(K, B, ...)` for each class, from codes `(K B, Z)`, class by class."""
+        """Logits `(K, B, H, W, C)` for each class, from codes `(K B, Z)`, class by class."""
         logits = self.decoder({"codes": z, **condition}, training=training)
-        return self.observation(ops.reshape(logits, (self.num_classes, -1, *self.image_shape)))
+        return ops.reshape(logits, (self.num_classes, -1, *self.image_shape))
+
+    def given_by_class(self, decoded: Any) -> Any:
+        """p(x|z, y) `(K, B, ...)` for each class, of what `decoded_by_class` gives."""
+        return self.observation(decoded)
 
     def pixel_share(self) -> float:
         """Weight of the reconstruction in pixels in what is descended: all of the bound's."""
@@ -288,7 +293,7 @@ class SemiSupervisedVAE(VAE):
                 raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
             known = self.intake.checked(x, y, None)
             x = Batches(
-                self._array(known["x"]),
+                self.intake.images(known["x"]),
                 known["y"],
                 batch_size or 32,
                 shuffle=kwargs.get("shuffle", True),
@@ -354,7 +359,7 @@ class SemiSupervisedVAE(VAE):
             InputError: a classifier that the model does not have; images that will not do.
         """
         choose("classifier", "encoder" if classifier is None else classifier, self.classifiers)
-        inputs = {"images": self._array(images, "images")}
+        inputs = {"images": self.intake.images(images, "images")}
         return self.batched("logits_of_encoder", inputs, batch_size).astype("float64")
 
     def logits_of_encoder(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -378,7 +383,7 @@ class SemiSupervisedVAE(VAE):
         Raises:
             InputError: a label that is missing or out of range; images that will not do.
         """
-        images = self._array(x)
+        images = self.intake.images(x)
         labels = check_labels(y, len(images), self.num_classes, unlabelled=False)
         self.classification.temperature = fit_temperature(self.class_logits(images, batch_size), labels)
         return self.temperature

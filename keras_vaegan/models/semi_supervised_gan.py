@@ -11,9 +11,12 @@ from scipy import special
 
 from keras_vaegan import losses
 from keras_vaegan.classification import CLASSIFIERS
-from keras_vaegan.errors import choose
+from keras_vaegan.errors import InputError, choose
+from keras_vaegan.games import Verdict
 from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
+from keras_vaegan.parts import settings_of
+from keras_vaegan.reconstructions import Features, Pixels
 from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Tensor
@@ -23,6 +26,7 @@ class Round(NamedTuple):
     """What a game comes to for each image, `(B,)`: what D says of fakes, and everybody's costs."""
 
     matching: Tensor
+    rest: Tensor
     fooling: Tensor
     real_cost: Tensor
     fake_cost: Tensor
@@ -54,7 +58,8 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
     The other games of `keras_vaegan.games` stand in the place of the cross-entropies. M2's classification and
     its other options stand beside each; with `discriminator_consistency` the classes that D sees are held to
     what M2's `consistency` asks of q(y|x). The weight of pixels in `reconstruction` is that of M2's
-    reconstruction: with 1 it stays, with 0, which is the default, it is left out.
+    reconstruction: with 1 it stays, with 0, which is the default, it is left out. Other losses, as `l1`, are
+    averaged over q(y|x) as feature matching is.
 
     Args:
         trunk, encoder, class_head, decoder: as for `SemiSupervisedVAE`.
@@ -68,7 +73,8 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
     `d_consistency`.
 
     Raises:
-        InputError: as of both parents.
+        InputError: in the game of `feature_matching`, losses of reconstructions other than features and
+            pixels, a `label_weight` or an `expectation`; a loss of pixels of your own; as of both parents.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -114,14 +120,14 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         cost, logs, weights = self.semi_supervised(seen, terms, training)
         real, penalty = self.judge_real(x, training)
         play = self._feature_matching if self.game.matches_means else self._averaged
-        result = play(x, terms, real, training)
+        result = play(seen, terms, real, training)
 
-        players = self.generators(cost, result.matching, 0.0, result.fooling)
+        players = self.generators(cost, result.matching, result.rest, result.fooling)
         if self.game.three_players:  # M2's objective, which has the pixels, is the encoder's
             pixels = self.pixel_share() * expected(terms.shares, terms.reconstruction)
             players["generator"] = players["generator"] + pixels
         players["discriminator"] = result.real_cost + result.fake_cost + penalty
-        classes, weight = of_real(real["logits"]), self.classification.discriminator_consistency
+        classes, weight = of_real(real.logits), self.classification.discriminator_consistency
         if weight:
             logs["d_consistency"] = self.virtual_adversarial(x, classes, self.judged_class, training)
             players["discriminator"] = players["discriminator"] + weight * logs["d_consistency"]
@@ -136,40 +142,41 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         active = self.active(result.real_cost, result.prior_cost) if training else {}
         return Losses(players, logs, active, weights | {"d_error": terms.known})
 
-    def _averaged(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
+    def _averaged(self, x: Tensor, terms: Terms, real: Verdict, training: bool) -> Round:
         """The game of each class, averaged over q(y|x) where y is not known."""
         noise = self.noise(ops.shape(x)[0])  # the same for each class
         totals = [ops.zeros_like(terms.known) for _ in Round._fields]
         game = self.game
-        for share, labels, x_tilde in self._reconstructions(terms):
-            x_p = self._prior_images(noise, labels, training)
+        for share, labels, p in self._reconstructions(terms):
+            x_tilde, x_p = p.mean, self._prior_images(noise, labels, training)
             recon, drawn = self.judge((x_tilde, x_p), training)
-            logits = [verdict["logits"] for verdict in (recon, drawn)]
-            costs = [game.fake_loss(fake, real["logits"]) for fake in logits]
+            costs = [game.fake_loss(fake, real) for fake in (recon, drawn)]
             penalty = game.penalty_of_fakes(self.discriminator, (x_tilde, x_p), training)
+            compared = (x, p, None, real.features, recon.features)
+            matching, _, *others = self.reconstruction  # M2's objective has the pixels
             values = Round(
-                losses.feature_matching(recon["features"], real["features"]),
-                sum(game.generator_loss(fake, real["logits"], labels) for fake in logits),
-                game.real_loss(real["logits"], labels),
+                matching.loss(*compared),
+                sum(term.weight * term.loss(*compared) for term in others),
+                sum(game.generator_loss(fake, real, labels) for fake in (recon, drawn)),
+                game.real_loss(real, labels),
                 sum(costs) + penalty,
                 costs[1],
-                game.probability_real(real["logits"], logits[0]),
-                0.5 * sum(game.probability_real(fake, real["logits"]) for fake in logits),
+                game.probability_real(real, recon),
+                0.5 * sum(game.probability_real(fake, real) for fake in (recon, drawn)),
             )
             totals = [total + share * value for total, value in zip(totals, values, strict=True)]
         return Round(*totals)
 
-    def _reconstructions(self, terms: Terms) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Reconstructions `(B, H, W, C)`, the one-hot labels they have, and their shares `(B,)`."""
-        images = terms.decoded.mean
+    def _reconstructions(self, terms: Terms) -> Iterator[tuple[Tensor, Tensor, Any]]:
+        """Shares `(B,)`, one-hot labels, and p(x|z, y) of the reconstructions with these labels."""
         if self.classification.expectation == "enumerated":
             for k in range(self.num_classes or 0):
                 labels = ops.zeros_like(terms.labels) + ops.eye(self.num_classes)[k]
-                yield terms.shares[:, k], labels, images[k]
+                yield terms.shares[:, k], labels, self.observation(terms.decoded[k])
             return
         labels = self._drawn_labels(terms)
-        chosen = ops.transpose(labels)[..., None, None, None] * images
-        yield ops.ones_like(terms.known), labels, ops.sum(chosen, axis=0)
+        chosen = ops.transpose(labels)[..., None, None, None] * terms.decoded
+        yield ops.ones_like(terms.known), labels, self.observation(ops.sum(chosen, axis=0))
 
     def _drawn_labels(self, terms: Terms) -> Tensor:
         """The labels where they are known, draws of q(y|x) where not: one-hot `(B, K)`, no gradient."""
@@ -182,27 +189,27 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         codes = self.prior.given(condition, training).place(noise)
         return self.likelihood(codes, condition, training).mean
 
-    def _feature_matching(self, x: Tensor, terms: Terms, real: dict[str, Tensor], training: bool) -> Round:
+    def _feature_matching(self, x: Tensor, terms: Terms, real: Verdict, training: bool) -> Round:
         """The game of Salimans et al.: D's classes are of labelled images, the generator's aim is a mean."""
         labels = self._drawn_labels(terms)
-        noise = self.noise(ops.shape(x)[0])
-        (judged,) = self.judge([self._prior_images(noise, labels, training)], training)
+        x_p = self._prior_images(self.noise(ops.shape(x)[0]), labels, training)
+        (judged,) = self.judge([x_p], training)
         means = [
-            ops.mean(ops.cast(verdict["features"], "float32"), axis=0, keepdims=True)
+            ops.mean(ops.cast(verdict.features, "float32"), axis=0, keepdims=True)
             for verdict in (judged, real)
         ]
         nothing, known = ops.zeros_like(terms.known), terms.known > 0.5
-        fake = self.game.fake_loss(judged["logits"], real["logits"])
+        fake = self.game.fake_loss(judged, real)
+        penalty = self.game.penalty_of_fakes(self.discriminator, (x_p,), training)
         return Round(
             nothing + losses.feature_matching(*means),
             nothing,
-            ops.where(
-                known, self.game.real_loss(real["logits"], terms.labels), self.game.real_loss(real["logits"])
-            ),
+            nothing,
+            ops.where(known, self.game.real_loss(real, terms.labels), self.game.real_loss(real)),
+            fake + penalty,
             fake,
-            fake,
-            self.game.probability_real(real["logits"], judged["logits"]),
-            self.game.probability_real(judged["logits"], real["logits"]),
+            self.game.probability_real(real, judged),
+            self.game.probability_real(judged, real),
         )
 
     def judged_class(self, x: Tensor, training: bool = False) -> Tensor:
@@ -220,7 +227,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         if chosen in ("encoder", "ensemble"):
             logits.append(super().class_logits(images, batch_size))
         if chosen in ("discriminator", "ensemble"):
-            inputs = {"images": self._array(images, "images")}
+            inputs = {"images": self.intake.images(images, "images")}
             found = self.batched("logits_of_discriminator", inputs, batch_size)
             logits.append(found.astype("float64"))
         if len(logits) == 1:
@@ -245,6 +252,26 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
 
     def _check_game(self) -> None:
         self._check_discriminator()
+        matching, pixels, *others = self.reconstruction
+        if type(pixels) is not Pixels:
+            raise InputError(
+                "reconstruction must have reconstructions.Pixels as its loss of pixels, that of M2's "
+                f"objective; received a {type(pixels).__name__}."
+            )
+        if not self.game.matches_means:
+            return
+        if type(matching) is not Features or any(term.weight for term in others):
+            raise InputError(
+                "reconstruction must have features and pixels alone in the game of feature_matching, where D "
+                f"judges no reconstruction; received {self.reconstruction}."
+            )
+        for argument, part in (("label_weight", self.game), ("expectation", self.classification)):
+            value, plain = getattr(part, argument), settings_of(type(part))[argument].default
+            if value != plain:
+                raise InputError(
+                    f"{argument} must be left out in the game of feature_matching, which draws the classes "
+                    f"of its samples and has no cross-entropy of them; received {value!r}."
+                )
 
     def _check_classification(self) -> None:
         """Every setting has its use here."""

@@ -103,13 +103,16 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         return super().virtual_adversarial(x, classify(x, training=training), classify, training)
 
     def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Any:
-        """p(z1|z2, y) `(K, B, Z1)` for each class, from codes z2 `(K B, Z)`, class by class."""
+        """Mean and log-variance `(K, B, Z1)` of z1 for each class, from codes z2 `(K B, Z)`."""
         parts = self.code_decoder({"codes": z, **condition}, training=training)
-        mean, log_variance = (
-            ops.reshape(parts[part], (self.num_classes, -1, self.base.latent_dim))
+        return {
+            part: ops.reshape(parts[part], (self.num_classes, -1, self.base.latent_dim))
             for part in ("mean", "log_variance")
-        )
-        return DiagonalNormal(mean, log_variance)
+        }
+
+    def given_by_class(self, decoded: Any) -> Any:
+        """p(z1|z2, y) `(K, B, Z1)` for each class."""
+        return DiagonalNormal(**decoded)
 
     # ---- the importance-weighted bound, over both layers of codes ----
 

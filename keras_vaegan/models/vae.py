@@ -11,7 +11,8 @@ from keras_vaegan.conditions import Conditioning, inputs_of
 from keras_vaegan.distributions import DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.likelihoods import LIKELIHOODS, Likelihood
-from keras_vaegan.models.latent import LatentVariableModel, as_functional, feed, input_of
+from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.networks.functional import as_functional, feed, input_of
 from keras_vaegan.parts import choose_part
 from keras_vaegan.priors import PRIORS, Conditional, Prior
 from keras_vaegan.registry import register

@@ -18,7 +18,7 @@ from keras_vaegan.games import GAMES
 from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind, check_recipe
 from keras_vaegan.likelihoods import LIKELIHOODS
 from keras_vaegan.networks import FAMILIES, heads
-from keras_vaegan.parts import KIND, constructor_of, settings_of
+from keras_vaegan.parts import KIND, settings_of
 from keras_vaegan.presets.recipes import RECIPES, TRAINING_IMAGES, num_steps
 from keras_vaegan.priors import PRIORS
 from keras_vaegan.reconstructions import RECONSTRUCTIONS
@@ -277,11 +277,7 @@ def _kind_of(recipe: Mapping[str, Any], name: str) -> Kind:
         return KINDS[name]
     model = MODELS[recipe["model"]["key"]]
     if section == "model" and part:
-        return (
-            float
-            if part[0] == WEIGHTS
-            else typing.get_type_hints(constructor_of(_part_class(recipe, part[0])))[option]
-        )
+        return float if part[0] == WEIGHTS else settings_of(_part_class(recipe, part[0]))[option].annotation
     if section == "model":
         for constructor in _constructors(model):
             if option in inspect.signature(constructor).parameters:

@@ -9,7 +9,7 @@ import re
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
-from keras_vaegan.errors import InputError, shown, unknown_name
+from keras_vaegan.errors import InputError, renaming, shown, unknown_name
 from keras_vaegan.files import cache_folder, kept_or_passing, reason_of, user_path
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import load_folder, load_keras_file, load_metadata
@@ -53,13 +53,14 @@ def find(preset: str | os.PathLike[str]) -> Preset:
     """
     path = user_path("preset", preset)
     text = os.fspath(preset)
-    if path.is_dir():
-        return _in_folder(text, path, {})
-    if text in RECIPES:
-        recipe, folder = configure.recipe(text), _shipped(text)
-        return _in_folder(text, folder, recipe) if folder else Preset(text, None, recipe, {})
-    if text.startswith(HUB):
-        return _in_folder(text, _download(text), {})
+    with renaming(source="preset"):
+        if path.is_dir():
+            return _in_folder(text, path, {})
+        if text in RECIPES:
+            recipe, folder = configure.recipe(text), _shipped(text)
+            return _in_folder(text, folder, recipe) if folder else Preset(text, None, recipe, {})
+        if text.startswith(HUB):
+            return _in_folder(text, _download(text), {})
     raise unknown_name("preset", text, [*RECIPES, "a folder", ADDRESS])
 
 
@@ -86,7 +87,8 @@ def load_source(source: str | os.PathLike[str]) -> "tuple[LatentVariableModel, d
         raise InputError(
             f"source must be a run folder, a .keras file or a preset; there is none at {source}.{_hint(near)}"
         )
-    found = find(source)
+    with renaming(preset="source"):
+        found = find(source)
     if found.folder is None:
         raise InputError(
             f"source must be a trained model; {source} is a recipe: keras-vaegan train --preset {source}."

@@ -3,6 +3,7 @@
 Arrays are checked before they are used. Other sources can be looked at only while they are.
 """
 
+import inspect
 from typing import Any
 
 import keras
@@ -147,3 +148,11 @@ class Guard(keras.callbacks.Callback):
             raise
         finally:
             self._before = None
+
+
+def by_name(verb: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Arguments of a method of `keras.Model` by their names; x and y are there in any case."""
+    given = inspect.signature(getattr(keras.Model, verb)).bind_partial(None, *args, **kwargs).arguments
+    del given["self"]
+    extra = given.pop("kwargs", {})
+    return {"x": None, "y": None, **given, **extra}

@@ -54,7 +54,7 @@ from keras_vaegan.runs import (
     read_begun,
     tidy_run,
 )
-from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code
+from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code, held_back
 from keras_vaegan.typing import PRECISIONS
 
 NUM_VIEWED = 2000  # images whose codes are drawn
@@ -574,7 +574,8 @@ def _built(
 ) -> tuple[LatentVariableModel, Batches]:
     """The model of a run and what it is trained on; the recipe gets the steps of its schedules."""
     recipe, seed, dataset = metadata["recipe"], metadata["seed"], metadata["dataset"]
-    keras.utils.set_random_seed(seed)
+    with held_back():
+        keras.utils.set_random_seed(seed)  # which imports TensorFlow, if it is there
     backend.be_deterministic()
     x, y = data.train
     if "labels" in recipe["networks"].get("condition", ()) and y is None:
@@ -713,25 +714,17 @@ def _fit(
     metadata["interrupted"] = stop.interrupted
     last = history.rows[-1] if history.rows else {}
     metadata["results"] = {name: value if math.isfinite(value) else None for name, value in last.items()}
-    done = _in_words(checkpoints.position)
     result = Result(folder, finding=monitor.stopped, history=history.columns, _model=model)
     if stop.received is not None and stop.received in SIGNALS:  # little time is left: nothing is drawn
         write_json(folder / METADATA, metadata)
         result.interrupted_by = signal.Signals(stop.received).name
-        console.show(
-            f"stopped by {result.interrupted_by} after {done}; the last checkpoint is in "
-            f"{folder / CHECKPOINTS}; keras-vaegan train --resume {folder} goes on",
-            warning=True,
-        )
+        saved_in = f"the last checkpoint is in {folder / CHECKPOINTS}"
+        _tell_of_stop(result.interrupted_by, checkpoints.position, saved_in, folder, console)
         return result
     saved = _finish(model, data, history.columns, folder, metadata, console)
     if stop.interrupted:
         result.interrupted_by = signal.Signals(signal.SIGINT).name
-        console.show(
-            f"stopped by Ctrl-C after {done}; the model is saved in {folder}; "
-            f"keras-vaegan train --resume {folder} goes on",
-            warning=True,
-        )
+        _tell_of_stop("Ctrl-C", checkpoints.position, f"the model is saved in {folder}", folder, console)
         return result
     write_json(folder / METADATA, saved | {"finished": True})  # the last step: a killed one is repeated
     if monitor.stopped:
@@ -767,10 +760,16 @@ def _check_position(
         raise InputError(f"epochs must be more than {position.epoch}, as {folder} has; received {epochs}.")
 
 
-def _in_words(position: Any) -> str:
-    """`3 epochs and 20 batches`."""
+def _tell_of_stop(
+    stopped_by: str, position: Position, saved_in: str, folder: pathlib.Path, console: Console
+) -> None:
+    """Say what stopped a run, where, what is saved, and how to go on."""
     within = f" and {position.batch} batches" if position.batch else ""
-    return f"{position.epoch} epochs{within}"
+    console.show(
+        f"stopped by {stopped_by} after {position.epoch} epochs{within}; {saved_in}; "
+        f"keras-vaegan train --resume {folder} goes on",
+        warning=True,
+    )
 
 
 def _validation(model: LatentVariableModel, batches: Batches, data: ImageData) -> Any:

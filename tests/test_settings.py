@@ -1,0 +1,261 @@
+"""Every setting that a model accepts changes what it computes; a setting without an effect is refused."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import registry
+from keras import ops
+
+from keras_vaegan.classification import CLASSIFICATIONS
+from keras_vaegan.errors import InputError
+from keras_vaegan.games import GAMES, Standard
+from keras_vaegan.likelihoods import LIKELIHOODS
+from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.parts import settings_of
+from keras_vaegan.priors import PRIORS
+from keras_vaegan.reconstructions import L1, RECONSTRUCTIONS, Features, Pixels
+
+pytestmark = pytest.mark.core_on("one")
+
+# Argument -> its kinds by name, and another value of each of their settings. A new setting needs a line.
+PARTS = {
+    "game": (
+        GAMES,
+        {
+            "r1": 0.7,
+            "r2": 0.7,
+            "label_weight": 0.3,
+            "three_players": True,
+            "margin": (5.0, 0.1),
+            "label_smoothing": 0.2,
+        },
+    ),
+    "likelihood": (LIKELIHOODS, {"binarize": True, "noise_scale": 0.5}),
+    "prior": (PRIORS, {"components": 5}),
+    "classification": (
+        CLASSIFICATIONS,
+        {
+            "alpha": 2.0,
+            "consistency": 3.0,
+            "discriminator_consistency": 3.0,
+            "radius": 0.2,
+            "expectation": "sampled",
+            "classifier": "discriminator",
+            "temperature": 3.0,
+        },
+    ),
+}
+# The same for the model's own arguments.
+OWN = {
+    "beta": 0.4,
+    "free_bits": 3.0,
+    "annealing_steps": 9,
+    "fakes_from": "posterior",
+    "masks": ("quadrants:3",),
+    "steps": 3,
+    "time_weights": "equal",
+    "seed": 1,
+}
+NETWORKS = {"encoder", "decoder", "discriminator", "trunk", "class_head", "base"}
+ELSEWHERE = {"self", "args", "kwargs", "value_range", *NETWORKS, *PARTS, "reconstruction"}
+# A model of each class and condition, by its line in the registry, of which the networks are taken.
+MODELS = registry.core(
+    ("vae", "vae_gan", "cvae_completion", "cvae_gan", "stacked_ssl_vae", "ssl_vae_gan", "draw_gan"),
+    ("vae", "vae_gan", "vae_gan_patches", "cvae", "cvae_completion", "cvae_gan", "ssl_vae", "stacked_ssl_vae")
+    + ("ssl_vae_gan", "draw", "draw_conditional", "draw_gan"),
+)
+
+
+def arguments_of(model):
+    """`{name: default}` of the constructors of a model's classes."""
+    found = {}
+    for kind in type(model).__mro__:
+        if issubclass(kind, LatentVariableModel) and "__init__" in vars(kind):
+            of = inspect.signature(kind.__init__).parameters
+            found = {name: parameter.default for name, parameter in of.items()} | found
+    return found
+
+
+def networks(name):
+    """The class of a model and the networks that a new one is built of."""
+    build, arguments = registry.ARGUMENTS[name]
+    kept = {key: arguments[key] for key in ("num_classes", "given", "prior", "glimpse") if key in arguments}
+    model = build(registry.IMAGE_SHAPE, **kept)
+    heads = {"encoder": "encoder_head", "trunk": "code_trunk", "decoder": "code_decoder"}
+    given = {}
+    for argument in NETWORKS & arguments_of(model).keys():
+        given[argument] = getattr(model, heads.get(argument, argument), None) or getattr(model, argument)
+    return model, given
+
+
+def computed(model):
+    """What a model makes of a batch in training, and what its verbs make, by name."""
+    model.compile()
+    x, *y = (ops.convert_to_tensor(array) for array in registry.data(model))
+    made = model.compute_losses(x, *y, training=True)
+    found = {f"{kind} {name}": value for kind in made._fields for name, value in getattr(made, kind).items()}
+    if not model.completes:
+        noise = np.random.default_rng(0).standard_normal((2, *model.code_shape), dtype="float32")
+        inputs = {"noise": noise, **model.conditioned(2, model.labels_in_turn(2))}
+        found["pixels"] = model.generated({key: ops.convert_to_tensor(of) for key, of in inputs.items()})
+    if model.classifiers:
+        found["probabilities"] = model.class_probabilities(x)
+    return {name: ops.convert_to_numpy(value) for name, value in found.items()}
+
+
+class Builder:
+    """Models of the same networks and seed, with other settings."""
+
+    def __init__(self, name):
+        keras.utils.set_random_seed(0)
+        model, self.networks = networks(name)
+        registry.set_weights(model)
+        self.kind, self.known, self.before = type(model), arguments_of(model), {}
+        self.short = {"steps": 2} if "steps" in self.known else {}
+
+    def __call__(self, **settings):
+        return self.kind(**self.networks, **{"seed": 0, **self.short, **settings})
+
+    def accepts(self, base):
+        try:
+            self(**base)
+        except InputError:
+            return False
+        return True
+
+    def silent(self, base, argument, value):
+        """Whether a model takes an argument and computes what it does without it."""
+        key = repr(base)
+        if key not in self.before:
+            self.before[key] = computed(self(**base))
+        try:
+            model = self(**{**base, argument: value})
+        except InputError:
+            return False
+        before, now = self.before[key], computed(model)
+        return before.keys() == now.keys() and all(np.array_equal(before[one], now[one]) for one in now)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_setting_is_silent(name):
+    build, silent = Builder(name), []
+    assert build.known.keys() <= ELSEWHERE | OWN.keys(), "OWN must have each argument of a model"
+
+    def look(base, argument, value):
+        if build.silent(base, argument, value):
+            silent.append(f"{argument}={value!r} beside {base}")
+
+    def look_at_part(part, kind, base):
+        kinds, others = PARTS[part]
+        before = dict(base.get(part) or ({"class": kind} if len(kinds) > 1 else {}))
+        for setting in settings_of(kinds[kind]).keys() & others.keys():
+            look({**base, part: before}, part, {**before, setting: others[setting]})
+
+    for argument in OWN.keys() & build.known:
+        look({}, argument, OWN[argument])
+    base = {}
+    if "classification" in build.known:  # without a weight of consistency there is no radius
+        base["classification"] = dict.fromkeys(
+            ("consistency", "discriminator_consistency") if "game" in build.known else ("consistency",), 1.0
+        )
+    for part in ("likelihood", "prior", "classification"):
+        for kind in PARTS[part][0] if part in build.known else ():
+            if build.accepts({**base, part: {"class": kind}} if len(PARTS[part][0]) > 1 else base):
+                look_at_part(part, kind, base)
+    for game in GAMES if "game" in build.known else ():
+        if not build.accepts(base | {"game": game}):
+            continue
+        played = base | {"game": {"class": game}}
+        look_at_part("game", game, played)
+        for loss in RECONSTRUCTIONS:
+            look(played, "reconstruction", {loss: 1.7})
+        if "classification" in build.known:
+            look_at_part("classification", "classification", played)
+    if {"classification", "game"} <= build.known.keys():  # and of one class drawn for each image
+        base["classification"]["expectation"] = "sampled"
+        look_at_part("game", "standard", base)
+        look(base, "reconstruction", {"l1": 1.7})
+    assert not silent
+
+
+def test_every_setting_of_a_part_has_another_value():
+    for kinds, others in PARTS.values():
+        for kind in kinds.values():
+            known = settings_of(kind)
+            assert known.keys() <= others.keys(), f"PARTS must have each setting of {kind.__name__}"
+            for name, parameter in known.items():
+                assert parameter.default != others[name]
+
+
+class Doubled(Pixels):
+    """A loss of pixels of the user's."""
+
+
+class Own(Features):
+    """A loss of features of the user's."""
+
+
+def test_settings_without_an_effect_are_refused_by_name():
+    def refused(said, **settings):
+        with pytest.raises(InputError, match=said):
+            registry.ssl_vae_gan(**settings)
+
+    matching = {"game": "feature_matching"}
+    refused("reconstruction must have features and pixels", reconstruction={"l1": 0.5}, **matching)
+    refused("reconstruction must have features and pixels", reconstruction=[Own(), Pixels()], **matching)
+    refused("reconstruction must have .*Pixels.*Doubled", reconstruction=[Features(), Doubled()])
+    refused("label_weight must be left out", label_weight=0.3, **matching)
+    refused("expectation must be left out.*'sampled'", expectation="sampled", **matching)
+    assert registry.ssl_vae_gan(reconstruction={"l1": 0.0}, **matching)
+
+
+def test_l1_of_m2_is_the_mean_over_its_classes(inject_noise):
+    """Against the reconstructions with each label, by NumPy; where the label is known, with that one."""
+    inject_noise()
+    x, labels = registry.images(), np.array([0, -1, 2, -1])
+    made, weight = {}, 0.7
+    for terms in ([Features(), Pixels(0.0)], [Features(), Pixels(0.0), L1(weight)]):
+        model = registry.set_weights(registry.ssl_vae_gan(reconstruction=terms))
+        losses = model.compute_losses(ops.convert_to_tensor(x), ops.convert_to_tensor(labels))
+        made[len(terms)] = ops.convert_to_numpy(losses.players["generator"])
+    distance = np.stack(
+        [
+            np.abs(x - model.reconstruct(x, np.full(len(x), k))).sum(axis=(1, 2, 3))
+            for k in range(registry.NUM_CLASSES)
+        ],
+        axis=1,
+    )
+    shares = np.where(labels[:, None] >= 0, np.eye(registry.NUM_CLASSES)[labels], model.classify(x))
+    expected = weight * np.sum(shares * distance, axis=1)
+    np.testing.assert_allclose(made[3] - made[2], expected, rtol=1e-4, atol=1e-5)
+
+
+class Annealed(Standard):
+    """A game of the user's, which passes on what it does not know."""
+
+    def __init__(self, warmth=1.0, r1=0.5, **kwargs):
+        super().__init__(r1=r1, **kwargs)
+        self.warmth = warmth
+
+
+class Alone(Standard):
+    """A game of the user's, which passes on nothing."""
+
+    def __init__(self, warmth=1.0):
+        super().__init__()
+        self.warmth = warmth
+
+
+def test_settings_are_those_of_the_classes_above_where_they_are_passed_on():
+    of_game = ["r1", "r2", "label_weight", "three_players", "margin"]
+    assert list(settings_of(GAMES["standard"])) == ["label_smoothing", *of_game]
+    assert list(settings_of(GAMES["relativistic"])) == list(settings_of(GAMES["hinge"])) == of_game
+    assert list(settings_of(Annealed)) == ["warmth", "r1", "label_smoothing", *of_game[1:]]
+    assert settings_of(Annealed)["r1"].default == 0.5
+    assert list(settings_of(Alone)) == ["warmth"]
+    assert list(settings_of(PRIORS["mixture"])) == ["components"]  # and none of a layer
+    game = Annealed(warmth=2.0, label_smoothing=0.1, r2=0.3)
+    again = Annealed.from_config(game.get_config())
+    assert repr(again) == repr(game) and again.label_smoothing == 0.1
