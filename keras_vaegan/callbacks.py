@@ -30,13 +30,13 @@ __all__ = [
 
 
 class SampleGrids(EpochCallback):
-    """Write `epoch_0001.png`, ... : pictures from the prior, of the same noise each epoch.
+    """Write `epoch_0001.png`, ... : images from the prior, of the same noise each epoch.
 
     An epoch that is stopped before its end gets none.
 
     Args:
         folder: where they go.
-        num_images: pictures in a grid.
+        num_images: images in a grid.
         seed: of the noise.
     """
 

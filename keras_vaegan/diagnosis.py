@@ -19,7 +19,7 @@ STRONG_REAL, STRONG_FAKE = 0.95, 0.05
 # A discriminator that learns tells 0.1 and more apart from the first epoch or two.
 BLIND = 0.01
 # Healthy samples come to 0.8 to 1.0 of the distances of real images and pass 0.25 in the first three
-# epochs; copies of one picture have 0, with noise of 0.02 a pixel 0.08 (MNIST) to 0.15 (digits).
+# epochs; copies of one image have 0, with noise of 0.02 a pixel 0.08 (MNIST) to 0.15 (digits).
 COLLAPSED = 0.25
 FALLEN = 1 / 3  # of the best so far
 RISE = 1.1  # a new best by this factor is a training under way, as in its first epochs

@@ -1,4 +1,4 @@
-"""Pictures: grids of images, curves of a training, views of the latent space.
+"""Plots: grids of images, curves of a training, views of the latent space.
 
 Images are `(N, H, W, C)` in [0, 1]. Nothing here imports a backend.
 """
@@ -23,13 +23,13 @@ BOX = (220, 50, 32)  # of a glimpse
 LAST_FRAME = 1500  # milliseconds for which a finished drawing stands
 MOST_COLUMNS = 20  # of a grid with a column for each class
 HIDDEN = 0.5  # grey of a pixel that is not given
-MOST_NAMED = 40  # classes in a legend; more would be wider or longer than the picture
+MOST_NAMED = 40  # classes in a legend; more would be wider or longer than the plot
 NAME_LENGTH = 30  # characters of a class name in a legend
 MIN_SIDE = 56  # images smaller than this are enlarged by a whole factor, so that they can be seen
 
 
 def grid(images: ArrayLike, columns: int | None = None) -> np.ndarray:
-    """One picture of many: `(N, H, W, C)` -> `(rows, columns)` on white, `(H', W', C)` float32.
+    """One image of many: `(N, H, W, C)` -> `(rows, columns)` on white, `(H', W', C)` float32.
 
     Args:
         images: `(N, H, W, C)` in [0, 1].
@@ -64,7 +64,7 @@ def class_columns(num_classes: int | None, num_images: int = 0) -> int | None:
 
 
 def as_picture(image: ArrayLike) -> "PIL.Image.Image":
-    """A PIL picture of one image `(H, W, C)` in [0, 1].
+    """A PIL image of one image `(H, W, C)` in [0, 1].
 
     One channel is grey, three are RGB, four RGBA; two are shown as red and green.
     """
@@ -221,7 +221,7 @@ def save_latent_grid(
     path: str | os.PathLike[str],
     steps: int = 20,
 ) -> None:
-    """Write a grid of pictures decoded from a plane of the latent space.
+    """Write a grid of images decoded from a plane of the latent space.
 
     The steps are the quantiles of the normal distribution that the codes have on each axis.
 
@@ -229,7 +229,7 @@ def save_latent_grid(
         decode: function, codes `(N, Z)` -> images `(N, H, W, C)`.
         codes: posterior means `(N, Z)`, which say which plane and how wide.
         path: of the PNG.
-        steps: pictures a side.
+        steps: images a side.
     """
     from statistics import NormalDist
 

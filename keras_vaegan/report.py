@@ -41,9 +41,9 @@ LOGS: dict[str, tuple[str, str]] = {
     "loss": ("nats", "negative evidence lower bound"),
     "kl": ("nats", "divergence of the codes from the prior"),
     "reconstruction": ("nats", "cost of the pixels given the code"),
-    "encoder": ("", "what the encoder descends"),
-    "generator": ("", "what the generator descends"),
-    "discriminator": ("", "what the discriminator descends"),
+    "encoder": ("", "what the encoder minimizes"),
+    "generator": ("", "what the generator minimizes"),
+    "discriminator": ("", "what the discriminator minimizes"),
     "feature_matching": ("", "distance in the discriminator's features"),
     "d_real": ("", "mean of the discriminator on real images"),
     "d_fake": ("", "mean of the discriminator on fakes"),
@@ -75,7 +75,7 @@ def write_report(
     output: str | os.PathLike[str] | None = None,
     findings: Sequence[str] = (),
 ) -> pathlib.Path:
-    """Write one HTML page on a run: its samples, curves and scores, with all pictures inside.
+    """Write one HTML page on a run: its samples, curves and scores, with all images inside.
 
     What the run lacks is named on the page, with the command that makes it.
 
@@ -88,7 +88,7 @@ def write_report(
         The path of the page.
 
     Raises:
-        InputError: `output` that is a folder or no `.html` file; a run folder as of `read_run`; a picture in
+        InputError: `output` that is a folder or no `.html` file; a run folder as of `read_run`; an image in
             it that is damaged, or scores of a later format.
     """
     path = pathlib.Path(run_folder, PAGE) if output is None else pathlib.Path(output)

@@ -1,4 +1,4 @@
-"""Numbers that say how good pictures are: functions on arrays, and the features they compare."""
+"""Numbers that say how good images are: functions on arrays, and the features they compare."""
 
 from keras_vaegan.metrics.calibration import expected_calibration_error, fit_temperature
 from keras_vaegan.metrics.classes import (

@@ -62,7 +62,7 @@ def class_balance(probabilities):
 
 
 def diversity_within_classes(real, real_labels, fake, fake_labels):
-    """Whether a class is generated in all its variety: one picture with noise added fails it.
+    """Whether a class is generated in all its variety: one image with noise added fails it.
 
     Args:
         real, fake: features `(N, d)` of a frozen network.

@@ -1,4 +1,4 @@
-"""Whether pictures are digits at all, by a classifier that may say that they are none."""
+"""Whether images are digits at all, by a classifier that may say that they are none."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Sharpness of pictures as a number."""
+"""Sharpness of images as a number."""
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.metrics.pixels import by_chunks, checked

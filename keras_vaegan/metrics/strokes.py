@@ -32,7 +32,7 @@ def slant(images):
 def stroke_width(images):
     """Mean width of the strokes in pixels: twice their mass over the length of their edge.
 
-    The mass is the moment of order 0; the length of the edge is the total variation, which for a picture
+    The mass is the moment of order 0; the length of the edge is the total variation, which for an image
     of black and white is the perimeter. Of a stroke of length L and width w, w L and 2 L for w << L.
     Strokes narrower than two pixels come out too wide.
 

@@ -812,7 +812,7 @@ class LatentVariableModel(MultiPlayerModel):
         Args:
             images: `(B, H, W, C)`, float in [0, 1] or uint8.
             labels: the classes to show each of them as, `(L,)`.
-            source_labels: the classes of the images, `(B,)`; those under which the bound is highest,
+            source_labels: the classes of the images, `(B,)`; those under which the ELBO is highest,
                 by `classify`, if None.
             batch_size: images decoded at a time.
 
@@ -834,9 +834,9 @@ class LatentVariableModel(MultiPlayerModel):
         return styled.reshape(len(images), len(labels), *self.image_shape)
 
     def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
-        """p(y|x) by the model itself: proportional to the bound on p(x|y), each class equally likely before.
+        """p(y|x) by the model itself: exp(ELBO) of p(x|y), normalized; classes are equally likely before.
 
-        The bound is taken at the mean of q(z|x, y). A by-product of the conditional model, without
+        The ELBO is taken at the mean of q(z|x, y). A by-product of the conditional model, without
         a classifier of its own.
 
         Args:

@@ -41,8 +41,8 @@ class Terms(NamedTuple):
         known: `(B,)`, 1 where the label is known.
         shares: the label where it is known, q(y|x) where not, `(B, K)`.
         class_posterior: q(y|x).
-        kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the bound and what is
-            descended in place of their sum, -log p(y) included.
+        kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the negative ELBO and what is
+            minimized in place of their sum, -log p(y) included.
         decoded: what the decoder gives at the draw of z, `(K, B, ...)`, for each class.
     """
 
@@ -155,14 +155,14 @@ class SemiSupervisedVAE(VAE):
         """J for each image `(B,)`, what is logged, and where what is logged of labelled images counts."""
         q, known = terms.class_posterior, terms.known
         uncertainty = q.entropy()
-        bound = terms.kl + terms.reconstruction + self._log_classes
-        labelled = expected(terms.labels, bound)
-        unlabelled = expected(q.mean, bound) - uncertainty
+        negative_elbo = terms.kl + terms.reconstruction + self._log_classes
+        labelled = expected(terms.labels, negative_elbo)
+        unlabelled = expected(q.mean, negative_elbo) - uncertainty
         classification = -q.log_prob(terms.labels)
-        descended = expected(terms.shares, terms.cost) - (1.0 - known) * uncertainty
+        minimized = expected(terms.shares, terms.cost) - (1.0 - known) * uncertainty
         # The mean over the labelled images, in a mean over all: zero where there are none.
         share = self.replica_mean(ops.mean(known))
-        descended = descended + self.classification.alpha * classification / ops.maximum(share, 1e-6)
+        minimized = minimized + self.classification.alpha * classification / ops.maximum(share, 1e-6)
 
         wrong = ops.argmax(q.logits, axis=-1) != ops.argmax(terms.labels, axis=-1)
         logs = {
@@ -176,8 +176,8 @@ class SemiSupervisedVAE(VAE):
         }
         if self.classification.consistency:
             logs["consistency"] = self.virtual_adversarial(x, q.logits, self.class_network, training)
-            descended = descended + self.classification.consistency * logs["consistency"]
-        return descended, logs, dict.fromkeys(("labelled", "error", "classification"), known)
+            minimized = minimized + self.classification.consistency * logs["consistency"]
+        return minimized, logs, dict.fromkeys(("labelled", "error", "classification"), known)
 
     def terms(self, x: Tensor, y: Tensor | None, training: bool) -> Terms:
         """The terms of a batch of images `(B, H, W, C)` and labels `(B,)`, -1 where unknown, or None."""
@@ -214,7 +214,7 @@ class SemiSupervisedVAE(VAE):
         return keras.random.normal((count, *self.code_shape), dtype="float32", seed=self.seed_generator)
 
     def look(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        """Features of images `(B, F)`, and what the bound is of: the images themselves."""
+        """Features of images `(B, F)`, and what the ELBO is of: the images themselves."""
         return self.trunk(x, training=training), x
 
     def decoded_by_class(self, z: Tensor, condition: Condition, training: bool) -> Any:
@@ -227,7 +227,7 @@ class SemiSupervisedVAE(VAE):
         return self.observation(decoded)
 
     def pixel_share(self) -> float:
-        """Weight of the reconstruction in pixels in what is descended: all of the bound's."""
+        """Weight of the reconstruction in pixels in what is minimized: all of the ELBO's."""
         return 1.0
 
     @property

@@ -25,7 +25,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         p(x, z1, z2, y) = p(x|z1) p(z1|z2, y) p(z2) p(y)
 
     The objective is that of `SemiSupervisedVAE` with z1 in the place of x: a draw from q(z1|x) in training,
-    its mean otherwise. `loss` and its parts are bounds on log p(z1), not on that of the pixels; the verbs are
+    its mean otherwise. `loss` and its parts are ELBOs of log p(z1), not on that of the pixels; the verbs are
     on images as ever, decoded by way of the mean of p(z1|z2, y).
 
     Args:
@@ -91,7 +91,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         self.base, self.code_trunk, self.code_decoder = copy, trunk, decoder
 
     def look(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        """Features of codes z1 `(B, F)`, and what the bound is of: those codes."""
+        """Features of codes z1 `(B, F)`, and what the ELBO is of: those codes."""
         q = self.base.posterior(x)
         z = ops.stop_gradient(q.sample(self.seed_generator) if training else q.mean)
         return self.code_trunk(z, training=training), z

@@ -1,4 +1,4 @@
-"""A Keras model trained by several players, each descending its own loss from one forward pass."""
+"""A Keras model trained by several players, each minimizing its own loss from one forward pass."""
 
 import functools
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
 
 class MultiPlayerModel(Steps, keras.Model):
-    """A model whose training step lets each player descend its own loss, under stock `fit`.
+    """A model whose training step lets each player minimize its own loss, under stock `fit`.
 
     A subclass gives `player_networks`, `log_names`, `compute_losses` and `default_optimizers`;
     its networks are built before it. A player's gradient is that of its own loss with respect
