@@ -41,8 +41,8 @@ class Terms(NamedTuple):
         known: `(B,)`, 1 where the label is known.
         shares: the label where it is known, q(y|x) where not, `(B, K)`.
         class_posterior: q(y|x).
-        kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the negative ELBO, and what
-            is minimized in place of their sum, -log p(y) included.
+        kl, reconstruction, cost: `(B, K)` in nats, of each class: the two parts of the negative ELBO, and
+            what is minimized in place of their sum, -log p(y) included.
         decoded: what the decoder gives at the draw of z, `(K, B, ...)`, for each class.
     """
 
