@@ -1,12 +1,10 @@
-"""Crops of images that are larger than what a model takes."""
+"""Random crops of images that are larger than what a model takes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from keras_vaegan.data.images import parse_size
-from keras_vaegan.data.stored import Mapped, is_stored, as_stored
 from keras_vaegan.errors import InputError, renaming
 
 CROP = 7  # tells the draws of crops from others of the same seed, epoch and batch
@@ -29,7 +27,9 @@ def parse_crop(
     return crop
 
 
-def crop_corners(image_shape: Sequence[int], size: tuple[int, int], count: int, key: Sequence[int]) -> np.ndarray:
+def crop_corners(
+    image_shape: Sequence[int], size: tuple[int, int], count: int, key: Sequence[int]
+) -> np.ndarray:
     """Return the upper left corners of random crops, int `(count, 2)`; a function of the key alone."""
     most = [image_shape[0] - size[0] + 1, image_shape[1] - size[1] + 1]
     return np.random.default_rng((*key, CROP)).integers(0, most, (count, 2))
@@ -42,30 +42,3 @@ def cropped(images: np.ndarray, size: tuple[int, int], corners: np.ndarray) -> n
     for one, image, (top, left) in zip(made, images, corners, strict=True):
         one[...] = image[top : top + height, left : left + width]
     return made
-
-
-class CentreCrop:
-    """The middle `(h, w)` of images `(..., H, W, C)`, as a function that can be pickled."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.size = size
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return a view `(..., h, w, C)`."""
-        height, width = self.size
-        top, left = (images.shape[-3] - height) // 2, (images.shape[-2] - width) // 2
-        return images[..., top : top + height, left : left + width, :]
-
-
-def centre_crop(x: Any, size: tuple[int, int]) -> Any:
-    """Return images `(N, H, W, C)`, stored ones or an array, cropped about their centre to `(h, w)`.
-
-    An array gives a view; stored images stay where they are.
-    """
-    if tuple(x.shape[1:3]) == tuple(size):
-        return x
-    crop = CentreCrop(size)
-    if not is_stored(x):
-        return crop(x)
-    x = as_stored(x)
-    return Mapped(x, crop, (*size, x.shape[-1]), x.dtype, f"centre crop {size}")
