@@ -371,7 +371,9 @@ def test_a_monitor_and_a_fitted_prior_read_what_they_need():
     mine, theirs = callbacks.Monitor(stored), callbacks.Monitor(x)
     assert mine._reference.distance == theirs._reference.distance
     assert sum(len(indices) for _, indices in stored.reads) == 256
-    mine, theirs = (registry.MODELS["vae_mixture"](image_shape=SHAPE, seed=3) for _ in range(2))
-    mine.fit_prior(stored, seed=1)
-    theirs.fit_prior(x, seed=1)
-    np.testing.assert_array_equal(mine.generate(5, seed=0), theirs.generate(5, seed=0))
+    model = registry.MODELS["vae_mixture"](image_shape=SHAPE, seed=3)
+    made = []
+    for of in (stored, x):
+        model.fit_prior(of, seed=1)
+        made.append(model.generate(5, seed=0))
+    np.testing.assert_array_equal(*made)
