@@ -10,17 +10,14 @@ from typing import Any, TypeVar
 
 import keras
 
-from keras_vaegan.data.pictures import READERS, Header, look
+from keras_vaegan.data.pictures import HEAD, NPY, READERS, Header, header_of, look
 
 T = TypeVar("T")
 
 PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
-AT_ONCE = 256  # files that a thread takes at a time
-HEAD = 65536  # bytes of a file that are read
-TAIL = 64  # bytes at the end of a file, among which its format's end mark is looked for
+READ = 65536  # bytes of a file that are read
+TAIL = 64  # bytes at the end of a file, which tell that it is whole
 MASK = (1 << 128) - 1
-# PNG's types of color: channels without alpha, whether there is alpha, whether values can have a range.
-PNG_TYPES = {0: (1, False, True), 2: (3, False, True), 3: (3, False, False), 4: (1, True, True), 6: (3, True, True)}
 
 
 @dataclasses.dataclass
@@ -31,7 +28,7 @@ class Survey:
         headers: of each file; None if it cannot be opened.
         content: of all files, whatever their order: names, sizes and bytes. Of a file larger than 64 kB,
             the first 64 kB and the time of its last change stand for its bytes.
-        doubtful: positions of the files that lack the end mark of their format, or have none that is known.
+        doubtful: positions of the files that may be cut off, as their end does not tell that they are whole.
     """
 
     headers: list[Header | None]
@@ -49,7 +46,7 @@ def survey(paths: Sequence[str | os.PathLike[str]], names: Sequence[str]) -> Sur
     known: dict[Header, Header] = {}  # most files have equal ones, which are kept once
     headers: list[Header | None] = []
     doubtful, total = [], 0
-    looked = in_threads(lambda i: _look(os.fspath(paths[i]), names[i]), len(paths), "file")
+    looked = in_threads(lambda i: _look(os.fspath(paths[i]), names[i]), len(paths), "file", 256)
     for i, (header, number, is_whole) in enumerate(looked):
         headers.append(None if header is None else known.setdefault(header, header))
         total = (total + number) & MASK
@@ -58,18 +55,28 @@ def survey(paths: Sequence[str | os.PathLike[str]], names: Sequence[str]) -> Sur
     return Survey(headers, f"{total:032x}", doubtful)
 
 
-def in_threads(function: Callable[[int], T], count: int, unit: str, threads: int = READERS) -> Iterator[T]:
-    """Yield a function of 0, 1, ..., count - 1 in this order, computed in threads; many get a progress bar.
+def in_threads(
+    function: Callable[[int], T], count: int, unit: str | None = None, at_once: int = 8
+) -> Iterator[T]:
+    """Yield a function of 0, 1, ..., count - 1 in this order, computed in threads.
 
     No more is computed or kept than a few steps ahead of what is used.
+
+    Args:
+        function: called in any thread.
+        count: of the values.
+        unit: what they are called in a progress bar, which many get; None for no bar.
+        at_once: values that a thread computes at a time.
     """
-    progress: Any = keras.utils.Progbar(count, unit_name=unit) if count > PROGRESS_FROM else None
+    many = unit is not None and count > PROGRESS_FROM
+    progress: Any = keras.utils.Progbar(count, unit_name=unit, interval=1.0) if many else None
+    threads = READERS
 
     def some(start: int) -> list[T]:
-        return [function(i) for i in range(start, min(start + AT_ONCE, count))]
+        return [function(i) for i in range(start, min(start + at_once, count))]
 
     waiting: collections.deque[concurrent.futures.Future[list[T]]] = collections.deque()
-    starts = iter(range(0, count, AT_ONCE))
+    starts = iter(range(0, count, at_once))
     done = 0
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         try:
@@ -94,7 +101,7 @@ def _look(path: str, name: str) -> tuple[Header | None, int, bool]:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
             status = os.fstat(descriptor)
-            start = os.read(descriptor, HEAD)
+            start = os.read(descriptor, READ)
             end = start[-TAIL:]
             if status.st_size > len(start):
                 os.lseek(descriptor, -TAIL, os.SEEK_END)
@@ -106,10 +113,10 @@ def _look(path: str, name: str) -> tuple[Header | None, int, bool]:
     facts = b"" if status.st_size == len(start) else b"%d %d" % (status.st_size, status.st_mtime_ns)
     number = _number(name, start, facts)
     try:
-        header = _jpeg(start) or _png(start) or look(path)
+        header = header_of(start[:HEAD]) or look(path)
     except Exception:  # reported when the file is read
         return None, number, False
-    return header, number, _is_whole(start, end)
+    return header, number, _is_whole(start, end, status.st_size)
 
 
 def _number(name: str, *content: bytes) -> int:
@@ -119,52 +126,16 @@ def _number(name: str, *content: bytes) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def _is_whole(start: bytes, end: bytes) -> bool:
-    """Whether a file has the end mark of its format, with at most a few bytes after it."""
+def _is_whole(start: bytes, end: bytes, size: int) -> bool:
+    """Whether a file that begins as an image does has the end that its format says."""
     if start.startswith(b"\xff\xd8"):
         return b"\xff\xd9" in end
     if start.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" in end
-    return False
-
-
-def _jpeg(start: bytes) -> Header | None:
-    """The header of a JPEG file without EXIF; None if it has to be looked at more closely."""
-    if start[:2] != b"\xff\xd8":
-        return None
-    place = 2
-    while place + 9 < len(start) and start[place] == 0xFF:
-        kind = start[place + 1]
-        length = int.from_bytes(start[place + 2 : place + 4], "big")
-        if kind in (0xC0, 0xC1, 0xC2):  # baseline, extended and progressive
-            if start[place + 4] != 8 or start[place + 9] not in (1, 3):
-                return None
-            height = int.from_bytes(start[place + 5 : place + 7], "big")
-            width = int.from_bytes(start[place + 7 : place + 9], "big")
-            if not height or not width or height * width > 10_000_000:
-                return None
-            return Header((height, width), start[place + 9], False, 8)
-        # Application data may turn the image, or say that there are several.
-        if kind in (0xE1, 0xE2) or not (0xC4 == kind or 0xDB <= kind <= 0xFE) or length < 2:
-            return None
-        place += 2 + length
-    return None
-
-
-def _png(start: bytes) -> Header | None:
-    """The header of a PNG file of 8 bits; None if it has to be looked at more closely."""
-    if start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR" or len(start) < 33:
-        return None
-    width, height = int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")
-    if start[24] != 8 or start[25] not in PNG_TYPES or not 0 < height * width <= 10_000_000:
-        return None
-    channels, alpha, plain = PNG_TYPES[start[25]]
-    place = 33
-    while place + 8 <= len(start):
-        kind = start[place + 4 : place + 8]
-        if kind == b"IDAT":
-            return Header((height, width), channels, alpha, 8, plain)
-        if kind in (b"tRNS", b"eXIf", b"acTL", b"iCCP"):
-            return None
-        place += 12 + int.from_bytes(start[place : place + 4], "big")
-    return None
+    if start.startswith(b"GIF8"):
+        return end.rstrip(b"\0").endswith(b";")
+    if start.startswith(b"RIFF"):
+        return int.from_bytes(start[4:8], "little") + 8 <= size
+    if start.startswith(b"BM"):
+        return 0 < int.from_bytes(start[2:6], "little") <= size
+    return start.startswith(NPY)  # which is mapped, and thus has all of its bytes
