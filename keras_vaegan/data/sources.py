@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from keras_vaegan.data.cache import parse_cache, settled
+from keras_vaegan.data.cache import content_of, parse_cache, settled
 from keras_vaegan.data.checks import (
     BYTES,
     ValueRange,
@@ -61,8 +61,8 @@ class ImageData(tuple[Pair, Pair, Pair]):
         value_range: the integers `(low, high)` that became 0 and 1, or None.
         preprocessing: the `Preprocessing` that made these images of what the source holds, to make others
             alike; None if the images come from elsewhere.
-        content: text that changes if the files of a folder do, or what becomes of them; None for other
-            sources.
+        content: text that changes if the files of the source do, or what becomes of them; None for sources
+            that are read into memory at once.
     """
 
     name: str
@@ -250,6 +250,7 @@ def load(
             source, asked, data_dir, manual_dir, seed, per_value, dtype == "float32", place
         )
         if content is None:
+            content = content_of(splits)
             splits = settled(splits, place, per_value, name)
         image_shape = splits[0][0].shape[1:]
         num_classes = None if own_names is None else len(own_names)
