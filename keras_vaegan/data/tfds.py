@@ -28,6 +28,7 @@ FAMILIAR = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "celeb_a")
 VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,000 / 5,000 / 10,000
 READ_BATCH = 256
 RECORDS = {"tfrecord": TFRecords, "array_record": ArrayRecords}  # by TFDS' names of formats
+PIPELINE_FROM = 5000  # images from which TensorFlow's pipeline is faster than one by one, with its start
 AT_ONCE = 1_000_000_000  # bytes of images up to which a set is read at once
 RETRIES = 3  # TFDS' ten take minutes to find out that there is no network
 REASON_LENGTH = 300  # characters of a foreign error's text
@@ -136,7 +137,7 @@ class _Part:
 
     def _batches(self) -> Iterator[tuple[int, np.ndarray, Any]]:
         """Yield `(start, images, labels)`; labels may be None."""
-        if self.format == "array_record":
+        if self.shards is not None and (self.format == "array_record" or len(self) < PIPELINE_FROM):
             labels: list[int] = []
             records = self._records(labels)
             found = self._images(records, Preprocessing(self.shape[1:3], self.shape[3]))
