@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from keras_vaegan.data.arrays import ENDINGS, holds_stack, images_of, kind_of, read_array_file
 from keras_vaegan.data.cache import content_of, parse_cache, settled
 from keras_vaegan.data.checks import (
     BYTES,
@@ -16,7 +17,6 @@ from keras_vaegan.data.checks import (
     check_image_shape,
     check_images,
     check_labels,
-    check_value_range,
 )
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
@@ -30,7 +30,6 @@ from keras_vaegan.data.names import (
     positions_of,
     renamed_labels,
 )
-from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, read_npz, require_for_archive
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
@@ -257,8 +256,7 @@ def load(
         checked: list[Pair] = []
         for split, (x, y) in zip(SPLITS, splits, strict=True):
             # Their own range was looked at as they were read, of all splits together.
-            if not is_stored(x):
-                x = check_images(x, image_shape, f"x of the {split} split", BYTES)
+            x = _checked(x, image_shape, f"x of the {split} split")
             y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
             checked.append((convert(x), y))
     path = user_path("source", source)
@@ -285,6 +283,18 @@ def load(
     data = ImageData(*checked, class_names=own_names, **facts)
     _warn_of_rare_classes(data)
     return data
+
+
+def _checked(x: Any, image_shape: Sequence[int], argument: str) -> Any:
+    """Return images of the shape `image_shape`, or raise; stored ones are checked as they are read."""
+    if not is_stored(x):
+        return check_images(x, image_shape, argument, BYTES)
+    if tuple(x.shape[1:]) != tuple(image_shape):
+        raise InputError(
+            f"{argument} must hold images of the shape (H, W, C) = {tuple(image_shape)}; "
+            f"received {tuple(x.shape[1:])}."
+        )
+    return x
 
 
 def _of_classes(pairs: Sequence[Pair], names: Sequence[str] | None, class_names: Sequence[str]) -> list[Pair]:
@@ -361,19 +371,12 @@ def load_pictures(
     preprocessing = _preprocessing_of(image_shape, value_range, resize, background)
     path = user_path("images", source)
     if not path.exists():
-        raise InputError(f"images must be an image, a folder or an .npz file; there is none at {source}.")
+        raise InputError(f"images must be an image, a folder or an array file; there is none at {source}.")
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"images must be an image, a folder or an .npz file; {one_line(source)} is none.")
+        raise InputError(f"images must be an image, a folder or an array file; {one_line(source)} is none.")
     with _within_memory("images", source):
-        if path.suffix == ".npz":
-            size, channels = preprocessing.image_size, preprocessing.channels
-            require_for_archive(path, size, channels, BYTES_PER_VALUE["float32"], "images")
-            arrays = read_arrays(path)
-            found = labelled_images(arrays, **_of_arrays(preprocessing))
-            if found is None:
-                message = f"images {source} must hold `x` or `images`."
-                raise InputError(message, argument="images", received=source)
-            labels, own_names = found[1], class_names_in(arrays)
+        if kind_of(path) is not None and not (path.suffix == ".npy" and not holds_stack(path)):
+            stored, labels, own_names = images_of(path, preprocessing, BYTES_PER_VALUE["float32"])
             if labels is not None and class_names is not None:
                 argument = "images: labels"
                 if own_names is None:
@@ -381,7 +384,7 @@ def load_pictures(
                 else:
                     labels = check_labels(labels, len(labels), len(own_names), argument)
                     labels = renamed_labels(labels, own_names, class_names, argument)
-            return as_float32(preprocessing.cropped(found[0])), labels, [str(i) for i in range(len(found[0]))]
+            return as_float32(np.asarray(stored)), labels, [str(i) for i in range(len(stored))]
         images, classes, names = read_pictures(path, preprocessing, class_names is not None)
         images = as_float32(images)
     if classes is None or class_names is None:
@@ -411,17 +414,6 @@ def _preprocessing_of(
     return dataclasses.replace(
         preprocessing, **{name: value for name, value in given.items() if value is not None}
     )
-
-
-def _of_arrays(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Return the arguments for readers of arrays, whose range is one of integers."""
-    return {
-        "size": preprocessing.image_size,
-        "channels": preprocessing.channels,
-        "value_range": check_value_range(preprocessing.value_range),
-        "resize": preprocessing.resize,
-        "background": preprocessing.background,
-    }
 
 
 @contextlib.contextmanager
@@ -454,24 +446,26 @@ def _read(
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = user_path("source", text)
+    if kind_of(path) is not None and path.exists():
+        return path.resolve().stem, *read_array_file(path, asked, seed, bytes_per_value, deep), None
     if path.is_dir():
         return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep, cache)
-    if path.exists() and not (path.is_file() and path.suffix == ".npz"):
-        raise InputError(f"source must be a folder or an .npz file; received the file {text!r}.")
-    if not path.exists() and (path.suffix == ".npz" or "/" in text or os.sep in text):
-        raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
-    how: dict[str, Any] = {**_of_arrays(asked), "bytes_per_value": bytes_per_value}
-    of_set: dict[str, Any] = {"data_dir": data_dir, "manual_dir": manual_dir, **how}
     if path.exists():
-        name, (splits, class_names) = path.stem, read_npz(path, seed=seed, **how)
-    elif text == "digits":
-        name, (splits, class_names) = text, read_digits(seed=seed, **how)
-    elif text == "stacked_mnist":
-        name, (splits, class_names) = text, read_stacked_mnist(seed=seed, **of_set)
-    else:
-        name, (splits, class_names) = text, read_tfds(text, **of_set)
+        raise InputError(
+            f"source must be a folder or a file of arrays ({', '.join(ENDINGS)}); received the file {text!r}."
+        )
+    if path.suffix in ENDINGS or "/" in text or os.sep in text:
+        raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
+    if text == "stacked_mnist":
+        return text, *read_stacked_mnist(asked, data_dir, manual_dir, seed, bytes_per_value, deep), None
+    if text != "digits":
+        in_memory = {"memory": True, None: None}.get(cache, False)
+        return text, *read_tfds(text, asked, data_dir, manual_dir, bytes_per_value, deep, in_memory), None
+    splits, class_names = read_digits(
+        asked.image_size, asked.channels, seed, bytes_per_value, asked.resize, asked.background
+    )
     x = splits[0][0]
     made = dataclasses.replace(
         asked, image_size=x.shape[1:3], channels=x.shape[3], deep=deep and x.dtype.kind == "f"
     )
-    return name, splits, class_names, [], made, None
+    return text, splits, class_names, [], made, None
