@@ -32,7 +32,7 @@ LARGE = 4_000_000  # pixels from which a JPEG is decoded at a fraction of its si
 FINER = 4  # times the target's size that such a JPEG keeps
 DECODING_BYTES = 24  # of memory for each pixel while an image is decoded
 CHECKED_FROM = 16_000_000  # pixels from which the memory for that is looked at
-READERS = 2  # images that are decoded at a time
+READERS = max(2, min(8, os.cpu_count() or 2))  # images that are decoded at a time
 REASON_LENGTH = 120  # characters of a foreign error's text
 
 
@@ -128,9 +128,9 @@ def is_other_array(path: str | os.PathLike[str]) -> bool:
 
 def look(path: str | os.PathLike[str]) -> Header:
     """Return the header of an image file. Raises exceptions of any kind if it cannot be read."""
-    header = _header_by_bytes(path)
+    with open(path, "rb", buffering=0) as file:
+        header = header_of(file.read(HEAD))
     if header is not None:
-        _check_pixels(*header.size)
         return header
     with _opened(path) as found:
         if isinstance(found, np.ndarray):
@@ -238,16 +238,20 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         yield tiff if of_pil else stack.enter_context(_Tiff.opened(path))
 
 
-def _header_by_bytes(path: str | os.PathLike[str]) -> Header | None:
-    """Return the header of a plain PNG or JPEG, many times faster than PIL; None for PIL to look closer."""
-    with open(path, "rb", buffering=0) as file:
-        start = file.read(HEAD)
+def header_of(start: bytes) -> Header | None:
+    """Return the header of a plain PNG or JPEG by its first `HEAD` bytes; None for `look` to look closer.
+
+    It is many times faster than PIL. Raises PIL's error for a file of more pixels than PIL opens.
+    """
+    header = None
     with contextlib.suppress(struct.error, KeyError):  # cut short, or of a kind that is none
         if start.startswith(b"\x89PNG\r\n\x1a\n"):
-            return _png_header(start)
-        if start.startswith(b"\xff\xd8\xff"):
-            return _jpeg_header(start)
-    return None
+            header = _png_header(start)
+        elif start.startswith(b"\xff\xd8\xff"):
+            header = _jpeg_header(start)
+    if header is not None:
+        _check_pixels(*header.size)
+    return header
 
 
 def _png_header(start: bytes) -> Header | None:

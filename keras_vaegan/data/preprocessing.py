@@ -363,7 +363,10 @@ class Facts:
 
 
 def probe(
-    paths: Sequence[str | os.PathLike[str]], preprocessing: Preprocessing, measure: bool = True
+    paths: Sequence[str | os.PathLike[str]],
+    preprocessing: Preprocessing,
+    measure: bool = True,
+    headers: Sequence[Header | None] | None = None,
 ) -> tuple[Facts, Preprocessing]:
     """Look at image files once, and complete a preprocessing by what they are.
 
@@ -376,6 +379,7 @@ def probe(
             `channels` that of most images, `value_range` the measured range of floats outside of [0, 1] if
             all files are of floats. `deep` becomes True if any file has more than 8 bits.
         measure: whether floats may get a measured range; those of a trained model must have that of training.
+        headers: of the files, None for one that cannot be opened; read from the files if None.
 
     Returns:
         `(facts, preprocessing)`.
@@ -384,13 +388,13 @@ def probe(
         InputError: an image that is too large for the memory.
     """
     # One thread: several, which read a few bytes each, would wait for each other's turn.
-    found = ((Path(path), _try_look(path)) for path in paths)
-    opened = [(path, header) for path, header in found if header is not None]
+    known = map(_try_look, paths) if headers is None else headers
+    opened = [(Path(path), header) for path, header in zip(paths, known, strict=True) if header is not None]
     facts = Facts(num_images=len(opened))
-    headers = [header for _, header in opened]
-    facts.sizes = _sizes([header.size for header in headers])
-    facts.alpha = sum(header.alpha for header in headers)
-    kinds = {header.bits for header in headers}
+    found = [header for _, header in opened]
+    facts.sizes = _sizes([header.size for header in found])
+    facts.alpha = sum(header.alpha for header in found)
+    kinds = {header.bits for header in found}
     facts.bits = "float" if "float" in kinds else max((bits for bits in kinds if bits != "float"), default=8)
     facts.levels.cut = [path for path, header in opened if header.frames]
     size = preprocessing.image_size
@@ -403,7 +407,7 @@ def probe(
         value_range = facts.measured
         facts.notes.append(f"values {value_range[0]:g} to {value_range[1]:g} (measured) become 0 to 1")
     coloured = _look_closer(opened, preprocessing, facts.levels, size)
-    facts.channels = _most_channels([header.channels for header in headers], coloured)
+    facts.channels = _most_channels([header.channels for header in found], coloured)
     made = dataclasses.replace(
         preprocessing,
         image_size=size,

@@ -9,17 +9,18 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from keras_vaegan.data.arrays import ENDINGS, holds_stack, images_of, kind_of, read_array_file
+from keras_vaegan.data.cache import content_of, parse_cache, settled
 from keras_vaegan.data.checks import (
     BYTES,
     ValueRange,
     check_image_shape,
     check_images,
     check_labels,
-    check_value_range,
 )
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
-from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32, as_uint8
+from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32
 from keras_vaegan.data.names import (
     check_names,
     is_unlabelled,
@@ -29,16 +30,17 @@ from keras_vaegan.data.names import (
     positions_of,
     renamed_labels,
 )
-from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, read_npz, require_for_archive
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
+from keras_vaegan.data.stored import is_stored
 from keras_vaegan.data.tfds import read_tfds
+from keras_vaegan.data.views import in_bytes, in_floats
 from keras_vaegan.errors import InputError, choose, one_line, renaming, unknown_name, whole_number
 from keras_vaegan.files import user_path
 
 UNTRAINED = "Classes with images to validate or test with, but none to train on"
-CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
+CONVERSIONS = {"float32": in_floats, "uint8": in_bytes}
 # Memory for each number of the images: of 8 bits they are read, selected and split; then floats are added.
 BYTES_PER_VALUE = {"float32": 5, "uint8": 3}
 
@@ -46,7 +48,8 @@ BYTES_PER_VALUE = {"float32": 5, "uint8": 3}
 class ImageData(tuple[Pair, Pair, Pair]):
     """Images with their splits: the tuple `((x, y), (x_val, y_val), (x_test, y_test))`.
 
-    x is `(B, H, W, C)`, float32 in [0, 1] or uint8; y is int64 `(B,)`, or None without labels.
+    x is `(B, H, W, C)`, float32 in [0, 1] or uint8, an array or `StoredImages`; y is int64 `(B,)`, or None
+    without labels.
 
     Attributes:
         name: where the images come from.
@@ -57,6 +60,8 @@ class ImageData(tuple[Pair, Pair, Pair]):
         value_range: the integers `(low, high)` that became 0 and 1, or None.
         preprocessing: the `Preprocessing` that made these images of what the source holds, to make others
             alike; None if the images come from elsewhere.
+        content: text that changes if the files of the source do, or what becomes of them; None for sources
+            that are read into memory at once.
     """
 
     name: str
@@ -66,6 +71,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
     source: str | None
     value_range: ValueRange
     preprocessing: Preprocessing | None
+    content: str | None
 
     def __new__(
         cls,
@@ -79,6 +85,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
         source: str | None = None,
         value_range: ValueRange = None,
         preprocessing: Preprocessing | None = None,
+        content: str | None = None,
     ) -> Self:
         """Return the data of three pairs `(x, y)`; they are not checked here."""
         self = super().__new__(cls, (train, validation, test))
@@ -86,7 +93,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
         self.class_names = class_names
         self.notes = list(notes)
         self.source, self.value_range = source, value_range
-        self.preprocessing = preprocessing
+        self.preprocessing, self.content = preprocessing, content
         labels = [y for _, y in self if y is not None]
         counted = max((int(y.max()) + 1 for y in labels), default=None)
         self.num_classes = counted if class_names is None else len(class_names)
@@ -94,7 +101,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what copies and pickles are made of."""
-        names = ("name", "class_names", "notes", "source", "value_range", "preprocessing")
+        names = ("name", "class_names", "notes", "source", "value_range", "preprocessing", "content")
         return tuple(self), {name: getattr(self, name) for name in names}
 
     @property
@@ -148,6 +155,7 @@ def load(
     class_names: Sequence[str] | int | None = None,
     resize: Resize = "crop",
     background: str | Colour = WHITE,
+    cache: Literal["memory", "disk", "none"] | None = None,
 ) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
@@ -201,9 +209,14 @@ def load(
             `"pad"` adds a border of the background, `"stretch"` distorts them.
         background: color under transparent pixels and around padded images: `"white"`, `"black"`, `"grey"`,
             `"#rrggbb"`, `"r,g,b"` or three integers of 0 to 255.
+        cache: where decoded images are. `"memory"` reads all of them into arrays. `"none"` leaves them in
+            their files: x are `StoredImages`, which are decoded whenever a batch is indexed. `"disk"` decodes
+            them once into a memory-mapped file, which later calls find, in the folder `KERAS_VAEGAN_CACHE`
+            or `~/.keras/keras_vaegan/images`; you may delete the files in it. None takes `"memory"` for
+            images that need at most 1 GB and a quarter of the free memory, and `"none"` for others.
 
     Returns:
-        `ImageData`.
+        `ImageData`; x are arrays, or `StoredImages` of the same shape and dtype.
 
     Raises:
         InputError: a source that is unknown, missing, empty, broken or out of reach; one that has a class
@@ -228,17 +241,22 @@ def load(
         class_names = whole_number("class_names", class_names, 1)
     elif class_names is not None:
         class_names = check_names(class_names)
+    place = parse_cache(cache)
     asked = Preprocessing(image_size, channels, resize, background, value_range)  # type: ignore[arg-type]
     with _within_memory("source", source):
-        name, splits, own_names, notes, preprocessing = _read(
-            source, asked, data_dir, manual_dir, seed, BYTES_PER_VALUE[dtype], deep=dtype == "float32"
+        per_value = BYTES_PER_VALUE[dtype]
+        name, splits, own_names, notes, preprocessing, content = _read(
+            source, asked, data_dir, manual_dir, seed, per_value, dtype == "float32", place
         )
+        if content is None:
+            content = content_of(splits)
+            splits = settled(splits, place, per_value, name)
         image_shape = splits[0][0].shape[1:]
         num_classes = None if own_names is None else len(own_names)
         checked: list[Pair] = []
         for split, (x, y) in zip(SPLITS, splits, strict=True):
             # Their own range was looked at as they were read, of all splits together.
-            x = check_images(x, image_shape, f"x of the {split} split", BYTES)
+            x = _checked(x, image_shape, f"x of the {split} split")
             y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
             checked.append((convert(x), y))
     path = user_path("source", source)
@@ -250,6 +268,7 @@ def load(
         "source": again,
         "value_range": asked.value_range if whole else None,
         "preprocessing": preprocessing,
+        "content": content,
     }
     if class_names is not None and any(y is not None for _, y in checked):
         if isinstance(class_names, int):
@@ -264,6 +283,18 @@ def load(
     data = ImageData(*checked, class_names=own_names, **facts)
     _warn_of_rare_classes(data)
     return data
+
+
+def _checked(x: Any, image_shape: Sequence[int], argument: str) -> Any:
+    """Return images of the shape `image_shape`, or raise; stored ones are checked as they are read."""
+    if not is_stored(x):
+        return check_images(x, image_shape, argument, BYTES)
+    if tuple(x.shape[1:]) != tuple(image_shape):
+        raise InputError(
+            f"{argument} must hold images of the shape (H, W, C) = {tuple(image_shape)}; "
+            f"received {tuple(x.shape[1:])}."
+        )
+    return x
 
 
 def _of_classes(pairs: Sequence[Pair], names: Sequence[str] | None, class_names: Sequence[str]) -> list[Pair]:
@@ -340,19 +371,12 @@ def load_pictures(
     preprocessing = _preprocessing_of(image_shape, value_range, resize, background)
     path = user_path("images", source)
     if not path.exists():
-        raise InputError(f"images must be an image, a folder or an .npz file; there is none at {source}.")
+        raise InputError(f"images must be an image, a folder or an array file; there is none at {source}.")
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"images must be an image, a folder or an .npz file; {one_line(source)} is none.")
+        raise InputError(f"images must be an image, a folder or an array file; {one_line(source)} is none.")
     with _within_memory("images", source):
-        if path.suffix == ".npz":
-            size, channels = preprocessing.image_size, preprocessing.channels
-            require_for_archive(path, size, channels, BYTES_PER_VALUE["float32"], "images")
-            arrays = read_arrays(path)
-            found = labelled_images(arrays, **_of_arrays(preprocessing))
-            if found is None:
-                message = f"images {source} must hold `x` or `images`."
-                raise InputError(message, argument="images", received=source)
-            labels, own_names = found[1], class_names_in(arrays)
+        if kind_of(path) is not None and not (path.suffix == ".npy" and not holds_stack(path)):
+            stored, labels, own_names = images_of(path, preprocessing, BYTES_PER_VALUE["float32"])
             if labels is not None and class_names is not None:
                 argument = "images: labels"
                 if own_names is None:
@@ -360,7 +384,7 @@ def load_pictures(
                 else:
                     labels = check_labels(labels, len(labels), len(own_names), argument)
                     labels = renamed_labels(labels, own_names, class_names, argument)
-            return as_float32(preprocessing.cropped(found[0])), labels, [str(i) for i in range(len(found[0]))]
+            return as_float32(np.asarray(stored)), labels, [str(i) for i in range(len(stored))]
         images, classes, names = read_pictures(path, preprocessing, class_names is not None)
         images = as_float32(images)
     if classes is None or class_names is None:
@@ -392,17 +416,6 @@ def _preprocessing_of(
     )
 
 
-def _of_arrays(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Return the arguments for readers of arrays, whose range is one of integers."""
-    return {
-        "size": preprocessing.image_size,
-        "channels": preprocessing.channels,
-        "value_range": check_value_range(preprocessing.value_range),
-        "resize": preprocessing.resize,
-        "background": preprocessing.background,
-    }
-
-
 @contextlib.contextmanager
 def _within_memory(argument: str, source: Any) -> Iterator[None]:
     """Turn running out of memory into an `InputError`, and let errors be about `argument`."""
@@ -426,30 +439,33 @@ def _read(
     seed: int,
     bytes_per_value: int,
     deep: bool,
-) -> tuple[str, Splits, list[str] | None, list[str], Preprocessing]:
-    """Return the name of the data, its splits, the names of its classes, notes, and the preprocessing."""
+    cache: str | None,
+) -> tuple[str, Splits, list[str] | None, list[str], Preprocessing, str | None]:
+    """Return the data's name, splits, class names and notes, the preprocessing, and the content's text."""
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = user_path("source", text)
+    if kind_of(path) is not None and path.exists():
+        return path.resolve().stem, *read_array_file(path, asked, seed, bytes_per_value, deep), None
     if path.is_dir():
-        return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep)
-    if path.exists() and not (path.is_file() and path.suffix == ".npz"):
-        raise InputError(f"source must be a folder or an .npz file; received the file {text!r}.")
-    if not path.exists() and (path.suffix == ".npz" or "/" in text or os.sep in text):
-        raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
-    how: dict[str, Any] = {**_of_arrays(asked), "bytes_per_value": bytes_per_value}
-    of_set: dict[str, Any] = {"data_dir": data_dir, "manual_dir": manual_dir, **how}
+        return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep, cache)
     if path.exists():
-        name, (splits, class_names) = path.stem, read_npz(path, seed=seed, **how)
-    elif text == "digits":
-        name, (splits, class_names) = text, read_digits(seed=seed, **how)
-    elif text == "stacked_mnist":
-        name, (splits, class_names) = text, read_stacked_mnist(seed=seed, **of_set)
-    else:
-        name, (splits, class_names) = text, read_tfds(text, **of_set)
+        raise InputError(
+            f"source must be a folder or a file of arrays ({', '.join(ENDINGS)}); received the file {text!r}."
+        )
+    if path.suffix in ENDINGS or "/" in text or os.sep in text:
+        raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
+    if text == "stacked_mnist":
+        return text, *read_stacked_mnist(asked, data_dir, manual_dir, seed, bytes_per_value, deep), None
+    if text != "digits":
+        in_memory = {"memory": True, None: None}.get(cache, False)
+        return text, *read_tfds(text, asked, data_dir, manual_dir, bytes_per_value, deep, in_memory), None
+    splits, class_names = read_digits(
+        asked.image_size, asked.channels, seed, bytes_per_value, asked.resize, asked.background
+    )
     x = splits[0][0]
     made = dataclasses.replace(
         asked, image_size=x.shape[1:3], channels=x.shape[3], deep=deep and x.dtype.kind == "f"
     )
-    return name, splits, class_names, [], made
+    return text, splits, class_names, [], made, None
