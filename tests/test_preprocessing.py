@@ -298,7 +298,12 @@ def test_archives_and_digits_take_the_same_settings(tmp_path):
     assert load(tmp_path / "a.npz").preprocessing == Preprocessing((4, 8), 4)
     assert load("digits").preprocessing == Preprocessing((28, 28), 1, deep=True)
     assert load("digits", (8, 16), resize="stretch").image_shape == (8, 16, 1)
-    assert "two integers" in refused(load, tmp_path / "a.npz", value_range=(0, 1.5))
+    np.savez(tmp_path / "floats.npz", x=images / 100 - 0.5)
+    data = load(tmp_path / "floats.npz", value_range=(-0.5, 3))
+    assert data.preprocessing == Preprocessing((4, 8), 4, value_range=(-0.5, 3), deep=True)
+    expected = np.sort((images / 350).ravel())
+    found = np.sort(np.concatenate([x.ravel() for x, _ in data]))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_floats_have_their_range_measured_once(tmp_path):
