@@ -38,7 +38,7 @@ MOST_SECONDS, MOST_MB, LEAST_SPEED = 20.0, 300.0, 0.95  # what is asked for
 
 
 def make_images(folder, count):
-    """Write color JPEGs in ten classes: smooth noise of 2,000 kinds, with a comment of its own in each file."""
+    """Write color JPEGs in ten classes: 2,000 images of smooth noise, with a comment of its own in each file."""
     from PIL import Image
 
     for label in range(10):
@@ -46,18 +46,15 @@ def make_images(folder, count):
     kinds = []
     for i in range(min(FEW, count)):
         small = np.random.default_rng(i).integers(0, 256, (6, 6, 3)).astype(np.uint8)
-        content = io.BytesIO()
-        Image.fromarray(small).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(
-            content, "JPEG", quality=85
-        )
+        image, content = Image.fromarray(small), io.BytesIO()
+        image.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(content, "JPEG", quality=85)
         kinds.append(content.getvalue())
     for i in range(count):
         path = folder / f"class_{i % 10}" / f"{i:06d}.jpg"
         if not path.exists():
             kind, comment = kinds[i % len(kinds)], b"%08d" % i
-            path.write_bytes(
-                kind[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + kind[2:]
-            )
+            segment = b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment
+            path.write_bytes(kind[:2] + segment + kind[2:])
     return folder
 
 
@@ -217,7 +214,7 @@ def report(found, backend, count, steps):
         ("listing of the folder, seconds", f"{many['listing']:.1f}", ""),
         ("from there until the images are loaded, seconds", f"{many['loaded']:.1f}", ""),
         (
-            "from the listing to the end of the first step, seconds",
+            "from there until the first step is done, seconds",
             f"{many['begin']:.1f}",
             f"{MOST_SECONDS:g}",
         ),
