@@ -446,7 +446,7 @@ def _read(
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = user_path("source", text)
-    if kind_of(path) is not None and path.exists():
+    if kind_of(path) is not None and (path.is_file() or path.is_dir()):
         return path.resolve().stem, *read_array_file(path, asked, seed, bytes_per_value, deep), None
     if path.is_dir():
         return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep, cache)
