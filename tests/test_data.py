@@ -312,13 +312,13 @@ def test_folder_errors(tmp_path):
 
 
 def test_folder_shows_progress_on_long_reads(tmp_path, monkeypatch, capsys):
-    from keras_vaegan.data import folder
+    from keras_vaegan.data import survey
 
     for i in range(12):
         save(tmp_path / f"{i}.png", noise(4, 4, seed=i))
     load(tmp_path)
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(folder, "PROGRESS_FROM", 10)
+    monkeypatch.setattr(survey, "PROGRESS_FROM", 10)
     load(tmp_path)
     assert "12/12" in capsys.readouterr().out
 

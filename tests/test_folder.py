@@ -631,7 +631,7 @@ def test_memory_is_computed_before_images_are_read(tmp_path, monkeypatch, little
     monkeypatch.setattr(folder, "read_image", no_reading)
     monkeypatch.setattr("keras_vaegan.data.npz.read_arrays", no_reading)
     for name in ("images", "a.npz"):
-        message = refused(load, tmp_path / name)
+        message = refused(load, tmp_path / name, cache="memory")
         assert "must fit into memory" in message and "image_size" in message, message
     assert "images (20 images of 40x50x1) must fit" in refused(
         load_pictures, tmp_path / "images", (40, 50, 1)
