@@ -449,7 +449,7 @@ def test_reasons_are_counted_and_names_escaped(tmp_path):
         (tmp_path / f"{i}\x1b[31m.png").write_bytes(b"nothing")
     (tmp_path / "z.png").write_bytes(b"")
     _, texts = warned(load, tmp_path)
-    assert "8 files" in texts[0] and "7 no image" in texts[0] and "1 empty (z.png)" in texts[0]
+    assert "8 files" in texts[0] and "7 text, no image" in texts[0] and "1 empty (z.png)" in texts[0]
     assert "\x1b" not in texts[0] and "0\\x1b[31m.png" in texts[0] and "5\\x1b" not in texts[0]
 
 

@@ -173,13 +173,13 @@ def test_workers_make_the_next_batches_and_no_more():
 def test_threads_end_with_their_batches():
     gc.collect()
     before = threading.active_count()
-    for _ in range(20):
+    for _ in range(5):
         batches = Batches(Counted(images(20)), batch_size=4, workers=3)
         list(batches)
     del batches
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.05)
         gc.collect()
     assert threading.active_count() <= before
 
@@ -662,7 +662,9 @@ def recipe(epochs=2):
 
 
 @core_on_one
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize(
+    "workers", [*(pytest.param(n, marks=pytest.mark.slow) for n in WORKERS[:-1]), WORKERS[-1]]
+)
 def test_a_run_on_a_folder_that_is_killed_ends_as_one_in_memory(workers, tmp_path):
     folder = fill(tmp_path / "data", 30, (8, 8))
     settings = {"image_size": 8, "console": Quiet(), "verbose": 0}

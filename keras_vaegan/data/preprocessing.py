@@ -390,7 +390,11 @@ def probe(
     """
     # One thread: several, which read a few bytes each, would wait for each other's turn.
     known = map(_try_look, paths) if headers is None else headers
-    opened = [(Path(path), header) for path, header in zip(paths, known, strict=True) if header is not None]
+    opened = [
+        (path if isinstance(path, Path) else Path(path), header)
+        for path, header in zip(paths, known, strict=True)
+        if header is not None
+    ]
     facts = Facts(num_images=len(opened))
     found = [header for _, header in opened]
     facts.sizes = _sizes([header.size for header in found])

@@ -291,10 +291,10 @@ def _checked(x: Any, image_shape: Sequence[int], argument: str) -> Any:
     """Return images of the shape `image_shape`, or raise; stored ones are checked as they are read."""
     if not is_stored(x):
         return check_images(x, image_shape, argument, BYTES)
-    if x.shape[1:] != tuple(image_shape):
+    if tuple(x.shape[1:]) != tuple(image_shape):
         raise InputError(
             f"{argument} must hold images of the shape (H, W, C) = {tuple(image_shape)}; "
-            f"received {x.shape[1:]}."
+            f"received {tuple(x.shape[1:])}."
         )
     return x
 
