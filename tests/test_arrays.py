@@ -12,7 +12,7 @@ import pytest
 
 import keras_vaegan as kvg
 from keras_vaegan import memory
-from keras_vaegan.data import load
+from keras_vaegan.data import load, load_pictures
 from keras_vaegan.data.arrays import kind_of
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.stored import Mapped, StoredImages, as_stored, is_stored, read_batch
@@ -483,3 +483,39 @@ def test_batches_of_stored_images_are_those_of_arrays(files, images):
         for i in (0, 4, 9):
             for left, right in zip(found[i], wanted[i], strict=True):
                 np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("kind", ["npz", *ON_DISK])
+def test_images_for_a_trained_model(tmp_path, images, kind):
+    path = write(tmp_path / f"a.{kind}", x=images, y=np.arange(300) % 2)
+    x, y, names = load_pictures(path, (3, 5, 1), ["a", "b"])
+    wanted = [Preprocessing((3, 5), 1)(image) / np.float32(255) for image in images]
+    np.testing.assert_allclose(x, wanted, rtol=1e-6)
+    assert x.dtype == np.float32 and names == [str(i) for i in range(300)]
+    assert y is None if kind == "npy" else np.array_equal(y, np.arange(300) % 2)
+    floats = images.astype(np.float32) / 127.5 - 1
+    write(path, x=floats)
+    trained = Preprocessing((6, 5), 3, value_range=(-1, 1), deep=True)
+    np.testing.assert_allclose(load_pictures(path, trained)[0], images / 255, atol=1e-6)
+    message = error_of(
+        load_pictures, path, (6, 5, 3)
+    )  # measured, it would be another range than that of training
+    assert "[0, 1]" in message and "value_range" in message
+
+
+def test_a_npy_file_of_one_image_is_an_image(tmp_path, images):
+    np.save(tmp_path / "one.npy", images[0])
+    x, y, names = load_pictures(tmp_path / "one.npy", (6, 5, 3))
+    np.testing.assert_allclose(x, images[:1] / 255, rtol=1e-6)
+    assert y is None and names == ["one.npy"]
+
+
+def test_the_cache_decides_where_images_are(tmp_path, images, monkeypatch):
+    monkeypatch.setenv("KERAS_VAEGAN_CACHE", str(tmp_path / "cache"))
+    path = write(tmp_path / "a.hdf5", x=images)
+    found = {cache: load(path, cache=cache).train[0] for cache in ("memory", "disk", "none")}
+    assert type(found["memory"]) is type(load(path).train[0]) is np.ndarray
+    assert isinstance(found["disk"], StoredImages) and isinstance(found["none"], StoredImages)
+    assert list((tmp_path / "cache").glob("a-*.npy"))
+    for x in found.values():
+        np.testing.assert_array_equal(x, found["memory"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_vaegan import memory
+from keras_vaegan.data import cache
 from keras_vaegan.data import tfds as source
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.records import Shard, TFRecords
@@ -93,9 +94,9 @@ def test_images_and_labels_are_those_that_were_written(build, way, monkeypatch):
         monkeypatch.setattr(source, "PIPELINE_FROM", 0)
     train, test = pictures(41), pictures(12, seed=1)
     arguments = build({"train": train, "test": test}, features(shape=(6, 5, 3)), file_format)
-    stored, names, notes, made = source.read_tfds(asked=Preprocessing(), in_memory=False, **arguments)
+    stored, names, notes, made = source.read_tfds(asked=Preprocessing(), cache="none", **arguments)
     assert names == ["even", "odd"] and notes == [] and made == Preprocessing((6, 5), 3)
-    loaded, *_ = source.read_tfds(asked=Preprocessing(), in_memory=True, **arguments)
+    loaded, *_ = source.read_tfds(asked=Preprocessing(), cache="memory", **arguments)
     by_default, *_ = source.read_tfds(asked=Preprocessing(), **arguments)
     assert all(type(x) is np.ndarray and x.dtype == np.uint8 for x, _ in (*loaded, *by_default))
     assert [len(x) for x, _ in stored] == [37, 4, 12]
@@ -119,41 +120,41 @@ def test_images_and_labels_are_those_that_were_written(build, way, monkeypatch):
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_deep_images_keep_their_levels(build, file_format, in_memory):
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_deep_images_keep_their_levels(build, file_format, cache):
     images = pictures(40, np.uint16, 1)
     arguments = build(
         {"train": images}, features(shape=(6, 5, 1), dtype=np.uint16), file_format, labels=False
     )
-    splits, names, _, made = source.read_tfds(asked=Preprocessing(), in_memory=in_memory, **arguments)
+    splits, names, _, made = source.read_tfds(asked=Preprocessing(), cache=cache, **arguments)
     assert names is None and made == Preprocessing((6, 5), 1, deep=True)
     for x, y in splits:
         assert y is None and x.dtype == np.float32
         numbers = np.rint(x[:][:, 0, 0, 0] * 65535).astype(int)
         np.testing.assert_allclose(x[:], images[numbers] / 65535, atol=1e-7)
-    splits, *_ = source.read_tfds(asked=Preprocessing(), in_memory=in_memory, deep=False, **arguments)
+    splits, *_ = source.read_tfds(asked=Preprocessing(), cache=cache, deep=False, **arguments)
     assert splits[0][0].dtype == np.uint8
     assert {image.tobytes() for image in splits[0][0][:]} <= {
         np.rint(image / 257).astype(np.uint8).tobytes() for image in images
     }
     assert "value_range" in error_of(
-        lambda: source.read_tfds(asked=Preprocessing(value_range=(0, 4095)), in_memory=in_memory, **arguments)
+        lambda: source.read_tfds(asked=Preprocessing(value_range=(0, 4095)), cache=cache, **arguments)
     )
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_float_images_get_their_range(build, file_format, in_memory):
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_float_images_get_their_range(build, file_format, cache):
     images = pictures(40, np.float32, 1) * 4 - 2
     arguments = build({"train": images}, features(shape=(6, 5, 1), dtype=np.float32), file_format)
     low, high = float(images.min()), float(images.max())
-    splits, _, notes, made = source.read_tfds(asked=Preprocessing(), in_memory=in_memory, **arguments)
+    splits, _, notes, made = source.read_tfds(asked=Preprocessing(), cache=cache, **arguments)
     assert made.value_range == (low, high) and made.deep and "measured" in notes[0]
     wanted = np.sort((images.astype(float) - low) / (high - low), axis=None)
     found = np.sort(np.concatenate([x[:] for x, _ in splits]), axis=None)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     asked = Preprocessing(value_range=(-2, 2))
-    splits, *_ = source.read_tfds(asked=asked, in_memory=in_memory, **arguments)
+    splits, *_ = source.read_tfds(asked=asked, cache=cache, **arguments)
     found = np.sort(np.concatenate([x[:] for x, _ in splits]), axis=None)
     np.testing.assert_allclose(found, np.sort((images + 2) / 4, axis=None), atol=1e-6)
 
@@ -168,8 +169,8 @@ def test_images_of_many_sizes(build, way, monkeypatch):
         image[:] = image // 8 + 5 * i  # dim shades that tell which image it is
     arguments = build({"train": images}, features(), file_format)
     asked = Preprocessing((8, 8), 1, "pad", (0, 0, 0))
-    stored, *_ = source.read_tfds(asked=asked, in_memory=False, **arguments)
-    loaded, *_ = source.read_tfds(asked=asked, in_memory=True, **arguments)
+    stored, *_ = source.read_tfds(asked=asked, cache="none", **arguments)
+    loaded, *_ = source.read_tfds(asked=asked, cache="memory", **arguments)
     wanted = {asked(image).tobytes(): i % 2 for i, image in enumerate(images)}
     for (x, y), (x_loaded, y_loaded) in zip(stored, loaded, strict=True):
         np.testing.assert_array_equal(x[:], x_loaded)
@@ -182,8 +183,8 @@ def test_jpegs_are_decoded_alike_in_memory_and_on_disk(build, monkeypatch):
     monkeypatch.setattr(source, "PIPELINE_FROM", 0)
     images = np.repeat(np.repeat(pictures(40, size=(4, 4)), 4, 1), 4, 2)
     arguments = build({"train": images}, features(shape=(16, 16, 3), encoding_format="jpeg"))
-    stored, *_ = source.read_tfds(asked=Preprocessing(), in_memory=False, **arguments)
-    loaded, *_ = source.read_tfds(asked=Preprocessing(), in_memory=True, **arguments)
+    stored, *_ = source.read_tfds(asked=Preprocessing(), cache="none", **arguments)
+    loaded, *_ = source.read_tfds(asked=Preprocessing(), cache="memory", **arguments)
     for (x, _), (x_loaded, _) in zip(stored, loaded, strict=True):
         np.testing.assert_array_equal(x[:], x_loaded)
 
@@ -192,16 +193,12 @@ def test_jpegs_are_decoded_alike_in_memory_and_on_disk(build, monkeypatch):
 def test_large_sets_are_not_read_at_once(build, file_format, monkeypatch):
     images = pictures(60)
     arguments = build({"train": images}, features(shape=(6, 5, 3)), file_format)
-    monkeypatch.setattr(source, "AT_ONCE", images.nbytes - 1)
-    splits, *_ = source.read_tfds(asked=Preprocessing(), **arguments)
-    assert all(isinstance(x, StoredImages) for x, _ in splits)
-    monkeypatch.setattr(source, "AT_ONCE", images.nbytes)
-    assert type(source.read_tfds(asked=Preprocessing(), **arguments)[0][0][0]) is np.ndarray
-    monkeypatch.setattr(memory, "available", lambda: 3 * images.nbytes)
-    splits, *_ = source.read_tfds(asked=Preprocessing(), **arguments)
-    assert all(isinstance(x, StoredImages) for x, _ in splits)
+    for comfortable, kind in {3 * images.nbytes - 1: StoredImages, 3 * images.nbytes: np.ndarray}.items():
+        monkeypatch.setattr(cache, "COMFORTABLE", comfortable)
+        splits, *_ = source.read_tfds(asked=Preprocessing(), **arguments)
+        assert all(isinstance(x, kind) for x, _ in splits)
     monkeypatch.setattr(memory, "available", lambda: images.nbytes)
-    message = error_of(lambda: source.read_tfds(asked=Preprocessing(), in_memory=True, **arguments))
+    message = error_of(lambda: source.read_tfds(asked=Preprocessing(), cache="memory", **arguments))
     assert "source tiny (60 images of 6x5x3) must fit into memory" in message
 
 
@@ -209,7 +206,7 @@ def test_a_format_without_random_access_is_read_at_once(build, monkeypatch):
     arguments = build({"train": pictures(40)}, features(shape=(6, 5, 3)))
     wanted, *_ = source.read_tfds(asked=Preprocessing(), **arguments)
     monkeypatch.setattr(source, "RECORDS", {})
-    monkeypatch.setattr(source, "AT_ONCE", 0)
+    monkeypatch.setattr(cache, "COMFORTABLE", 0)
     found, *_ = source.read_tfds(asked=Preprocessing(), **arguments)
     for (x, _), (x_wanted, _) in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(x, x_wanted)
@@ -245,7 +242,7 @@ def test_records_of_a_file_that_tensorflow_wrote(tmp_path):
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_damaged_records_are_refused(build, file_format, tmp_path):
     arguments = build({"train": pictures(40)}, features(shape=(6, 5, 3)), file_format, labels=False)
-    stored, *_ = source.read_tfds(asked=Preprocessing(), in_memory=False, **arguments)
+    stored, *_ = source.read_tfds(asked=Preprocessing(), cache="none", **arguments)
     x = pickle.loads(pickle.dumps(stored[0][0]))
     for path in tmp_path.rglob(f"*.{file_format}*"):
         path.write_bytes(bytes(path.stat().st_size))

@@ -42,7 +42,7 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     if path.is_dir():
         marked = ending == ".zarr" or any((path / name).is_file() for name in ZARR_MARKS)
         return "Zarr folder" if marked else None
-    return ENDINGS.get(ending)
+    return ENDINGS.get(ending) if path.is_file() else None  # opening a pipe would wait for a writer
 
 
 def read_array_file(
@@ -125,7 +125,7 @@ def open_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
     kind = kind_of(path)
     if kind == "npz":
         return read_arrays(path)
-    if kind is None or not path.exists():
+    if kind is None:
         raise InputError(
             f"source must be a file of arrays that exists ({', '.join(ENDINGS)}); "
             f"received {one_line(os.fspath(path))}."

@@ -175,16 +175,18 @@ def load(
               file and folder counts once, however many links lead to it. Unreadable files are skipped with a
               warning that says why. `notes` of the result says what was taken for what. Without `image_size`
               images keep their size if all are equal, else become 64x64.
-            - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
-              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`; with the names of classes 0 to K - 1 in
-              `class_names` if they have names. Integers in 0..255 or in `value_range`, or floats in [0, 1].
+            - The path of a file of arrays: `.npy`, HDF5 (`.h5`, `.hdf5`) or `.npz`, or of a Zarr folder. It
+              has `x` or `images` (and `y` or `labels`), or `x_train`, `y_train`, `x_val`, `y_val`, `x_test`,
+              `y_test`. The names of classes 0 to K - 1 are in `class_names`, an array or an attribute, if
+              they have names. A `.npy` file, or a Zarr folder of one array, is `x` alone. Images are
+              `(N, H, W)` or `(N, H, W, C)`. More than 8 bits and floats become float32; see `value_range`.
             - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
             - `"stacked_mnist"`: MNIST digits in three channels, in 1,000 classes (Metz et al. 2017).
             - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
               downloaded once. Validation is the set's own, else the last 10 % of train (for `mnist` and
               `fashion_mnist` the last 5,000); a missing test split is another 10 %.
 
-            Splits that an archive or the digits do not give are 10 % each, drawn from `seed` with the
+            Splits that a file of arrays or the digits do not give are 10 % each, drawn from `seed` with the
             classes in equal proportions. Those that a folder does not give are about 10 % each. A file's
             split follows from `seed` and its path within the folder, so that another file does not change
             it; a folder of few files has at least one in each split. Every class has an image to train on,
@@ -197,10 +199,10 @@ def load(
         manual_dir: folder with a TFDS set's original files, which then are not downloaded.
         seed: int, for the splits.
         dtype: `"float32"` for x in [0, 1], or `"uint8"` for x in 0..255 in a quarter of the memory.
-        value_range: `(low, high)`, the integers of files, archives and TFDS, or the floats of files, that
-            become 0 and 1, as `(0, 4095)` for 12 bits in files of 16. Integers of 8 bits keep 0..255 if
-            `high` is above 255 or an end is no whole number; palettes have no range. None for the whole
-            range of 8 or 16 bits; float files outside of [0, 1] then have their range measured.
+        value_range: `(low, high)`, the integers or floats that become 0 and 1, as `(0, 4095)` for 12 bits in
+            files of 16. Integers of 8 bits keep 0..255 if `high` is above 255 or an end is no whole number;
+            palettes have no range. None for the whole range of 8 or 16 bits; floats outside of [0, 1] then
+            have their range measured.
         class_names: of a trained model, whose positions the labels become; or the number of its classes, if
             they have no names and labels are positions already. None takes the classes of the source:
             folders in natural order, 2 before 10. Labels of an archive that are not 0 to K - 1, as 1 to K
@@ -350,8 +352,9 @@ def load_pictures(
     """Images to use a trained model on, all of them, in the order of their names.
 
     Args:
-        source: an image, a folder of them (sub-folders are classes, but for `unlabelled`), or an `.npz`
-            file with `x` or `images` (and `y` or `labels`).
+        source: an image, a folder of them (sub-folders are classes, but for `unlabelled`), or a file of
+            arrays with `x` or `images` (and `y` or `labels`); see `load`. A `.npy` file of two or three axes
+            is one image.
         image_shape: `(H, W, C)` that the model takes, to which the images are cropped and resized; or the
             `Preprocessing` of the images that it was trained on, with its size and channels.
         class_names: of the model; sub-folders of other names are an error. None looks at no classes.
@@ -446,7 +449,7 @@ def _read(
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = user_path("source", text)
-    if kind_of(path) is not None and (path.is_file() or path.is_dir()):
+    if kind_of(path) is not None:
         return path.resolve().stem, *read_array_file(path, asked, seed, bytes_per_value, deep), None
     if path.is_dir():
         return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep, cache)
@@ -459,8 +462,8 @@ def _read(
     if text == "stacked_mnist":
         return text, *read_stacked_mnist(asked, data_dir, manual_dir, seed, bytes_per_value, deep), None
     if text != "digits":
-        in_memory = {"memory": True, None: None}.get(cache, False)
-        return text, *read_tfds(text, asked, data_dir, manual_dir, bytes_per_value, deep, in_memory), None
+        found = read_tfds(text, asked, data_dir, manual_dir, bytes_per_value, deep, cache)
+        return text, *found, None
     splits, class_names = read_digits(
         asked.image_size, asked.channels, seed, bytes_per_value, asked.resize, asked.background
     )

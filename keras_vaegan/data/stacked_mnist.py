@@ -26,7 +26,7 @@ def read_stacked_mnist(
     """
     asked = dataclasses.replace(asked, channels=1)
     splits, _, notes, made = read_tfds(
-        "mnist", asked, data_dir, manual_dir, 3 * bytes_per_value, deep, in_memory=True
+        "mnist", asked, data_dir, manual_dir, 3 * bytes_per_value, deep, "memory"
     )
     names = [f"{number:03d}" for number in range(1000)]
     stacked = [_stack(split, np.random.default_rng([seed, i])) for i, split in enumerate(splits)]

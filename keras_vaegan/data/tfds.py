@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_vaegan import memory
 from keras_vaegan.data.arrays import complete
+from keras_vaegan.data.cache import chosen
 from keras_vaegan.data.images import VARYING_SIZE, require_for
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.records import ArrayRecords, RecordImages, Shard, TFRecords, value_in
@@ -29,7 +29,6 @@ VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,00
 READ_BATCH = 256
 RECORDS = {"tfrecord": TFRecords, "array_record": ArrayRecords}  # by TFDS' names of formats
 PIPELINE_FROM = 5000  # images from which TensorFlow's pipeline is faster than one by one, with its start
-AT_ONCE = 1_000_000_000  # bytes of images up to which a set is read at once
 RETRIES = 3  # TFDS' ten take minutes to find out that there is no network
 REASON_LENGTH = 300  # characters of a foreign error's text
 
@@ -41,7 +40,7 @@ def read_tfds(
     manual_dir: str | os.PathLike[str] | None,
     bytes_per_value: int = 3,
     deep: bool = True,
-    in_memory: bool | None = None,
+    cache: str | None = None,
 ) -> tuple[Splits, list[str] | None, list[str], Preprocessing]:
     """Return the splits of a TFDS set, its class names or None, notes, and the completed preprocessing.
 
@@ -52,9 +51,9 @@ def read_tfds(
         manual_dir: folder of original files.
         bytes_per_value: memory that is needed for each number of an image, if all are read at once.
         deep: whether images of more than 8 bits become float32; else all become uint8.
-        in_memory: whether to read all images at once, or to return `StoredImages` that read each record when
-            it is needed. None reads sets at once that fit comfortably, and those in a format of files that
-            has no random access.
+        cache: `"memory"` reads all images at once; others return `StoredImages`, which read each record when
+            it is needed. None reads sets at once that fit comfortably; see `load`. Files of a format without
+            random access are always read at once.
 
     Raises:
         InputError: a name that the catalogue does not have, a set without images or a train split, a set that
@@ -84,10 +83,8 @@ def read_tfds(
         if not deep:
             made = dataclasses.replace(made, deep=False)
         number, shape = sum(map(len, parts)), made.image_shape or ()
-        if in_memory is None:
-            needed = number * math.prod(shape) * (4 if made.deep else 1)
-            few = needed <= min(AT_ONCE, memory.available() // 4)
-            in_memory = few or any(part.shards is None for part in parts)
+        place = chosen(cache, number * math.prod(shape) * bytes_per_value)
+        in_memory = place == "memory" or any(part.shards is None for part in parts)
         if in_memory:
             per_value = max(bytes_per_value, 8 if made.deep else 0)
             require_for((number, *shape), per_value, f"source {name}")
