@@ -38,7 +38,7 @@ MOST_SECONDS, MOST_MB, LEAST_SPEED = 20.0, 300.0, 0.95  # what is asked for
 
 
 def make_images(folder, count):
-    """Write color JPEGs in ten classes: 2,000 images of smooth noise, with a comment of its own each."""
+    """Write color JPEGs in ten classes: 2,000 images of noise, with a comment of its own in each file."""
     from PIL import Image
 
     for label in range(10):
