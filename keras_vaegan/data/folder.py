@@ -1,49 +1,72 @@
 """Images and labels from a folder of image files."""
 
 import collections
-import concurrent.futures
-import contextlib
-import functools
+import dataclasses
+import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
-from keras_vaegan.data.checks import ValueRange
-from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, Levels, fit, require_for, set_channels
+from keras_vaegan.data.cache import Kept, chosen, find, keep, key_of
+from keras_vaegan.data.folder_images import FolderImages
+from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, Levels, require_for
 from keras_vaegan.data.listing import EXTENSIONS, ImageFile, list_classes, list_splits
 from keras_vaegan.data.names import check_folders, in_order, is_unlabelled, normalize
-from keras_vaegan.data.pictures import READERS, open_image, read_image, read_size, why_unreadable
+from keras_vaegan.data.pictures import Header, read_image, why_unreadable
+from keras_vaegan.data.preprocessing import Preprocessing, probe
 from keras_vaegan.data.splits import SPLITS, Pair, Splits, places, split_by_place
+from keras_vaegan.data.survey import Survey, in_threads, survey
+from keras_vaegan.data.views import some_of
 from keras_vaegan.errors import InputError, one_line
 
-PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
-SEEN_FIRST = 8  # files that are opened to tell grey images from colour
 MOST_UNREADABLE = 2  # files that cannot be read to each that can
+DEEP_BYTES = 9  # of memory for each number of images that are read as floats, selected and split
+
+
+class FolderSource(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        splits: pairs `(x, y)` of `SPLITS`; x is an array or `StoredImages`.
+        class_names: of the labels, or None.
+        notes: for people.
+        preprocessing: completed by what the files are.
+        content: text that changes if the files or the preprocessing do.
+    """
+
+    splits: Splits
+    class_names: list[str] | None
+    notes: list[str]
+    preprocessing: Preprocessing
+    content: str
 
 
 def read_folder(
     folder: str | os.PathLike[str],
-    size: tuple[int, int] | None,
-    channels: int | None,
+    preprocessing: Preprocessing,
     seed: int,
-    value_range: ValueRange = None,
     bytes_per_value: int = 3,
-) -> tuple[Splits, list[str] | None, list[str]]:
-    """Return the splits, images uint8 `(B, H, W, C)`, class names and notes of a folder; see `load`.
+    deep: bool = True,
+    cache: str | None = "memory",
+) -> FolderSource:
+    """Return the images of a folder, in memory or to be decoded when they are used; see `load`.
+
+    Images are `(B, H, W, C)`, uint8, or float32 in [0, 1] if files have more than 8 bits.
 
     Args:
         folder: see `load` for its layout.
-        size, channels, value_range: of the images; see `load`.
+        preprocessing: of the images; the files decide what it leaves open.
         seed: of the splits.
-        bytes_per_value: memory that is needed for each number of an image.
+        bytes_per_value: memory that is needed for each number of an image of 8 bits.
+        deep: whether more than 8 bits are kept.
+        cache: where decoded images are, as for `load`.
 
-    Raises `InputError` as `list_splits` does, for most files of a class that cannot be read, for images of
-    another range than that of their type, or more than fit into memory, or too few to be split.
+    Raises `InputError` as `list_splits` and `probe` do, for most files of a class that cannot be read, for
+    images of another range than that of their type, or more than fit into memory, or too few to be split.
     """
     listing = list_splits(folder)
     files = listing.files  # of (path, split, class name or None)
@@ -55,46 +78,191 @@ def read_folder(
         )
     for text in listing.warnings:
         warnings.warn(text, stacklevel=2)
-    files = _in_random_order(files, folder, seed)
-    paths = [path for path, _, _ in files]
-    levels = Levels()
-    images, reasons = _read_images(
-        paths, size or _common_size(paths), channels, value_range, levels, bytes_per_value
-    )
-    if not len(images):
-        _raise_for_none(folder, reasons)
-    _tell_unreadable(folder, files, reasons, refuse=True)
-    levels.check("source")
-    files = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
+    files, place = _in_random_order(files, folder, seed)
+    found = _decoded(folder, [path for path, _, _ in files], preprocessing, bytes_per_value, deep, cache)
+    if not len(found.images):
+        _raise_for_none(folder, found.reasons)
+    _tell_unreadable(folder, files, found.reasons, refuse=True)
+    found.levels.check("source")
+    files = [file for file, reason in zip(files, found.reasons, strict=True) if reason is None]
+    place = place[[reason is None for reason in found.reasons]]
 
     class_names = in_order(name for _, _, name in files if name and not is_unlabelled(name)) or None
-    files = _split(files, folder, class_names, seed)
-    train, validation, test = (_select(images, files, split, class_names) for split in SPLITS)
+    files = _split(files, place, class_names)
+    train, validation, test = (_select(found.images, files, split, class_names) for split in SPLITS)
     if train is None or validation is None or test is None:
         raise InputError(f"source must hold images to train on; {Path(folder) / 'train'} has none to read.")
-    return [train, validation, test], class_names, listing.notes
+    return FolderSource(
+        [train, validation, test],
+        class_names,
+        [*listing.notes, *found.notes],
+        found.preprocessing,
+        key_of(found.content, found.preprocessing.get_config()),
+    )
+
+
+class _Decoded(NamedTuple):
+    """The images of files, whether they are decoded or will be.
+
+    Attributes:
+        images: `(n, H, W, C)` of those that can be read.
+        reasons: for each file why it cannot be read, or None.
+        preprocessing, notes, levels: what the files are.
+        content: text that changes if the files do.
+    """
+
+    images: Any
+    reasons: list[str | None]
+    preprocessing: Preprocessing
+    notes: list[str]
+    levels: Levels
+    content: str
+
+
+def _decoded(
+    folder: str | os.PathLike[str],
+    paths: list[Path],
+    preprocessing: Preprocessing,
+    bytes_per_value: int,
+    deep: bool,
+    cache: str | None,
+) -> _Decoded:
+    names = names_of(paths, folder)
+    place, key = Path(folder).resolve().name, ""
+    if cache == "disk":
+        stamps = [(name, _stamp(path)) for name, path in zip(names, paths, strict=True)]
+        key = key_of(sorted(stamps), preprocessing.get_config(), deep)
+        kept = find(place, key)
+        if kept is not None:
+            return _of_cache(kept, names)
+    looked = survey(paths, names)
+    facts, preprocessing = probe(paths, preprocessing, headers=looked.headers)
+    if not deep:
+        preprocessing = dataclasses.replace(preprocessing, deep=False)
+    of_files: dict[str, Any] = {
+        "preprocessing": preprocessing,
+        "notes": facts.notes,
+        "levels": facts.levels,
+        "content": looked.content,
+    }
+    shape = (len(paths), *_shape_of(preprocessing))
+    per_value = DEEP_BYTES if preprocessing.deep else bytes_per_value
+    if cache == "disk":
+        kept = _keep(place, key, paths, names, shape, _Decoded([], [], **of_files))
+        if kept is not None:
+            return _of_cache(kept, names)
+        cache = "none"
+    if chosen(cache, math.prod(shape) * per_value) == "memory":
+        require_for(shape, per_value, "source")
+        images, reasons = _read_images(paths, preprocessing)
+        return _Decoded(images, reasons, **of_files)
+    reasons = _unreadable(paths, looked, preprocessing)
+    readable = [name for name, reason in zip(names, reasons, strict=True) if reason is None]
+    lazy = FolderImages(folder, readable, preprocessing, looked.content)
+    return _Decoded(lazy, reasons, **of_files)
+
+
+def _stamp(path: Path) -> list[int]:
+    """The size of a file and the time of its last change."""
+    try:
+        status = os.stat(path)
+    except OSError:  # reported when the file is read
+        return [-1, -1]
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _shape_of(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    """`(H, W, C)` of the images; any if no file can be read."""
+    return preprocessing.image_shape or (*VARYING_SIZE, preprocessing.channels or 3)
+
+
+def _unreadable(paths: list[Path], looked: Survey, preprocessing: Preprocessing) -> list[str | None]:
+    """For each file why it cannot be read, or None; those of which a look does not tell are decoded."""
+    reasons: list[str | None] = [None] * len(paths)
+    tried = [i for i in range(len(paths)) if looked.headers[i] is None]
+    tried += sorted({*looked.doubtful, *_other_kinds(looked.headers, preprocessing)})
+    found = in_threads(lambda k: _try_read(paths[tried[k]], preprocessing), len(tried), "image")
+    for i, image in zip(tried, found, strict=True):
+        reasons[i] = image if isinstance(image, str) else None
+    return reasons
+
+
+def _other_kinds(headers: Sequence[Header | None], preprocessing: Preprocessing) -> list[int]:
+    """Positions of files whose values or channels may be none that the preprocessing takes."""
+    wanted = preprocessing.channels
+    known = {1, 3} if wanted in (1, 3, 4) else {wanted}
+    return [
+        i
+        for i, header in enumerate(headers)
+        if header is not None and (header.bits not in (8, 16) or header.channels not in {*known, wanted})
+    ]
+
+
+def _keep(
+    place: str,
+    key: str,
+    paths: list[Path],
+    names: Sequence[str],
+    shape: Sequence[int],
+    of_files: _Decoded,
+) -> Kept | None:
+    """Decode files into the cache on disk, in the order of their names."""
+    preprocessing, reasons = of_files.preprocessing, {}
+    order = sorted(range(len(names)), key=names.__getitem__)
+    blank = np.zeros(shape[1:], np.float32 if preprocessing.deep else np.uint8)
+
+    def images() -> Iterator[np.ndarray]:
+        read = in_threads(lambda k: _try_read(paths[order[k]], preprocessing), len(order), "image")
+        for i, image in zip(order, read, strict=True):
+            if isinstance(image, str):
+                reasons[names[i]] = image
+            yield blank if isinstance(image, str) else image
+
+    def facts() -> dict[str, Any]:
+        return {
+            "preprocessing": preprocessing.get_config(),
+            "notes": of_files.notes,
+            "content": of_files.content,
+            "unreadable": reasons,
+            "largest": {str(bits): value for bits, value in of_files.levels.largest.items()},
+            "cut": [os.fspath(path) for path in of_files.levels.cut],
+        }
+
+    return keep(place, key, shape, blank.dtype, images(), facts)
+
+
+def _of_cache(kept: Kept, names: Sequence[str]) -> _Decoded:
+    """The images of the cache in the order of the names."""
+    facts, levels = kept.facts, Levels()
+    levels.largest = {int(bits): value for bits, value in facts["largest"].items()}
+    levels.cut = list(facts["cut"])
+    rows = np.empty(len(names), np.int64)
+    rows[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    reasons = [facts["unreadable"].get(name) for name in names]
+    readable = np.array([reason is None for reason in reasons], bool)
+    preprocessing = Preprocessing.from_config(facts["preprocessing"])
+    images = kept.images.subset(rows[readable])
+    return _Decoded(images, reasons, preprocessing, facts["notes"], levels, facts["content"])
 
 
 def read_pictures(
     path: str | os.PathLike[str],
-    image_shape: Sequence[int],
-    value_range: ValueRange = None,
+    preprocessing: Preprocessing,
     with_classes: bool = True,
 ) -> tuple[np.ndarray, list[str] | None, list[str]]:
-    """Every picture of a folder, or the one of a file, in the size and channels of `image_shape` `(H, W, C)`.
+    """Every image of a folder, or the one of a file, in the form of a preprocessing.
 
     Args:
         path: of the folder or file.
-        image_shape: that the images get.
-        value_range: of the integers in files; see `load`.
+        preprocessing: with the size and channels that the images get.
         with_classes: whether one file in two class folders is an error.
 
     Returns:
-        `(images uint8 (N, H, W, C), their classes' names, their files' names)`, the files' within the
-        folder; no classes without class folders.
+        `(images (N, H, W, C), their classes' names, their files' names)`, the images uint8 or float32, the
+        files' names within the folder; no classes without class folders.
 
     Raises:
-        InputError: no picture that can be read, or loose ones beside class folders; pictures with integers
+        InputError: no image that can be read, or loose ones beside class folders; images with integers
             outside of `value_range`, or more than fit into memory.
     """
     listed: list[ImageFile] = [(Path(path), "images", None)]
@@ -103,15 +271,15 @@ def read_pictures(
         listed = listing.files
         for text in listing.warnings:
             warnings.warn(text, stacklevel=2)
-    height, width, channels = image_shape
-    levels = Levels()
-    images, reasons = _read_images(
-        [file for file, _, _ in listed], (height, width), channels, value_range, levels, 5
-    )
+    paths = [file for file, _, _ in listed]
+    facts, preprocessing = probe(paths, preprocessing, measure=False)
+    shape = (len(paths), *_shape_of(preprocessing))
+    require_for(shape, DEEP_BYTES if preprocessing.deep else 5, "source")
+    images, reasons = _read_images(paths, preprocessing)
     if not len(images):
-        _raise_for_none(path, reasons, "images", "pictures")
+        _raise_for_none(path, reasons, "images")
     _tell_unreadable(path, listed, reasons, refuse=False)
-    levels.check("images", refuse=False)
+    facts.levels.check("images", refuse=False)
     read = [file for file, reason in zip(listed, reasons, strict=True) if reason is None]
     folder = path if Path(path).is_dir() else Path(path).parent
     files = [file.relative_to(folder).as_posix() for file, _, _ in read]
@@ -141,67 +309,23 @@ def _raise_for_none(
     )
 
 
-def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
-    """Return the one `(h, w)` of all images, or `VARYING_SIZE` where they differ."""
-    common = None
-    for path in paths:
-        try:
-            size = read_size(path)
-        except Exception:  # reported when the file is read
-            continue
-        if common not in (None, size):
-            return VARYING_SIZE
-        common = size
-    return common or VARYING_SIZE
-
-
-def _likely_grey(paths: Sequence[Path]) -> bool:
-    """Whether files are stored as grey images, as far as they can be opened."""
-    modes = set()
-    for path in paths:
-        with contextlib.suppress(Exception), open_image(path) as image:  # reported when the file is read
-            modes.add(image.mode)
-    return bool(modes) and all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
-
-
-def _read_images(
-    paths: list[Path],
-    size: tuple[int, int],
-    channels: int | None,
-    value_range: ValueRange,
-    levels: Levels,
-    bytes_per_value: int,
-) -> tuple[np.ndarray, list[str | None]]:
-    """Return the readable images, uint8 `(n, H, W, C)`, and for each of `paths` why it is none, or None."""
-    likely = channels or (1 if _likely_grey(paths[:SEEN_FIRST]) else 3)
-    require_for((len(paths), *size, likely), bytes_per_value, "source")
-    images = np.empty((len(paths), *size, channels or 3), np.uint8)
+def _read_images(paths: list[Path], preprocessing: Preprocessing) -> tuple[np.ndarray, list[str | None]]:
+    """Return the readable images `(n, H, W, C)`, and for each of `paths` why it is none, or None."""
+    shape = (len(paths), *_shape_of(preprocessing))
+    images = np.empty(shape, np.float32 if preprocessing.deep else np.uint8)
     reasons: list[str | None] = []
-    all_grey = channels is None
-    progress = keras.utils.Progbar(len(paths), unit_name="image") if len(paths) > PROGRESS_FROM else None
-    read = functools.partial(_try_read, size=size, channels=channels, value_range=value_range, levels=levels)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=READERS) as pool:
-        for i, image in enumerate(pool.map(read, paths)):  # in the order of paths
-            if isinstance(image, str):
-                reasons.append(image)
-            else:
-                reasons.append(None)
-                images[i] = image
-                all_grey = all_grey and bool((image == image[..., :1]).all())
-            if progress:
-                progress.update(i + 1)
-    if all_grey:
-        images = images[..., :1]
+    for i, image in enumerate(in_threads(lambda i: _try_read(paths[i], preprocessing), len(paths), "image")):
+        reasons.append(image if isinstance(image, str) else None)
+        if not isinstance(image, str):
+            images[i] = image
     readable = np.array([reason is None for reason in reasons], bool)
     return (images if readable.all() else images[readable]), reasons
 
 
-def _try_read(
-    path: Path, size: tuple[int, int], channels: int | None, value_range: ValueRange, levels: Levels
-) -> np.ndarray | str:
+def _try_read(path: Path, preprocessing: Preprocessing) -> np.ndarray | str:
     """Return an image, or the reason why it cannot be read."""
     try:
-        return fit(set_channels(read_image(path, value_range, levels, size), channels), size)
+        return read_image(path, preprocessing)
     except (InputError, MemoryError):  # about more than this file
         raise
     except Exception as error:  # what a broken file raises differs from codec to codec
@@ -249,42 +373,59 @@ def _first_names(names: Sequence[str]) -> str:
     return ", ".join(first) + (", ..." if len(first) < len(names) else "")
 
 
+def names_of(paths: Iterable[Path], folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names of files within a folder, with slashes; of many faster than `Path.relative_to`."""
+    start = os.path.join(Path(folder), "")
+    names = []
+    for path in paths:
+        text = os.fspath(path)
+        inside = text[len(start) :] if text.startswith(start) else os.fspath(path.relative_to(folder))
+        names.append(inside if os.sep == "/" else inside.replace(os.sep, "/"))
+    return names
+
+
 def _in_random_order(
     files: Sequence[ImageFile], folder: str | os.PathLike[str], seed: int
-) -> list[ImageFile]:
-    """The files in the order of their places, with class names in composed form."""
+) -> tuple[list[ImageFile], np.ndarray]:
+    """The files in the order of their places, with class names in composed form, and the places."""
     for split in {split for _, split, _ in files}:
         names = [name for _, of, name in files if of == split and name is not None]
         check_folders(names, folder)
-    place = places((path.relative_to(folder).as_posix() for path, _, _ in files), seed)
+    place = places(names_of((path for path, _, _ in files), folder), seed)
     named = [(path, split, name and normalize(name)) for path, split, name in files]
-    return [named[i] for i in np.argsort(place, kind="stable")]
+    order = np.argsort(place, kind="stable")
+    return [named[i] for i in order], place[order]
 
 
 def _split(
-    files: Sequence[ImageFile], folder: str | os.PathLike[str], class_names: Sequence[str] | None, seed: int
+    files: Sequence[ImageFile], place: np.ndarray, class_names: Sequence[str] | None
 ) -> list[ImageFile]:
-    """The files with the splits that the folder does not give taken out of those to train on."""
+    """The files with the splits that the folder does not give taken out of those to train on.
+
+    Args:
+        files: in the order of their places.
+        place: of each, as of `places`.
+        class_names: of the labels.
+    """
     given = {split for _, split, _ in files}
     missing = [number for number, name in enumerate(SPLITS) if number and name not in given]
     rows = [i for i, (_, split, _) in enumerate(files) if split == "train"]
     if not missing or not rows:
         return list(files)
     chosen = [files[i] for i in rows]
-    place = places((path.relative_to(folder).as_posix() for path, _, _ in chosen), seed)
-    numbers = split_by_place(place, _labels(chosen, class_names), missing)
+    numbers = split_by_place(place[rows], _labels(chosen, class_names), missing)
     made = list(files)
     for i, number in zip(rows, numbers, strict=True):
         made[i] = (files[i][0], SPLITS[number], files[i][2])
     return made
 
 
-def _select(images: np.ndarray, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
+def _select(images: Any, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
     """Return `(x, y)` of a split, or None where it has no files; y is None without class folders."""
     index = [i for i, file in enumerate(files) if file[1] == split]
     if not index:
         return None
-    return images[index], _labels([files[i] for i in index], class_names)
+    return some_of(images, index), _labels([files[i] for i in index], class_names)
 
 
 def _labels(files: Sequence[ImageFile], class_names: Sequence[str] | None) -> np.ndarray | None:

@@ -26,16 +26,19 @@ from keras_vaegan import backend, plots, presets
 from keras_vaegan.callbacks import Checkpoints, HistoryFile, Monitor, SampleGrids, StopOnInterrupt
 from keras_vaegan.checkpoints import Position, found
 from keras_vaegan.data import Batches, ImageData, named_mask, semi_supervised_split
+from keras_vaegan.data.cache import parse_cache
 from keras_vaegan.data.checks import check_value_range
 from keras_vaegan.data.content import OLDER, change_since_training, describe
 from keras_vaegan.data.images import parse_size
 from keras_vaegan.data.names import listed
 from keras_vaegan.data.sources import UNTRAINED
+from keras_vaegan.data.stored import is_stored
+from keras_vaegan.data.views import some_of
 from keras_vaegan.diagnosis import Finding
 from keras_vaegan.errors import InputError, choose, one_line, printable, renaming, shown, whole_number
 from keras_vaegan.files import PARTIAL, atomic_path, holds_files, scratch_folder, user_path, write_json
 from keras_vaegan.locks import LOCK, FolderLock, InUse
-from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.models.latent import WORKERS, LatentVariableModel
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import load_keras_file, load_metadata
 from keras_vaegan.runs import (
@@ -129,11 +132,12 @@ class _How:
     """What belongs to the process that trains, and not to the run.
 
     Attributes:
-        where: `data_dir` and `manual_dir` of `data.load`.
-        callbacks, verbose, console: as `run` takes them.
+        where: `data_dir`, `manual_dir` and `cache` of `data.load`.
+        workers, callbacks, verbose, console: as `run` takes them.
     """
 
     where: dict[str, Any]
+    workers: int | None
     callbacks: Sequence[keras.callbacks.Callback]
     verbose: Literal[0, 1, 2] | None
     console: Console
@@ -161,6 +165,8 @@ def run(
     value_range: Sequence[int] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
+    cache: Literal["memory", "disk", "none"] | None = None,
+    workers: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Literal[0, 1, 2] | None = None,
     console: Console | None = None,
@@ -191,7 +197,9 @@ def run(
         checkpoint_every: batches between checkpoints; None for one at the end of each epoch.
         overwrite: whether to replace an older run in `folder`.
         image_size: int or `(H, W)` for a source; None for the recipe's.
-        value_range, data_dir, manual_dir: for a source, as `data.load` takes them.
+        value_range, data_dir, manual_dir, cache: for a source, as `data.load` takes them.
+        workers: threads that read the next batches while the model is trained; None for 2 if images are
+            decoded as they are used, else 0. The result is the same.
         callbacks: more Keras callbacks. They come before the one that writes `history.csv`, so that it has
             what they add to the epoch's logs.
         verbose: of `fit`; None for a progress bar on a terminal, else a line per epoch.
@@ -223,7 +231,8 @@ def run(
     recipe = copy.deepcopy(recipe)
     configure.check(recipe)
     training = recipe["training"]
-    where = {"data_dir": data_dir, "manual_dir": manual_dir}
+    where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": parse_cache(cache)}
+    workers = None if workers is None else whole_number("workers", workers, 0)
     if isinstance(data, ImageData):
         of_source = {"image_size": image_size, "value_range": value_range, **where}
         for argument, value in of_source.items():
@@ -258,7 +267,7 @@ def run(
     }
     output = None if folder is None else user_path("folder", folder)
     _check_apart(training["dataset"], output or pathlib.Path("runs", name), console)
-    how = _How(where, tuple(callbacks), verbose, console)
+    how = _How(where, workers, tuple(callbacks), verbose, console)
     with (
         ending_on_signals(),
         devices,
@@ -278,6 +287,8 @@ def resume(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
+    cache: Literal["memory", "disk", "none"] | None = None,
+    workers: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Literal[0, 1, 2] | None = None,
     console: Console | None = None,
@@ -293,7 +304,7 @@ def resume(
             given.
         epochs: of the whole run; None for as many as were asked for before.
         data_dir, manual_dir: where `data.load` looks.
-        callbacks, verbose, console: as for `run`.
+        cache, workers, callbacks, verbose, console: as for `run`; they may be other ones than before.
 
     Returns:
         `Result`, at once if the run is finished.
@@ -306,7 +317,9 @@ def resume(
     console = console or Console()
     folder = user_path("folder", folder)
     epochs = None if epochs is None else whole_number("epochs", epochs, 1)
-    how = _How({"data_dir": data_dir, "manual_dir": manual_dir}, tuple(callbacks), verbose, console)
+    where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": parse_cache(cache)}
+    workers = None if workers is None else whole_number("workers", workers, 0)
+    how = _How(where, workers, tuple(callbacks), verbose, console)
     if data is not None and not isinstance(data, ImageData):
         raise InputError(f"data must be ImageData, as data.load returns it, or None; received {shown(data)}.")
 
@@ -563,16 +576,17 @@ def _train(data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new:
     if metadata["mixed_precision"] != "none":
         keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
     try:
-        model, batches = _built(data, folder, metadata, new, how.console)
+        model, batches = _built(data, folder, metadata, new, how)
         return _fit(model, batches, data, folder, metadata, new, how)
     finally:
         keras.config.set_dtype_policy(before)
 
 
 def _built(
-    data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new: bool, console: Console
+    data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new: bool, how: _How
 ) -> tuple[LatentVariableModel, Batches]:
     """The model of a run and what it is trained on; the recipe gets the steps of its schedules."""
+    console = how.console
     recipe, seed, dataset = metadata["recipe"], metadata["seed"], metadata["dataset"]
     with held_back():
         keras.utils.set_random_seed(seed)  # which imports TensorFlow, if it is there
@@ -604,6 +618,7 @@ def _built(
         labelled_share=None if all_known else settings.get("labelled_share"),
         multiple=devices,
         part=backend.part(),
+        workers=(WORKERS if is_stored(x) else 0) if how.workers is None else how.workers,
     )
     steps = settings["epochs"] * len(batches)
     metadata["recipe"] = recipe = presets.plan(recipe, steps)
@@ -792,7 +807,7 @@ def _finish(
     """Save the model and draw the images of a run; return its metadata as they are saved."""
     x, y = data.validation
     if model.classifiers and y is not None and np.any(y >= 0):
-        model.calibrate(x[y >= 0], y[y >= 0])
+        model.calibrate(some_of(x, y >= 0), y[y >= 0])
     if model.prior.fitted_to_codes:
         if metadata["interrupted"]:
             console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
@@ -834,7 +849,8 @@ def _draw(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> 
         styled = np.concatenate([x[:, None], model.transfer_style(x, np.arange(columns), y)], axis=1)
         plots.save_grid(styled.reshape(-1, *data.image_shape), folder / "styles.png", columns + 1)
 
-    images, labels = data.train[0][:NUM_VIEWED], data.train[1]
+    images = some_of(data.train[0], np.arange(min(NUM_VIEWED, len(data.train[0]))))
+    labels = data.train[1]
     labels = None if labels is None else labels[:NUM_VIEWED]
     codes = model.encode(images, model.labels_of(labels, images)).reshape(len(images), -1)
     plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
