@@ -18,6 +18,7 @@ Writes `benchmarks/results/stored_images.md`. Make it small for a trial, as `--i
 import argparse
 import datetime
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -37,17 +38,23 @@ MOST_SECONDS, MOST_MB, LEAST_SPEED = 20.0, 300.0, 0.95  # what is asked for
 
 
 def make_images(folder, count):
-    """Write color JPEGs in ten classes: smooth noise, different in each file."""
+    """Write color JPEGs in ten classes: 2,000 images of noise, with a comment of its own in each file."""
     from PIL import Image
 
     for label in range(10):
         (folder / f"class_{label}").mkdir(parents=True, exist_ok=True)
+    kinds = []
+    for i in range(min(FEW, count)):
+        small = np.random.default_rng(i).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+        image, content = Image.fromarray(small), io.BytesIO()
+        image.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(content, "JPEG", quality=85)
+        kinds.append(content.getvalue())
     for i in range(count):
         path = folder / f"class_{i % 10}" / f"{i:06d}.jpg"
         if not path.exists():
-            small = np.random.default_rng(i).integers(0, 256, (6, 6, 3)).astype(np.uint8)
-            image = Image.fromarray(small).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-            image.save(path, quality=85)
+            kind, comment = kinds[i % len(kinds)], b"%08d" % i
+            segment = b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment
+            path.write_bytes(kind[:2] + segment + kind[2:])
     return folder
 
 
@@ -93,11 +100,13 @@ def begin(folder, steps):
             first.append(time.monotonic())
 
     x, _ = data.load(folder, cache="none").train
+    loaded = time.monotonic()
     batches = data.Batches(x, batch_size=BATCH, workers=2, steps_per_epoch=steps)
     built(x.shape[1:]).fit(batches, epochs=1, verbose=0, callbacks=[First()])
     return {
         "images": len(x),
         "listing": listed["seconds"],
+        "loaded": loaded - listed["end"],
         "begin": first[0] - listed["end"],
         "memory": most_memory(),
     }
@@ -203,7 +212,12 @@ def report(found, backend, count, steps):
     same = all(found["resumed"].values())
     rows = [
         ("listing of the folder, seconds", f"{many['listing']:.1f}", ""),
-        ("from there to the end of the first step, seconds", f"{many['begin']:.1f}", f"{MOST_SECONDS:g}"),
+        ("from there until the images are loaded, seconds", f"{many['loaded']:.1f}", ""),
+        (
+            "from there until the first step is done, seconds",
+            f"{many['begin']:.1f}",
+            f"{MOST_SECONDS:g}",
+        ),
         ("most memory with 2,000 images, MB", f"{few['memory']:,.0f}", ""),
         (f"most memory with {count:,} images, MB more", f"{grown:,.0f}", f"{MOST_MB:g}"),
         ("images per second from memory", f"{speeds['memory']:.1f}", ""),

@@ -298,7 +298,12 @@ def test_archives_and_digits_take_the_same_settings(tmp_path):
     assert load(tmp_path / "a.npz").preprocessing == Preprocessing((4, 8), 4)
     assert load("digits").preprocessing == Preprocessing((28, 28), 1, deep=True)
     assert load("digits", (8, 16), resize="stretch").image_shape == (8, 16, 1)
-    assert "two integers" in refused(load, tmp_path / "a.npz", value_range=(0, 1.5))
+    np.savez(tmp_path / "floats.npz", x=images / 100 - 0.5)
+    data = load(tmp_path / "floats.npz", value_range=(-0.5, 3))
+    assert data.preprocessing == Preprocessing((4, 8), 4, value_range=(-0.5, 3), deep=True)
+    expected = np.sort((images / 350).ravel())
+    found = np.sort(np.concatenate([x.ravel() for x, _ in data]))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_floats_have_their_range_measured_once(tmp_path):
@@ -341,11 +346,17 @@ def test_probe_tells_what_there_is(tmp_path):
     assert (facts.num_images, facts.channels, facts.bits, facts.alpha) == (3, 3, 8, 1)
     assert facts.sizes == [(4, 6), (8, 8), (20, 10)] and facts.common_size is None
     assert made == Preprocessing((64, 64), 3)
+    assert facts.notes == [
+        "sizes 4x6 to 20x10 (median 8x8) become 64x64 (crop)",
+        "alpha of 1 image is laid on the background",
+    ]
     assert probe(paths, Preprocessing(crop=(96, 32)))[1].image_size == (96, 64)
     facts, made = probe(paths[:1], Preprocessing(crop=2))
     assert facts.common_size == (4, 6) and made.image_shape == (2, 2, 3)
     facts, made = probe([], Preprocessing(8, 1))
-    assert facts.num_images == 0 and facts.sizes == [] and made == Preprocessing((8, 8), 1)
+    assert (
+        facts.num_images == 0 and facts.notes == [] and facts.sizes == [] and made == Preprocessing((8, 8), 1)
+    )
 
 
 def test_few_pixels_are_decoded_to_learn_what_there_is(tmp_path, monkeypatch):
@@ -363,6 +374,9 @@ def test_few_pixels_are_decoded_to_learn_what_there_is(tmp_path, monkeypatch):
         save(tmp_path / f"{i:02}.png", noise(4, 4, 1, seed=i).repeat(3, axis=-1))
     assert probe(sorted(tmp_path.iterdir()), Preprocessing())[1].channels == 1
     assert len(decoded) == 40
+    decoded.clear()
+    assert probe(sorted(tmp_path.iterdir()), Preprocessing(channels=3))[1].channels == 3
+    assert len(decoded) <= 4
 
 
 def test_nothing_is_warned_of_in_ordinary_folders(tmp_path):

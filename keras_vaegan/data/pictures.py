@@ -447,6 +447,8 @@ class _Tiff:
             raise ValueError(f"pixels of {page.dtype}, which are no numbers")
         if page.imagedepth > 1 or page.samplesperpixel > MOST_CHANNELS:
             raise ValueError(f"an image {page.shape}, with more than {MOST_CHANNELS} channels")
+        if page.axes not in ("YX", "YXS", "SYX") or 0 in page.shape:
+            raise ValueError(f"TIFF pixels of the shape {page.shape}, which are no image")
         _check_pixels(page.imagelength, page.imagewidth)
         colours = COLOURS.get(int(page.photometric))
         if colours is None:
@@ -487,11 +489,9 @@ class _Tiff:
             values = self._by_pil(error)
         else:
             values = values.reshape(page.shape)
-            if page.samplesperpixel == 1:
-                values = values[..., None]
-            elif int(page.planarconfig) == 2:
+            if page.axes == "SYX":
                 values = np.moveaxis(values, 0, -1)
-            values = _turned(values, self.orientation)
+            values = _turned(values[..., None] if page.axes == "YX" else values, self.orientation)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if int(page.photometric) == 0 and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values
