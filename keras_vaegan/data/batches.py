@@ -43,6 +43,8 @@ class Batches(keras.utils.PyDataset):
         value_range: `(low, high)`, the integers that become 0 and 1; None for `(0, 255)`.
         multiple: what the size of every batch is a multiple of, as devices want it that share one; the last
             batch leaves out what is over.
+        steps_per_epoch: batches in an epoch, all of the same size, whose images come from passes that follow
+            on each other across epochs; None for one pass over the images.
 
     Attributes:
         epoch: int, the epoch whose batches come next.
@@ -63,6 +65,7 @@ class Batches(keras.utils.PyDataset):
         multiple: int = 1,
         part: tuple[int, int] = (0, 1),
         value_range: tuple[int, int] | None = None,
+        steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
         self.value_range = check_value_range(value_range)
@@ -88,6 +91,9 @@ class Batches(keras.utils.PyDataset):
         self.seed = whole_number("seed", seed, 0)
         self.augment = _parse_augment(augment)
         self.labelled_share = labelled_share
+        self.steps_per_epoch = (
+            None if steps_per_epoch is None else whole_number("steps_per_epoch", steps_per_epoch, 1)
+        )
         self._labelled, self._rest = np.empty(0, int), np.arange(len(self.x))
         if labelled_share is not None:
             self._labelled, self._rest = self._separated(labelled_share)
@@ -105,6 +111,11 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
+        return self.steps_per_pass if self.steps_per_epoch is None else self.steps_per_epoch
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches in one pass over the images, or over the part that fills more of them."""
         number = self.batch_size - self.num_labelled
         if self._labelled_fill_more:
             return -(-len(self._labelled) // self.num_labelled)
@@ -122,7 +133,7 @@ class Batches(keras.utils.PyDataset):
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         number = self.batch_size - self.num_labelled
-        if self._labelled_fill_more:
+        if self._labelled_fill_more or self.steps_per_epoch is not None:
             chosen = self._in_turn(self._rest, index, number, 2)
         else:
             chosen = self._in_order(self._rest, self.epoch)[index * number : (index + 1) * number]
