@@ -2,7 +2,7 @@
 
 import collections
 import concurrent.futures
-import contextlib
+import dataclasses
 import functools
 import os
 import warnings
@@ -13,37 +13,39 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vaegan.data.checks import ValueRange
-from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, Levels, fit, require_for, set_channels
+from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, require_for
 from keras_vaegan.data.listing import EXTENSIONS, ImageFile, list_classes, list_splits
 from keras_vaegan.data.names import check_folders, in_order, is_unlabelled, normalize
-from keras_vaegan.data.pictures import READERS, open_image, read_image, read_size, why_unreadable
+from keras_vaegan.data.pictures import READERS, read_image, why_unreadable
+from keras_vaegan.data.preprocessing import Preprocessing, probe
 from keras_vaegan.data.splits import SPLITS, Pair, Splits, places, split_by_place
 from keras_vaegan.errors import InputError, one_line
 
 PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
-SEEN_FIRST = 8  # files that are opened to tell grey images from colour
 MOST_UNREADABLE = 2  # files that cannot be read to each that can
+DEEP_BYTES = 9  # of memory for each number of images that are read as floats, selected and split
 
 
 def read_folder(
     folder: str | os.PathLike[str],
-    size: tuple[int, int] | None,
-    channels: int | None,
+    preprocessing: Preprocessing,
     seed: int,
-    value_range: ValueRange = None,
     bytes_per_value: int = 3,
-) -> tuple[Splits, list[str] | None, list[str]]:
-    """Return the splits, images uint8 `(B, H, W, C)`, class names and notes of a folder; see `load`.
+    deep: bool = True,
+) -> tuple[Splits, list[str] | None, list[str], Preprocessing]:
+    """Return the splits, class names, notes and completed preprocessing of a folder; see `load`.
+
+    Images are `(B, H, W, C)`, uint8, or float32 in [0, 1] if files have more than 8 bits.
 
     Args:
         folder: see `load` for its layout.
-        size, channels, value_range: of the images; see `load`.
+        preprocessing: of the images; the files decide what it leaves open.
         seed: of the splits.
-        bytes_per_value: memory that is needed for each number of an image.
+        bytes_per_value: memory that is needed for each number of an image of 8 bits.
+        deep: whether more than 8 bits are kept.
 
-    Raises `InputError` as `list_splits` does, for most files of a class that cannot be read, for images of
-    another range than that of their type, or more than fit into memory, or too few to be split.
+    Raises `InputError` as `list_splits` and `probe` do, for most files of a class that cannot be read, for
+    images of another range than that of their type, or more than fit into memory, or too few to be split.
     """
     listing = list_splits(folder)
     files = listing.files  # of (path, split, class name or None)
@@ -57,14 +59,14 @@ def read_folder(
         warnings.warn(text, stacklevel=2)
     files = _in_random_order(files, folder, seed)
     paths = [path for path, _, _ in files]
-    levels = Levels()
-    images, reasons = _read_images(
-        paths, size or _common_size(paths), channels, value_range, levels, bytes_per_value
-    )
+    facts, preprocessing = probe(paths, preprocessing)
+    if not deep:
+        preprocessing = dataclasses.replace(preprocessing, deep=False)
+    images, reasons = _read_images(paths, preprocessing, bytes_per_value)
     if not len(images):
         _raise_for_none(folder, reasons)
     _tell_unreadable(folder, files, reasons, refuse=True)
-    levels.check("source")
+    facts.levels.check("source")
     files = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
 
     class_names = in_order(name for _, _, name in files if name and not is_unlabelled(name)) or None
@@ -72,29 +74,27 @@ def read_folder(
     train, validation, test = (_select(images, files, split, class_names) for split in SPLITS)
     if train is None or validation is None or test is None:
         raise InputError(f"source must hold images to train on; {Path(folder) / 'train'} has none to read.")
-    return [train, validation, test], class_names, listing.notes
+    return [train, validation, test], class_names, [*listing.notes, *facts.notes], preprocessing
 
 
 def read_pictures(
     path: str | os.PathLike[str],
-    image_shape: Sequence[int],
-    value_range: ValueRange = None,
+    preprocessing: Preprocessing,
     with_classes: bool = True,
 ) -> tuple[np.ndarray, list[str] | None, list[str]]:
-    """Every picture of a folder, or the one of a file, in the size and channels of `image_shape` `(H, W, C)`.
+    """Every image of a folder, or the one of a file, in the form of a preprocessing.
 
     Args:
         path: of the folder or file.
-        image_shape: that the images get.
-        value_range: of the integers in files; see `load`.
+        preprocessing: with the size and channels that the images get.
         with_classes: whether one file in two class folders is an error.
 
     Returns:
-        `(images uint8 (N, H, W, C), their classes' names, their files' names)`, the files' within the
-        folder; no classes without class folders.
+        `(images (N, H, W, C), their classes' names, their files' names)`, the images uint8 or float32, the
+        files' names within the folder; no classes without class folders.
 
     Raises:
-        InputError: no picture that can be read, or loose ones beside class folders; pictures with integers
+        InputError: no image that can be read, or loose ones beside class folders; images with integers
             outside of `value_range`, or more than fit into memory.
     """
     listed: list[ImageFile] = [(Path(path), "images", None)]
@@ -103,15 +103,13 @@ def read_pictures(
         listed = listing.files
         for text in listing.warnings:
             warnings.warn(text, stacklevel=2)
-    height, width, channels = image_shape
-    levels = Levels()
-    images, reasons = _read_images(
-        [file for file, _, _ in listed], (height, width), channels, value_range, levels, 5
-    )
+    paths = [file for file, _, _ in listed]
+    facts, preprocessing = probe(paths, preprocessing, measure=False)
+    images, reasons = _read_images(paths, preprocessing, 5)
     if not len(images):
-        _raise_for_none(path, reasons, "images", "pictures")
+        _raise_for_none(path, reasons, "images")
     _tell_unreadable(path, listed, reasons, refuse=False)
-    levels.check("images", refuse=False)
+    facts.levels.check("images", refuse=False)
     read = [file for file, reason in zip(listed, reasons, strict=True) if reason is None]
     folder = path if Path(path).is_dir() else Path(path).parent
     files = [file.relative_to(folder).as_posix() for file, _, _ in read]
@@ -141,45 +139,16 @@ def _raise_for_none(
     )
 
 
-def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
-    """Return the one `(h, w)` of all images, or `VARYING_SIZE` where they differ."""
-    common = None
-    for path in paths:
-        try:
-            size = read_size(path)
-        except Exception:  # reported when the file is read
-            continue
-        if common not in (None, size):
-            return VARYING_SIZE
-        common = size
-    return common or VARYING_SIZE
-
-
-def _likely_grey(paths: Sequence[Path]) -> bool:
-    """Whether files are stored as grey images, as far as they can be opened."""
-    modes = set()
-    for path in paths:
-        with contextlib.suppress(Exception), open_image(path) as image:  # reported when the file is read
-            modes.add(image.mode)
-    return bool(modes) and all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
-
-
 def _read_images(
-    paths: list[Path],
-    size: tuple[int, int],
-    channels: int | None,
-    value_range: ValueRange,
-    levels: Levels,
-    bytes_per_value: int,
+    paths: list[Path], preprocessing: Preprocessing, bytes_per_value: int
 ) -> tuple[np.ndarray, list[str | None]]:
-    """Return the readable images, uint8 `(n, H, W, C)`, and for each of `paths` why it is none, or None."""
-    likely = channels or (1 if _likely_grey(paths[:SEEN_FIRST]) else 3)
-    require_for((len(paths), *size, likely), bytes_per_value, "source")
-    images = np.empty((len(paths), *size, channels or 3), np.uint8)
+    """Return the readable images `(n, H, W, C)`, and for each of `paths` why it is none, or None."""
+    shape = preprocessing.image_shape or (*VARYING_SIZE, preprocessing.channels or 3)  # if none can be read
+    require_for((len(paths), *shape), DEEP_BYTES if preprocessing.deep else bytes_per_value, "source")
+    images = np.empty((len(paths), *shape), np.float32 if preprocessing.deep else np.uint8)
     reasons: list[str | None] = []
-    all_grey = channels is None
     progress = keras.utils.Progbar(len(paths), unit_name="image") if len(paths) > PROGRESS_FROM else None
-    read = functools.partial(_try_read, size=size, channels=channels, value_range=value_range, levels=levels)
+    read = functools.partial(_try_read, preprocessing=preprocessing)
     with concurrent.futures.ThreadPoolExecutor(max_workers=READERS) as pool:
         for i, image in enumerate(pool.map(read, paths)):  # in the order of paths
             if isinstance(image, str):
@@ -187,21 +156,16 @@ def _read_images(
             else:
                 reasons.append(None)
                 images[i] = image
-                all_grey = all_grey and bool((image == image[..., :1]).all())
             if progress:
                 progress.update(i + 1)
-    if all_grey:
-        images = images[..., :1]
     readable = np.array([reason is None for reason in reasons], bool)
     return (images if readable.all() else images[readable]), reasons
 
 
-def _try_read(
-    path: Path, size: tuple[int, int], channels: int | None, value_range: ValueRange, levels: Levels
-) -> np.ndarray | str:
+def _try_read(path: Path, preprocessing: Preprocessing) -> np.ndarray | str:
     """Return an image, or the reason why it cannot be read."""
     try:
-        return fit(set_channels(read_image(path, value_range, levels, size), channels), size)
+        return read_image(path, preprocessing)
     except (InputError, MemoryError):  # about more than this file
         raise
     except Exception as error:  # what a broken file raises differs from codec to codec

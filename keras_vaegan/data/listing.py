@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 from keras_vaegan.data.images import NAMES_SHOWN
 from keras_vaegan.data.names import is_unlabelled
-from keras_vaegan.data.pictures import is_image
+from keras_vaegan.data.pictures import is_image, is_other_array
 from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.runs import is_run
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy"}
 # Endings of images as well. Reading them may fail, and then says why; without them nobody would be told.
 OTHER_EXTENSIONS = set(
     ".avif .heic .heif .hif .jxl .jp2 .j2k .jpf .jpx .jpe .jif .dib .ppm .pgm .pbm .pnm .qoi .tga .psd .exr "
@@ -389,6 +389,8 @@ def _like_split(name: str) -> bool:
 def _kind(path: Path, found: os.stat_result) -> str:
     """`image`, `odd` for an image that may well not be read, or `other`."""
     ending = path.suffix.lower()
+    if ending == ".npy" and is_other_array(path):
+        return "other"
     if ending in EXTENSIONS:
         return "image"
     if ending in OTHER_EXTENSIONS:

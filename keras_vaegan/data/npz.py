@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_vaegan import memory
 from keras_vaegan.data.checks import ValueRange, check_images, check_labels
-from keras_vaegan.data.images import Levels, fit_all, range_for, to_bytes
+from keras_vaegan.data.images import WHITE, Colour, Levels, Resize, fit_all, range_for, to_bytes
 from keras_vaegan.data.names import normalize
 from keras_vaegan.data.splits import Pair, Splits, complete_splits
 from keras_vaegan.errors import InputError, one_line
@@ -28,6 +28,8 @@ def read_npz(
     seed: int,
     value_range: ValueRange = None,
     bytes_per_value: int = 3,
+    resize: Resize = "crop",
+    background: Colour = WHITE,
 ) -> tuple[Splits, list[str] | None]:
     """Return the splits of an archive, and its `class_names`, or None.
 
@@ -40,7 +42,7 @@ def read_npz(
     require_for_archive(path, size, channels, bytes_per_value)
     arrays = read_arrays(path)
     train, validation, test = (
-        labelled_images(arrays, keys, size, channels, value_range)
+        labelled_images(arrays, keys, size, channels, value_range, resize, background)
         for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))
     )
     if train is None:
@@ -158,6 +160,8 @@ def labelled_images(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     value_range: ValueRange = None,
+    resize: Resize = "crop",
+    background: Colour = WHITE,
 ) -> Pair | None:
     """Return `(x, y)` of the first of `keys` that is there, or None; y is None without labels.
 
@@ -183,4 +187,4 @@ def labelled_images(
     labels = arrays.get(label_key)
     if labels is not None:
         labels = check_labels(labels, len(images), argument=label_key)
-    return fit_all(images, size, channels), labels
+    return fit_all(images, size, channels, resize, background), labels

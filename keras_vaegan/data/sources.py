@@ -1,6 +1,7 @@
 """`load`: images and labels from a name or a path."""
 
 import contextlib
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from keras_vaegan.data.checks import (
 )
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
-from keras_vaegan.data.images import as_float32, as_uint8, parse_channels, parse_size
+from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32, as_uint8
 from keras_vaegan.data.names import (
     check_names,
     is_unlabelled,
@@ -29,6 +30,7 @@ from keras_vaegan.data.names import (
     renamed_labels,
 )
 from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, read_npz, require_for_archive
+from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
 from keras_vaegan.data.tfds import read_tfds
@@ -53,6 +55,8 @@ class ImageData(tuple[Pair, Pair, Pair]):
         notes: list of str, what was taken for what in a folder and what was ignored, for people.
         source: the name or absolute path that `load` read; None if the images come from elsewhere.
         value_range: the integers `(low, high)` that became 0 and 1, or None.
+        preprocessing: the `Preprocessing` that made these images of what the source holds, to make others
+            alike; None if the images come from elsewhere.
     """
 
     name: str
@@ -61,6 +65,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
     notes: list[str]
     source: str | None
     value_range: ValueRange
+    preprocessing: Preprocessing | None
 
     def __new__(
         cls,
@@ -73,6 +78,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
         notes: Sequence[str] = (),
         source: str | None = None,
         value_range: ValueRange = None,
+        preprocessing: Preprocessing | None = None,
     ) -> Self:
         """Return the data of three pairs `(x, y)`; they are not checked here."""
         self = super().__new__(cls, (train, validation, test))
@@ -80,6 +86,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
         self.class_names = class_names
         self.notes = list(notes)
         self.source, self.value_range = source, value_range
+        self.preprocessing = preprocessing
         labels = [y for _, y in self if y is not None]
         counted = max((int(y.max()) + 1 for y in labels), default=None)
         self.num_classes = counted if class_names is None else len(class_names)
@@ -87,9 +94,8 @@ class ImageData(tuple[Pair, Pair, Pair]):
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what copies and pickles are made of."""
-        return tuple(self), {
-            name: getattr(self, name) for name in ("name", "class_names", "notes", "source", "value_range")
-        }
+        names = ("name", "class_names", "notes", "source", "value_range", "preprocessing")
+        return tuple(self), {name: getattr(self, name) for name in names}
 
     @property
     def train(self) -> Pair:
@@ -133,22 +139,24 @@ class ImageData(tuple[Pair, Pair, Pair]):
 def load(
     source: str | os.PathLike[str],
     image_size: int | Sequence[int] | None = None,
-    channels: Literal[1, 3] | None = None,
+    channels: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     dtype: Literal["float32", "uint8"] = "float32",
-    value_range: Sequence[int] | None = None,
+    value_range: Sequence[float] | None = None,
     class_names: Sequence[str] | int | None = None,
+    resize: Resize = "crop",
+    background: str | Colour = WHITE,
 ) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
     Args:
         source: the first of these that fits.
 
-            - The path of a folder of images (png, jpg, bmp, gif, webp, tif and others that PIL reads; content
-              counts, not the ending). Its sub-folders are the classes. A sub-folder named `unlabelled` is no
-              class: its images have the label -1. Without sub-folders there are no labels.
+            - The path of a folder of images (png, jpg, bmp, gif, webp, tif, npy and others that PIL reads;
+              content counts, not the ending). Its sub-folders are the classes. A sub-folder named
+              `unlabelled` is no class: its images have the label -1. Without sub-folders there are no labels.
 
               Folders named after splits, in any case, are the splits if one for training is among them:
               `train`, `training`; `validation`, `valid`, `val`, `dev`; `test`, `testing`. `eval` is the test
@@ -173,20 +181,26 @@ def load(
             split follows from `seed` and its path within the folder, so that another file does not change
             it; a folder of few files has at least one in each split. Every class has an image to train on,
             unless there are hardly more images than classes.
-        image_size: int or `(H, W)`. Images are cropped about the centre to its aspect ratio and resized.
-        channels: 1 (grey) or 3 (colour). None keeps what there is; a folder then gives 1 if every image
-            is grey, else 3.
+        image_size: int or `(H, W)` that images are resized to.
+        channels: 1 (grey), 3 (color) or another number up to 16. None keeps what there is, without alpha; a
+            folder then gives 1 if every image is grey, 3 if any is in color, or the number of most of its
+            multi-spectral images. 4 keeps the alpha of images.
         data_dir: folder where TFDS keeps its prepared sets.
         manual_dir: folder with a TFDS set's original files, which then are not downloaded.
         seed: int, for the splits.
         dtype: `"float32"` for x in [0, 1], or `"uint8"` for x in 0..255 in a quarter of the memory.
-        value_range: `(low, high)`, the integers of files, archives and TFDS that become 0 and 1, as
-            `(0, 4095)` for 12 bits in files of 16. Integers of 8 bits keep 0..255 if `high` is above 255;
-            palettes and floats have no range. None for the whole range of 8 or 16 bits.
+        value_range: `(low, high)`, the integers of files, archives and TFDS, or the floats of files, that
+            become 0 and 1, as `(0, 4095)` for 12 bits in files of 16. Integers of 8 bits keep 0..255 if
+            `high` is above 255 or an end is no whole number; palettes have no range. None for the whole
+            range of 8 or 16 bits; float files outside of [0, 1] then have their range measured.
         class_names: of a trained model, whose positions the labels become; or the number of its classes, if
             they have no names and labels are positions already. None takes the classes of the source:
             folders in natural order, 2 before 10. Labels of an archive that are not 0 to K - 1, as 1 to K
             or 0, 1000 and 2000, become positions, and the numbers the names of the classes.
+        resize: how images of another aspect ratio get the `image_size`: `"crop"` cuts them about the center,
+            `"pad"` adds a border of the background, `"stretch"` distorts them.
+        background: color under transparent pixels and around padded images: `"white"`, `"black"`, `"grey"`,
+            `"#rrggbb"`, `"r,g,b"` or three integers of 0 to 255.
 
     Returns:
         `ImageData`.
@@ -214,11 +228,10 @@ def load(
         class_names = whole_number("class_names", class_names, 1)
     elif class_names is not None:
         class_names = check_names(class_names)
-    size, channels = parse_size(image_size), parse_channels(channels)
-    value_range = check_value_range(value_range)
+    asked = Preprocessing(image_size, channels, resize, background, value_range)  # type: ignore[arg-type]
     with _within_memory("source", source):
-        name, splits, own_names, notes = _read(
-            source, size, channels, data_dir, manual_dir, seed, value_range, BYTES_PER_VALUE[dtype]
+        name, splits, own_names, notes, preprocessing = _read(
+            source, asked, data_dir, manual_dir, seed, BYTES_PER_VALUE[dtype], deep=dtype == "float32"
         )
         image_shape = splits[0][0].shape[1:]
         num_classes = None if own_names is None else len(own_names)
@@ -230,7 +243,14 @@ def load(
             checked.append((convert(x), y))
     path = user_path("source", source)
     again = str(path.resolve()) if path.exists() else os.fspath(source)
-    facts: dict[str, Any] = {"name": name, "notes": notes, "source": again, "value_range": value_range}
+    whole = all(isinstance(end, int) for end in asked.value_range or ())
+    facts: dict[str, Any] = {
+        "name": name,
+        "notes": notes,
+        "source": again,
+        "value_range": asked.value_range if whole else None,
+        "preprocessing": preprocessing,
+    }
     if class_names is not None and any(y is not None for _, y in checked):
         if isinstance(class_names, int):
             for x, y in checked:
@@ -290,40 +310,45 @@ def _warn_of_rare_classes(data: ImageData) -> None:
 
 def load_pictures(
     source: str | os.PathLike[str],
-    image_shape: Sequence[int],
+    image_shape: Sequence[int] | Preprocessing,
     class_names: Sequence[str] | None = None,
-    value_range: Sequence[int] | None = None,
+    value_range: Sequence[float] | None = None,
+    resize: Resize | None = None,
+    background: str | Colour | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """Pictures to use a trained model on, all of them, in the order of their names.
+    """Images to use a trained model on, all of them, in the order of their names.
 
     Args:
-        source: a picture, a folder of them (sub-folders are classes, but for `unlabelled`), or an `.npz`
+        source: an image, a folder of them (sub-folders are classes, but for `unlabelled`), or an `.npz`
             file with `x` or `images` (and `y` or `labels`).
-        image_shape: `(H, W, C)` that the model takes; the pictures are cropped and resized to it.
+        image_shape: `(H, W, C)` that the model takes, to which the images are cropped and resized; or the
+            `Preprocessing` of the images that it was trained on, with its size and channels.
         class_names: of the model; sub-folders of other names are an error. None looks at no classes.
-        value_range: `(low, high)`, the integers that become 0 and 1; see `load`.
+        value_range: `(low, high)`, the values that become 0 and 1; see `load`. Float files without it must
+            lie in [0, 1].
+        resize, background: see `load`. Like `value_range`, they count more than the `Preprocessing`.
 
     Returns:
         `(x, y, names)`: float32 `(N, H, W, C)` in [0, 1]; labels int64 `(N,)`, or None where there are
-        none; the pictures' file names within the folder, or their numbers in the archive.
+        none; the images' file names within the folder, or their numbers in the archive.
 
     Raises:
-        InputError: nothing at `source`; no picture that can be read, or loose ones beside class folders; a
+        InputError: nothing at `source`; no image that can be read, or loose ones beside class folders; a
             class folder that is none of `class_names`; an archive that is damaged, without `x` or `images`,
-            or with images or labels out of range. Pictures that do not fit into memory.
+            or with images or labels out of range. Images that do not fit into memory.
     """
-    value_range, image_shape = check_value_range(value_range), check_image_shape(image_shape)
+    preprocessing = _preprocessing_of(image_shape, value_range, resize, background)
     path = user_path("images", source)
     if not path.exists():
-        raise InputError(f"images must be a picture, a folder or an .npz file; there is none at {source}.")
+        raise InputError(f"images must be an image, a folder or an .npz file; there is none at {source}.")
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"images must be a picture, a folder or an .npz file; {one_line(source)} is none.")
+        raise InputError(f"images must be an image, a folder or an .npz file; {one_line(source)} is none.")
     with _within_memory("images", source):
         if path.suffix == ".npz":
-            height, width, channels = image_shape
-            require_for_archive(path, (height, width), channels, BYTES_PER_VALUE["float32"], "images")
+            size, channels = preprocessing.image_size, preprocessing.channels
+            require_for_archive(path, size, channels, BYTES_PER_VALUE["float32"], "images")
             arrays = read_arrays(path)
-            found = labelled_images(arrays, size=(height, width), channels=channels, value_range=value_range)
+            found = labelled_images(arrays, **_of_arrays(preprocessing))
             if found is None:
                 message = f"images {source} must hold `x` or `images`."
                 raise InputError(message, argument="images", received=source)
@@ -335,8 +360,8 @@ def load_pictures(
                 else:
                     labels = check_labels(labels, len(labels), len(own_names), argument)
                     labels = renamed_labels(labels, own_names, class_names, argument)
-            return as_float32(found[0]), labels, [str(i) for i in range(len(found[0]))]
-        images, classes, names = read_pictures(path, image_shape, value_range, class_names is not None)
+            return as_float32(preprocessing.cropped(found[0])), labels, [str(i) for i in range(len(found[0]))]
+        images, classes, names = read_pictures(path, preprocessing, class_names is not None)
         images = as_float32(images)
     if classes is None or class_names is None:
         return images, None, names
@@ -348,6 +373,34 @@ def load_pictures(
         elif not is_unlabelled(name):
             raise unknown_name("images: class folder", name, class_names)
     return images, labels, names
+
+
+def _preprocessing_of(
+    image_shape: Any, value_range: Any, resize: Resize | None, background: Any
+) -> Preprocessing:
+    """Return the preprocessing for a trained model."""
+    if isinstance(image_shape, Preprocessing):
+        preprocessing = image_shape
+        if preprocessing.image_size is None or preprocessing.channels is None:
+            raise InputError(f"preprocessing must have an image_size and channels; received {preprocessing}.")
+    else:
+        height, width, channels = check_image_shape(image_shape)
+        preprocessing = Preprocessing((height, width), channels)
+    given = {"value_range": value_range, "resize": resize, "background": background}
+    return dataclasses.replace(
+        preprocessing, **{name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _of_arrays(preprocessing: Preprocessing) -> dict[str, Any]:
+    """Return the arguments for readers of arrays, whose range is one of integers."""
+    return {
+        "size": preprocessing.image_size,
+        "channels": preprocessing.channels,
+        "value_range": check_value_range(preprocessing.value_range),
+        "resize": preprocessing.resize,
+        "background": preprocessing.background,
+    }
 
 
 @contextlib.contextmanager
@@ -367,30 +420,36 @@ def _within_memory(argument: str, source: Any) -> Iterator[None]:
 
 def _read(
     source: str | os.PathLike[str],
-    size: tuple[int, int] | None,
-    channels: int | None,
+    asked: Preprocessing,
     data_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
     seed: int,
-    value_range: ValueRange,
     bytes_per_value: int,
-) -> tuple[str, Splits, list[str] | None, list[str]]:
-    """Return the name of the data, its splits, the names of its classes, and notes."""
+    deep: bool,
+) -> tuple[str, Splits, list[str] | None, list[str], Preprocessing]:
+    """Return the name of the data, its splits, the names of its classes, notes, and the preprocessing."""
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = user_path("source", text)
-    of_integers: dict[str, Any] = {"value_range": value_range, "bytes_per_value": bytes_per_value}
     if path.is_dir():
-        return path.resolve().name, *read_folder(path, size, channels, seed, **of_integers)
-    if path.is_file() and path.suffix == ".npz":
-        return path.stem, *read_npz(path, size, channels, seed, **of_integers), []
-    if path.exists():
+        return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep)
+    if path.exists() and not (path.is_file() and path.suffix == ".npz"):
         raise InputError(f"source must be a folder or an .npz file; received the file {text!r}.")
-    if path.suffix == ".npz" or "/" in text or os.sep in text:
+    if not path.exists() and (path.suffix == ".npz" or "/" in text or os.sep in text):
         raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
-    if text == "digits":
-        return text, *read_digits(size, channels, seed, bytes_per_value), []
-    if text == "stacked_mnist":
-        return text, *read_stacked_mnist(size, data_dir, manual_dir, seed, **of_integers), []
-    return text, *read_tfds(text, size, channels, data_dir, manual_dir, **of_integers), []
+    how: dict[str, Any] = {**_of_arrays(asked), "bytes_per_value": bytes_per_value}
+    of_set: dict[str, Any] = {"data_dir": data_dir, "manual_dir": manual_dir, **how}
+    if path.exists():
+        name, (splits, class_names) = path.stem, read_npz(path, seed=seed, **how)
+    elif text == "digits":
+        name, (splits, class_names) = text, read_digits(seed=seed, **how)
+    elif text == "stacked_mnist":
+        name, (splits, class_names) = text, read_stacked_mnist(seed=seed, **of_set)
+    else:
+        name, (splits, class_names) = text, read_tfds(text, **of_set)
+    x = splits[0][0]
+    made = dataclasses.replace(
+        asked, image_size=x.shape[1:3], channels=x.shape[3], deep=deep and x.dtype.kind == "f"
+    )
+    return name, splits, class_names, [], made

@@ -14,7 +14,10 @@ import numpy as np
 from keras_vaegan.data.checks import ValueRange, check_images
 from keras_vaegan.data.images import (
     VARYING_SIZE,
+    WHITE,
+    Colour,
     Levels,
+    Resize,
     fit_all,
     range_for,
     reduce_depth,
@@ -41,6 +44,8 @@ def read_tfds(
     manual_dir: str | os.PathLike[str] | None,
     value_range: ValueRange = None,
     bytes_per_value: int = 3,
+    resize: Resize = "crop",
+    background: Colour = WHITE,
 ) -> tuple[Splits, list[str] | None]:
     """Return the splits, images uint8 `(B, H, W, C)`, and class names of a TFDS set; see `load`.
 
@@ -70,7 +75,8 @@ def read_tfds(
     levels = Levels()
     with tf.device("CPU:0"):
         splits = [
-            _read_split(builder, part, label, size, channels, tfds, value_range, levels) for part in parts
+            _read_split(builder, part, label, size, channels, tfds, value_range, levels, resize, background)
+            for part in parts
         ]
     levels.check("source")
     return splits, None if label is None else list(label.names)
@@ -192,6 +198,8 @@ def _read_split(
     tfds: Any,
     value_range: ValueRange,
     levels: Levels,
+    resize: Resize,
+    background: Colour,
 ) -> tuple[Any, np.ndarray | None]:
     """Return `(x, y)` of a split; x keeps the catalogue's 8 bits."""
     varies = None in builder.info.features["image"].shape
@@ -204,7 +212,7 @@ def _read_split(
     num_images = builder.info.splits[split].num_examples
     images, labels, start = None, np.empty(num_images, np.int64), 0
     for batch in tfds.as_numpy(dataset):
-        fitted = fit_all(_in_bytes(batch["image"], value_range, levels), size, channels)
+        fitted = fit_all(_in_bytes(batch["image"], value_range, levels), size, channels, resize, background)
         if images is None:
             images = np.empty((num_images, *fitted.shape[1:]), fitted.dtype)
         stop = start + len(fitted)
