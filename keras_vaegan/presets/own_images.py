@@ -47,7 +47,7 @@ def recipe_by_images(key: str, image_shape: Sequence[int], num_images: int | Non
     else:
         found, size = _colored(key, image_shape), "small" if side <= SMALL_SIDE else "large"
     _fit_to_number(found, num_images)
-    found["source"] = f"chosen by the images: {size}; {RECIPES[f'{key}_mnist']['source']}"
+    found["source"] = f"networks for {size} images; {RECIPES[f'{key}_mnist']['source']}"
     found["expect"] = "not trained here"
     return found
 
