@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 WITH_RESUME = {"resume", "epochs", "steps", "data_dir", "manual_dir", "backend", "import"}
 # Of a recipe, named as options in any case.
 SET_BY_OPTIONS = ("training.batch_size", "training.init", "training.epochs", "training.steps")
-    "training.batch_size",
-    "training.init",
-    "training.epochs",
-    "training.steps",
-)  # of a recipe, named as options in any case
 SECTIONS = ("model", "networks", "optimizer", "training")  # of a recipe
 
 
