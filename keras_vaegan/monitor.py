@@ -12,6 +12,7 @@ from keras_vaegan import diagnosis, runs
 from keras_vaegan.checkpoints import Extra, Kept, Position
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.images import as_float32
+from keras_vaegan.data.stored import as_stored, is_stored
 from keras_vaegan.diagnosis import SAMPLE_DIVERSITY, Finding
 from keras_vaegan.errors import whole_number
 from keras_vaegan.metrics.distances import squared_distances
@@ -205,12 +206,11 @@ class _Reference:
     """Real images, and how far apart they are."""
 
     def __init__(self, images: ArrayLike, num_images: int) -> None:
-        images = check_images(images, argument="images")
-        chosen = np.random.default_rng(0).permutation(len(images))[
-            : whole_number("num_images", num_images, 2)
-        ]
+        # Of stored images those that are compared are read, and no others.
+        of: Any = as_stored(images) if is_stored(images) else check_images(images, argument="images")
+        chosen = np.random.default_rng(0).permutation(len(of))[: whole_number("num_images", num_images, 2)]
         self.count = len(chosen)
-        self.distance = nearest_distance(as_float32(images[np.sort(chosen)]))
+        self.distance = nearest_distance(as_float32(check_images(of[np.sort(chosen)], argument="images")))
 
     def diversity(self, model: Any, seed: int) -> float | None:
         """Ratio of the distances among samples to those here; None where it says nothing."""

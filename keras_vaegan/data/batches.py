@@ -1,15 +1,21 @@
 """`Batches`: batches whose order can be resumed, with augmentation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_vaegan.data.ahead import Ahead
 from keras_vaegan.data.checks import check_brightness, check_images, check_labels, check_value_range
+from keras_vaegan.data.crops import crop_corners, cropped, parse_crop
 from keras_vaegan.data.images import as_float32
+from keras_vaegan.data.stored import StoredImages, as_stored, is_stored
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
 from keras_vaegan.signals import held_back
+
+SEEN_FIRST = 64  # stored images that are looked at before any is used
+AHEAD = 2  # batches that each worker may make before they are asked for
 
 
 class Batches(keras.utils.PyDataset):
@@ -25,8 +31,13 @@ class Batches(keras.utils.PyDataset):
             for x, y in batches:
                 ...
 
+    Images that are not in memory are read batch by batch. `workers` threads read, crop and augment the next
+    batches while the model is trained on this one. Each batch is the same with any number of them.
+
     Args:
-        x: images `(B, H, W, C)`, integers of `value_range` or floats in [0, 1].
+        x: images `(B, H, W, C)`, integers of `value_range` or floats in [0, 1]: an array, or anything with a
+            length, a shape and indexing, as a memory map, an HDF5 dataset, a Zarr array, or what `load`
+            gives for a large folder. Of those the values are checked as they are read.
         y: labels `(B,)`, or None.
         batch_size: images in a batch.
         shuffle: whether each epoch has its own order, or all have the order of x.
@@ -66,11 +77,21 @@ class Batches(keras.utils.PyDataset):
         part: tuple[int, int] = (0, 1),
         value_range: tuple[int, int] | None = None,
         steps_per_epoch: int | None = None,
+        random_crop: int | Sequence[int] | None = None,
+        workers: int = 0,
     ) -> None:
+        # Keras' own workers stay out: when a pass is broken off they hand its batches to the next one.
         super().__init__()
         self.value_range = check_value_range(value_range)
-        self.x = check_images(x, value_range=self.value_range)
-        check_brightness(self.x.max(), self.x.dtype.kind in "iu", "x", self.value_range)
+        self.x: np.ndarray | StoredImages
+        if is_stored(x):
+            self.x = as_stored(x)
+            seen = self._checked(np.linspace(0, len(self.x) - 1, min(SEEN_FIRST, len(self.x))).astype(int))
+        else:
+            self.x = seen = check_images(x, value_range=self.value_range)
+        check_brightness(seen.max(), seen.dtype.kind in "iu", "x", self.value_range)
+        self.random_crop = parse_crop(random_crop, self.x.shape[1:])
+        self.image_shape = (*(self.random_crop or self.x.shape[1:3]), self.x.shape[3])
         self.y = None if y is None else check_labels(y, len(self.x))
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.multiple = whole_number("multiple", multiple, 1)
@@ -94,6 +115,8 @@ class Batches(keras.utils.PyDataset):
         self.steps_per_epoch = (
             None if steps_per_epoch is None else whole_number("steps_per_epoch", steps_per_epoch, 1)
         )
+        self.num_workers = whole_number("workers", workers, 0)
+        self._ahead = Ahead(self._made, self.num_workers) if self.num_workers else None
         self._labelled, self._rest = np.empty(0, int), np.arange(len(self.x))
         if labelled_share is not None:
             self._labelled, self._rest = self._separated(labelled_share)
@@ -132,23 +155,56 @@ class Batches(keras.utils.PyDataset):
         """Return batch `index` of this epoch."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
-        number = self.batch_size - self.num_labelled
-        if self._labelled_fill_more or self.steps_per_epoch is not None:
-            chosen = self._in_turn(self._rest, index, number, 2)
+        epoch = self.epoch
+        if self._ahead is None:
+            batch = self._made(epoch, index)
         else:
-            chosen = self._in_order(self._rest, self.epoch)[index * number : (index + 1) * number]
-        if self.num_labelled:
-            chosen = np.concatenate([self._in_turn(self._labelled, index, self.num_labelled, 1), chosen])
-        chosen = chosen[: len(chosen) - len(chosen) % self.multiple]
-        x = as_float32(self.x[chosen], self.value_range)
+            batch = self._ahead((epoch, index), self._following(epoch, index))
+        self._drawn += 1
+        return batch
+
+    def _following(self, epoch: int, index: int) -> Iterator[tuple[int, int]]:
+        """The batches that a training asks for after this one, as many as may be made ahead."""
+        for place in range(index + 1, index + 1 + AHEAD * self.num_workers):
+            yield epoch + place // len(self), place % len(self)
+
+    def _made(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
+        """Batch `index` of an epoch: a function of these two alone, called in any thread."""
+        chosen = self._chosen(epoch, index)
+        own = slice(*(len(chosen) * edge // self.part[1] for edge in (self.part[0], self.part[0] + 1)))
+        # An augmentation draws for the whole batch at once; without one, only the own part is read.
+        rows = slice(None) if self.augment else own
+        x = self._checked(chosen[rows])
+        if self.random_crop is not None:
+            key = (self.seed, epoch, index)
+            corners = crop_corners(self.x.shape[1:], self.random_crop, len(chosen), key)
+            x = cropped(x, self.random_crop, corners[rows])
+        x = as_float32(x, self.value_range)
         if self.augment:
             with held_back():
                 from keras_vaegan.data.augmentation import augment_images
 
-            x = augment_images(x, self.augment, (self.seed, self.epoch, index))
-        self._drawn += 1
-        own = slice(*(len(x) * edge // self.part[1] for edge in (self.part[0], self.part[0] + 1)))
-        return (x[own],) if self.y is None else (x[own], self.y[chosen][own])
+            x = augment_images(x, self.augment, (self.seed, epoch, index))[own]
+        return (x,) if self.y is None else (x, self.y[chosen[own]])
+
+    def _checked(self, indices: np.ndarray) -> np.ndarray:
+        """The images at these positions; those that were not in memory are checked now."""
+        if isinstance(self.x, StoredImages):
+            return check_images(self.x.read(indices), value_range=self.value_range)
+        return self.x[indices]
+
+    def _chosen(self, epoch: int, index: int) -> np.ndarray:
+        """The positions of the images of a batch, in the order that they have in it."""
+        number = self.batch_size - self.num_labelled
+        if self._labelled_fill_more or self.steps_per_epoch is not None:
+            chosen = self._in_turn(self._rest, epoch, index, number, 2)
+        else:
+            chosen = self._in_order(self._rest, epoch)[index * number : (index + 1) * number]
+        if self.num_labelled:
+            chosen = np.concatenate(
+                [self._in_turn(self._labelled, epoch, index, self.num_labelled, 1), chosen]
+            )
+        return chosen[: len(chosen) - len(chosen) % self.multiple]
 
     def on_epoch_begin(self) -> None:
         """Note that `fit` begins a pass."""
@@ -166,9 +222,9 @@ class Batches(keras.utils.PyDataset):
             self._drawn = 0
         self._begun = False
 
-    def _in_turn(self, indices: np.ndarray, index: int, count: int, part: int) -> np.ndarray:
+    def _in_turn(self, indices: np.ndarray, epoch: int, index: int, count: int, part: int) -> np.ndarray:
         """`count` of the indices for a batch, out of passes over all of them without an end."""
-        places = (self.epoch * len(self) + index) * count + np.arange(count)
+        places = (epoch * len(self) + index) * count + np.arange(count)
         passes, places = places // len(indices), places % len(indices)
         turns = [
             self._in_order(indices, number, part)[places[passes == number]] for number in np.unique(passes)
@@ -179,13 +235,14 @@ class Batches(keras.utils.PyDataset):
         """The indices in the order of a pass, which the key names beside the seed."""
         if not self.shuffle:
             return indices
-        if key not in self._orders:
-            if len(self._orders) > 3:  # of older passes
-                self._orders.clear()
+        order = self._orders.get(key)
+        if order is None:  # two threads may both make it: it is the same
             order = indices.copy()
             np.random.default_rng((self.seed, *map(int, key))).shuffle(order)
+            if len(self._orders) > 3:  # of older passes
+                self._orders = {}
             self._orders[key] = order
-        return self._orders[key]
+        return order
 
     def _separated(self, share: float) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the images with a label and of those without, or raise where there cannot be a share."""

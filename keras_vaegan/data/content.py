@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vaegan.data.splits import SPLITS
+from keras_vaegan.data.stored import is_stored
+from keras_vaegan.data.views import parts_of
 
 if TYPE_CHECKING:
     from keras_vaegan.data.sources import ImageData
@@ -16,11 +18,12 @@ OLDER = "the run is older than splits that follow from the names of files"
 CHUNK = 1000  # images hashed at a time
 
 
-def content_hash(images: np.ndarray) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of an array's type, shape and values."""
-    digest = hashlib.sha256(f"{images.dtype.str}{images.shape}".encode())
-    for start in range(0, len(images), CHUNK):
-        digest.update(np.ascontiguousarray(images[start : start + CHUNK]).data)
+def content_hash(images: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of type, shape and values of images, stored or not."""
+    digest = hashlib.sha256(f"{images.dtype.str}{tuple(images.shape)}".encode())
+    stored = is_stored(images)
+    for rows in parts_of(images) if stored else (slice(i, i + CHUNK) for i in range(0, len(images), CHUNK)):
+        digest.update(np.ascontiguousarray(images[rows]).data)
     return digest.hexdigest()[:16]
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from keras_vaegan.data.images import parse_size
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.sources import ImageData
+from keras_vaegan.data.views import centre_crop
 from keras_vaegan.errors import InputError
 
 
@@ -27,11 +27,6 @@ def center_cropped(data: ImageData, crop: int | Sequence[int] | None) -> ImageDa
             received=size,
         )
     known = data.preprocessing or Preprocessing((height, width), data.image_shape[2])
-    cut = Preprocessing(crop=size)
     _, facts = data.__getnewargs_ex__()
     facts["preprocessing"] = dataclasses.replace(known, crop=size)
-    return ImageData(*((_cropped(x, cut), y) for x, y in data), **facts)
-
-
-def _cropped(x: Any, cut: Preprocessing) -> Any:
-    return cut.cropped(x)
+    return ImageData(*((centre_crop(x, size), y) for x, y in data), **facts)

@@ -1,29 +1,48 @@
 """Images and labels from a folder of image files."""
 
 import collections
-import concurrent.futures
 import dataclasses
-import functools
+import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
-from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, require_for
+from keras_vaegan.data.cache import Kept, chosen, find, keep, key_of
+from keras_vaegan.data.folder_images import FolderImages
+from keras_vaegan.data.images import NAMES_SHOWN, VARYING_SIZE, Levels, require_for
 from keras_vaegan.data.listing import EXTENSIONS, ImageFile, list_classes, list_splits
 from keras_vaegan.data.names import check_folders, in_order, is_unlabelled, normalize
-from keras_vaegan.data.pictures import READERS, read_image, why_unreadable
+from keras_vaegan.data.pictures import Header, read_image, why_unreadable
 from keras_vaegan.data.preprocessing import Preprocessing, probe
 from keras_vaegan.data.splits import SPLITS, Pair, Splits, places, split_by_place
+from keras_vaegan.data.survey import Survey, in_threads, survey
+from keras_vaegan.data.views import some_of
 from keras_vaegan.errors import InputError, one_line
 
-PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
 MOST_UNREADABLE = 2  # files that cannot be read to each that can
 DEEP_BYTES = 9  # of memory for each number of images that are read as floats, selected and split
+
+
+class FolderSource(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        splits: pairs `(x, y)` of `SPLITS`; x is an array or `StoredImages`.
+        class_names: of the labels, or None.
+        notes: for people.
+        preprocessing: completed by what the files are.
+        content: text that changes if the files or the preprocessing do.
+    """
+
+    splits: Splits
+    class_names: list[str] | None
+    notes: list[str]
+    preprocessing: Preprocessing
+    content: str
 
 
 def read_folder(
@@ -32,8 +51,9 @@ def read_folder(
     seed: int,
     bytes_per_value: int = 3,
     deep: bool = True,
-) -> tuple[Splits, list[str] | None, list[str], Preprocessing]:
-    """Return the splits, class names, notes and completed preprocessing of a folder; see `load`.
+    cache: str | None = "memory",
+) -> FolderSource:
+    """Return the images of a folder, in memory or to be decoded when they are used; see `load`.
 
     Images are `(B, H, W, C)`, uint8, or float32 in [0, 1] if files have more than 8 bits.
 
@@ -43,6 +63,7 @@ def read_folder(
         seed: of the splits.
         bytes_per_value: memory that is needed for each number of an image of 8 bits.
         deep: whether more than 8 bits are kept.
+        cache: where decoded images are, as for `load`.
 
     Raises `InputError` as `list_splits` and `probe` do, for most files of a class that cannot be read, for
     images of another range than that of their type, or more than fit into memory, or too few to be split.
@@ -58,23 +79,169 @@ def read_folder(
     for text in listing.warnings:
         warnings.warn(text, stacklevel=2)
     files = _in_random_order(files, folder, seed)
-    paths = [path for path, _, _ in files]
-    facts, preprocessing = probe(paths, preprocessing)
-    if not deep:
-        preprocessing = dataclasses.replace(preprocessing, deep=False)
-    images, reasons = _read_images(paths, preprocessing, bytes_per_value)
-    if not len(images):
-        _raise_for_none(folder, reasons)
-    _tell_unreadable(folder, files, reasons, refuse=True)
-    facts.levels.check("source")
-    files = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
+    found = _decoded(folder, [path for path, _, _ in files], preprocessing, bytes_per_value, deep, cache)
+    if not len(found.images):
+        _raise_for_none(folder, found.reasons)
+    _tell_unreadable(folder, files, found.reasons, refuse=True)
+    found.levels.check("source")
+    files = [file for file, reason in zip(files, found.reasons, strict=True) if reason is None]
 
     class_names = in_order(name for _, _, name in files if name and not is_unlabelled(name)) or None
     files = _split(files, folder, class_names, seed)
-    train, validation, test = (_select(images, files, split, class_names) for split in SPLITS)
+    train, validation, test = (_select(found.images, files, split, class_names) for split in SPLITS)
     if train is None or validation is None or test is None:
         raise InputError(f"source must hold images to train on; {Path(folder) / 'train'} has none to read.")
-    return [train, validation, test], class_names, [*listing.notes, *facts.notes], preprocessing
+    return FolderSource(
+        [train, validation, test],
+        class_names,
+        [*listing.notes, *found.notes],
+        found.preprocessing,
+        key_of(found.content, found.preprocessing.get_config()),
+    )
+
+
+class _Decoded(NamedTuple):
+    """The images of files, whether they are decoded or will be.
+
+    Attributes:
+        images: `(n, H, W, C)` of those that can be read.
+        reasons: for each file why it cannot be read, or None.
+        preprocessing, notes, levels: what the files are.
+        content: text that changes if the files do.
+    """
+
+    images: Any
+    reasons: list[str | None]
+    preprocessing: Preprocessing
+    notes: list[str]
+    levels: Levels
+    content: str
+
+
+def _decoded(
+    folder: str | os.PathLike[str],
+    paths: list[Path],
+    preprocessing: Preprocessing,
+    bytes_per_value: int,
+    deep: bool,
+    cache: str | None,
+) -> _Decoded:
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    place, key = Path(folder).resolve().name, ""
+    if cache == "disk":
+        stamps = [(name, _stamp(path)) for name, path in zip(names, paths, strict=True)]
+        key = key_of(sorted(stamps), preprocessing.get_config(), deep)
+        kept = find(place, key)
+        if kept is not None:
+            return _of_cache(kept, names)
+    looked = survey(paths, names)
+    facts, preprocessing = probe(paths, preprocessing, headers=looked.headers)
+    if not deep:
+        preprocessing = dataclasses.replace(preprocessing, deep=False)
+    of_files: dict[str, Any] = {
+        "preprocessing": preprocessing,
+        "notes": facts.notes,
+        "levels": facts.levels,
+        "content": looked.content,
+    }
+    shape = (len(paths), *_shape_of(preprocessing))
+    per_value = DEEP_BYTES if preprocessing.deep else bytes_per_value
+    if cache == "disk":
+        kept = _keep(place, key, paths, names, shape, _Decoded([], [], **of_files))
+        if kept is not None:
+            return _of_cache(kept, names)
+        cache = "none"
+    if chosen(cache, math.prod(shape) * per_value) == "memory":
+        require_for(shape, per_value, "source")
+        images, reasons = _read_images(paths, preprocessing)
+        return _Decoded(images, reasons, **of_files)
+    reasons = _unreadable(paths, looked, preprocessing)
+    readable = [name for name, reason in zip(names, reasons, strict=True) if reason is None]
+    lazy = FolderImages(folder, readable, preprocessing, looked.content)
+    return _Decoded(lazy, reasons, **of_files)
+
+
+def _stamp(path: Path) -> list[int]:
+    """The size of a file and the time of its last change."""
+    try:
+        status = os.stat(path)
+    except OSError:  # reported when the file is read
+        return [-1, -1]
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _shape_of(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    """`(H, W, C)` of the images; any if no file can be read."""
+    return preprocessing.image_shape or (*VARYING_SIZE, preprocessing.channels or 3)
+
+
+def _unreadable(paths: list[Path], looked: Survey, preprocessing: Preprocessing) -> list[str | None]:
+    """For each file why it cannot be read, or None; those of which a look does not tell are decoded."""
+    reasons: list[str | None] = [None] * len(paths)
+    tried = [i for i in range(len(paths)) if looked.headers[i] is None]
+    tried += sorted({*looked.doubtful, *_other_kinds(looked.headers, preprocessing)})
+    found = in_threads(lambda k: _try_read(paths[tried[k]], preprocessing), len(tried), "image")
+    for i, image in zip(tried, found, strict=True):
+        reasons[i] = image if isinstance(image, str) else None
+    return reasons
+
+
+def _other_kinds(headers: Sequence[Header | None], preprocessing: Preprocessing) -> list[int]:
+    """Positions of files whose values or channels may be none that the preprocessing takes."""
+    wanted = preprocessing.channels
+    known = {1, 3} if wanted in (1, 3, 4) else {wanted}
+    return [
+        i
+        for i, header in enumerate(headers)
+        if header is not None and (header.bits not in (8, 16) or header.channels not in {*known, wanted})
+    ]
+
+
+def _keep(
+    place: str,
+    key: str,
+    paths: list[Path],
+    names: Sequence[str],
+    shape: Sequence[int],
+    of_files: _Decoded,
+) -> Kept | None:
+    """Decode files into the cache on disk, in the order of their names."""
+    preprocessing, reasons = of_files.preprocessing, {}
+    order = sorted(range(len(names)), key=names.__getitem__)
+    blank = np.zeros(shape[1:], np.float32 if preprocessing.deep else np.uint8)
+
+    def images() -> Iterator[np.ndarray]:
+        read = in_threads(lambda k: _try_read(paths[order[k]], preprocessing), len(order), "image")
+        for i, image in zip(order, read, strict=True):
+            if isinstance(image, str):
+                reasons[names[i]] = image
+            yield blank if isinstance(image, str) else image
+
+    def facts() -> dict[str, Any]:
+        return {
+            "preprocessing": preprocessing.get_config(),
+            "notes": of_files.notes,
+            "content": of_files.content,
+            "unreadable": reasons,
+            "largest": {str(bits): value for bits, value in of_files.levels.largest.items()},
+            "cut": [os.fspath(path) for path in of_files.levels.cut],
+        }
+
+    return keep(place, key, shape, blank.dtype, images(), facts)
+
+
+def _of_cache(kept: Kept, names: Sequence[str]) -> _Decoded:
+    """The images of the cache in the order of the names."""
+    facts, levels = kept.facts, Levels()
+    levels.largest = {int(bits): value for bits, value in facts["largest"].items()}
+    levels.cut = list(facts["cut"])
+    rows = np.empty(len(names), np.int64)
+    rows[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    reasons = [facts["unreadable"].get(name) for name in names]
+    readable = np.array([reason is None for reason in reasons], bool)
+    preprocessing = Preprocessing.from_config(facts["preprocessing"])
+    images = kept.images.subset(rows[readable])
+    return _Decoded(images, reasons, preprocessing, facts["notes"], levels, facts["content"])
 
 
 def read_pictures(
@@ -105,7 +272,9 @@ def read_pictures(
             warnings.warn(text, stacklevel=2)
     paths = [file for file, _, _ in listed]
     facts, preprocessing = probe(paths, preprocessing, measure=False)
-    images, reasons = _read_images(paths, preprocessing, 5)
+    shape = (len(paths), *_shape_of(preprocessing))
+    require_for(shape, DEEP_BYTES if preprocessing.deep else 5, "source")
+    images, reasons = _read_images(paths, preprocessing)
     if not len(images):
         _raise_for_none(path, reasons, "images")
     _tell_unreadable(path, listed, reasons, refuse=False)
@@ -139,25 +308,15 @@ def _raise_for_none(
     )
 
 
-def _read_images(
-    paths: list[Path], preprocessing: Preprocessing, bytes_per_value: int
-) -> tuple[np.ndarray, list[str | None]]:
+def _read_images(paths: list[Path], preprocessing: Preprocessing) -> tuple[np.ndarray, list[str | None]]:
     """Return the readable images `(n, H, W, C)`, and for each of `paths` why it is none, or None."""
-    shape = preprocessing.image_shape or (*VARYING_SIZE, preprocessing.channels or 3)  # if none can be read
-    require_for((len(paths), *shape), DEEP_BYTES if preprocessing.deep else bytes_per_value, "source")
-    images = np.empty((len(paths), *shape), np.float32 if preprocessing.deep else np.uint8)
+    shape = (len(paths), *_shape_of(preprocessing))
+    images = np.empty(shape, np.float32 if preprocessing.deep else np.uint8)
     reasons: list[str | None] = []
-    progress = keras.utils.Progbar(len(paths), unit_name="image") if len(paths) > PROGRESS_FROM else None
-    read = functools.partial(_try_read, preprocessing=preprocessing)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=READERS) as pool:
-        for i, image in enumerate(pool.map(read, paths)):  # in the order of paths
-            if isinstance(image, str):
-                reasons.append(image)
-            else:
-                reasons.append(None)
-                images[i] = image
-            if progress:
-                progress.update(i + 1)
+    for i, image in enumerate(in_threads(lambda i: _try_read(paths[i], preprocessing), len(paths), "image")):
+        reasons.append(image if isinstance(image, str) else None)
+        if not isinstance(image, str):
+            images[i] = image
     readable = np.array([reason is None for reason in reasons], bool)
     return (images if readable.all() else images[readable]), reasons
 
@@ -243,12 +402,12 @@ def _split(
     return made
 
 
-def _select(images: np.ndarray, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
+def _select(images: Any, files: Sequence[ImageFile], split: str, class_names: Any) -> Pair | None:
     """Return `(x, y)` of a split, or None where it has no files; y is None without class folders."""
     index = [i for i, file in enumerate(files) if file[1] == split]
     if not index:
         return None
-    return images[index], _labels([files[i] for i in index], class_names)
+    return some_of(images, index), _labels([files[i] for i in index], class_names)
 
 
 def _labels(files: Sequence[ImageFile], class_names: Sequence[str] | None) -> np.ndarray | None:

@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import math
 import os
 import re
@@ -362,7 +363,10 @@ class Facts:
 
 
 def probe(
-    paths: Sequence[str | os.PathLike[str]], preprocessing: Preprocessing, measure: bool = True
+    paths: Sequence[str | os.PathLike[str]],
+    preprocessing: Preprocessing,
+    measure: bool = True,
+    headers: Sequence[Header | None] | None = None,
 ) -> tuple[Facts, Preprocessing]:
     """Look at image files once, and complete a preprocessing by what they are.
 
@@ -376,6 +380,7 @@ def probe(
             all files are of floats.
             `deep` becomes True if any file has more than 8 bits.
         measure: whether floats may get a measured range; those of a trained model must have that of training.
+        headers: of the files, None for one that cannot be opened; read from the files if None.
 
     Returns:
         `(facts, preprocessing)`.
@@ -383,27 +388,27 @@ def probe(
     Raises:
         InputError: an image that is too large for the memory.
     """
-    with concurrent.futures.ThreadPoolExecutor(max_workers=READERS) as pool:
-        found = list(pool.map(_try_look, paths))
-    opened = [(Path(path), header) for path, header in zip(paths, found, strict=True) if header is not None]
+    # One thread: several, which read a few bytes each, would wait for each other's turn.
+    known = map(_try_look, paths) if headers is None else headers
+    opened = [(Path(path), header) for path, header in zip(paths, known, strict=True) if header is not None]
     facts = Facts(num_images=len(opened))
-    headers = [header for _, header in opened]
-    facts.sizes = _sizes([header.size for header in headers])
-    facts.alpha = sum(header.alpha for header in headers)
-    kinds = {header.bits for header in headers}
+    found = [header for _, header in opened]
+    facts.sizes = _sizes([header.size for header in found])
+    facts.alpha = sum(header.alpha for header in found)
+    kinds = {header.bits for header in found}
     facts.bits = "float" if "float" in kinds else max((bits for bits in kinds if bits != "float"), default=8)
     facts.levels.cut = [path for path, header in opened if header.frames]
     size = preprocessing.image_size
     if size is None:
         size = facts.common_size or _at_least(VARYING_SIZE, preprocessing.crop)
-    look_closer = _Closer(preprocessing.value_range, facts.levels, size)
     if measure and preprocessing.value_range is None and kinds == {"float"}:
         facts.measured = _measure([path for path, header in opened if header.bits == "float"])
     value_range = preprocessing.value_range
     if facts.measured is not None and (facts.measured[0] < 0 or facts.measured[1] > 1):
         value_range = facts.measured
         facts.notes.append(f"values {value_range[0]:g} to {value_range[1]:g} (measured) became 0 to 1")
-    facts.channels = look_closer(opened, preprocessing.background)
+    coloured = _look_closer(opened, preprocessing, facts.levels, size)
+    facts.channels = _most_channels([header.channels for header in found], coloured)
     return facts, dataclasses.replace(
         preprocessing,
         image_size=size,
@@ -458,42 +463,48 @@ def _measure(paths: Sequence[Path]) -> FloatRange | None:
     return (low, high) if low < high else (low, low + 1)  # of one value: black
 
 
-class _Closer:
-    """A look at pixels, as far as headers do not tell."""
+def _look_closer(
+    opened: Sequence[tuple[Path, Header]],
+    preprocessing: Preprocessing,
+    levels: Levels,
+    size: tuple[int, int],
+) -> bool:
+    """Return whether any image is in color, and take note of the largest values; decode as few as will do."""
+    coloured = len(set(preprocessing.background)) > 1 and any(header.alpha for _, header in opened)
 
-    def __init__(self, value_range: FloatRange | None, levels: Levels, size: tuple[int, int]) -> None:
-        self.value_range, self.levels, self.size = value_range, levels, size
-        self.coloured = False
+    def depth(header: Header) -> int | None:
+        """The bits of integers whose range is to be told by how bright they are."""
+        if header.bits == "float" or not header.plain:
+            return None
+        bits = 8 if header.bits == 8 else 16
+        given = preprocessing.value_range
+        return bits if given is None or (bits == 8 and not _concerns_8_bits(given)) else None
 
-    def __call__(self, opened: Sequence[tuple[Path, Header]], background: tuple[int, int, int]) -> int | None:
-        """Return the channels of most images, and take note of how bright they are."""
-        counts = collections.Counter(header.channels for _, header in opened)
-        for path, header in opened:
-            known = self.coloured or header.channels != 3
-            bits = header.bits if header.bits in (8, 16, 32) and header.plain else None
-            bits = 16 if bits == 32 else bits
-            dark = bits is not None and self._is_open(bits) and self.levels.needs(bits)
-            if known and not dark:
-                continue
-            pixels = _try_decode(path, self.size)
-            if pixels is None:
-                continue
-            values = pixels.values[..., :-1] if pixels.alpha else pixels.values
-            if bits is not None and dark and pixels.plain and values.dtype.kind == "u":
-                self.levels.note(8 * values.dtype.itemsize, values.max())
-            if header.channels == 3 and not self.coloured:
-                self.coloured = bool((values != values[..., :1]).any())
-        if any(header.alpha for _, header in opened) and len(set(background)) > 1:
-            self.coloured = True
-        return self._settle(counts)
+    def is_open(item: tuple[Path, Header]) -> bool:
+        header, bits = item[1], depth(item[1])
+        return (header.channels == 3 and not coloured) or (bits is not None and levels.needs(bits))
 
-    def _is_open(self, bits: int) -> bool:
-        """Whether integers of those bits have no range that was given."""
-        return self.value_range is None or (bits == 8 and not _concerns_8_bits(self.value_range))
+    questions = filter(is_open, opened)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=READERS) as pool:
+        while asked := list(itertools.islice(questions, READERS)):
+            paths = [path for path, _ in asked]
+            for (_, header), pixels in zip(
+                asked, pool.map(lambda p: _try_decode(p, size), paths), strict=True
+            ):
+                if pixels is None:
+                    continue
+                values = pixels.values[..., :-1] if pixels.alpha else pixels.values
+                if depth(header) is not None and values.dtype.kind == "u":
+                    levels.note(8 * values.dtype.itemsize, values.max())
+                if header.channels == 3:
+                    coloured = coloured or bool((values != values[..., :1]).any())
+    return coloured
 
-    def _settle(self, counts: collections.Counter[int]) -> int | None:
-        few = counts[1] + counts[3]
-        best = max(counts, key=lambda number: (counts[number], -number), default=None)
-        if best in (None, 1, 3) or few >= counts[best or 0]:
-            best = None if not counts else (3 if self.coloured else 1)
-        return best
+
+def _most_channels(channels: Sequence[int], coloured: bool) -> int | None:
+    """Return the number of channels that most images have, grey and color taken together."""
+    counts = collections.Counter(1 if number == 3 else number for number in channels)
+    if not counts:
+        return None
+    most = max(counts, key=lambda number: (counts[number], -number))
+    return 3 if most == 1 and coloured else most

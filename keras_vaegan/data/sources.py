@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from keras_vaegan.data.cache import parse_cache, settled
 from keras_vaegan.data.checks import (
     BYTES,
     ValueRange,
@@ -19,7 +20,7 @@ from keras_vaegan.data.checks import (
 )
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
-from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32, as_uint8
+from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32
 from keras_vaegan.data.names import (
     check_names,
     is_unlabelled,
@@ -33,12 +34,14 @@ from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, 
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
+from keras_vaegan.data.stored import is_stored
 from keras_vaegan.data.tfds import read_tfds
+from keras_vaegan.data.views import in_bytes, in_floats
 from keras_vaegan.errors import InputError, choose, one_line, renaming, unknown_name, whole_number
 from keras_vaegan.files import user_path
 
 UNTRAINED = "Classes with images to validate or test with, but none to train on"
-CONVERSIONS = {"float32": as_float32, "uint8": as_uint8}
+CONVERSIONS = {"float32": in_floats, "uint8": in_bytes}
 # Memory for each number of the images: of 8 bits they are read, selected and split; then floats are added.
 BYTES_PER_VALUE = {"float32": 5, "uint8": 3}
 
@@ -46,7 +49,8 @@ BYTES_PER_VALUE = {"float32": 5, "uint8": 3}
 class ImageData(tuple[Pair, Pair, Pair]):
     """Images with their splits: the tuple `((x, y), (x_val, y_val), (x_test, y_test))`.
 
-    x is `(B, H, W, C)`, float32 in [0, 1] or uint8; y is int64 `(B,)`, or None without labels.
+    x is `(B, H, W, C)`, float32 in [0, 1] or uint8, an array or `StoredImages`; y is int64 `(B,)`, or None
+    without labels.
 
     Attributes:
         name: where the images come from.
@@ -57,6 +61,8 @@ class ImageData(tuple[Pair, Pair, Pair]):
         value_range: the integers `(low, high)` that became 0 and 1, or None.
         preprocessing: the `Preprocessing` that made these images of what the source holds, to make others
             alike; None if the images come from elsewhere.
+        content: text that changes if the files of a folder do, or what becomes of them; None for other
+            sources.
     """
 
     name: str
@@ -66,6 +72,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
     source: str | None
     value_range: ValueRange
     preprocessing: Preprocessing | None
+    content: str | None
 
     def __new__(
         cls,
@@ -79,6 +86,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
         source: str | None = None,
         value_range: ValueRange = None,
         preprocessing: Preprocessing | None = None,
+        content: str | None = None,
     ) -> Self:
         """Return the data of three pairs `(x, y)`; they are not checked here."""
         self = super().__new__(cls, (train, validation, test))
@@ -86,7 +94,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
         self.class_names = class_names
         self.notes = list(notes)
         self.source, self.value_range = source, value_range
-        self.preprocessing = preprocessing
+        self.preprocessing, self.content = preprocessing, content
         labels = [y for _, y in self if y is not None]
         counted = max((int(y.max()) + 1 for y in labels), default=None)
         self.num_classes = counted if class_names is None else len(class_names)
@@ -94,7 +102,7 @@ class ImageData(tuple[Pair, Pair, Pair]):
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what copies and pickles are made of."""
-        names = ("name", "class_names", "notes", "source", "value_range", "preprocessing")
+        names = ("name", "class_names", "notes", "source", "value_range", "preprocessing", "content")
         return tuple(self), {name: getattr(self, name) for name in names}
 
     @property
@@ -148,6 +156,7 @@ def load(
     class_names: Sequence[str] | int | None = None,
     resize: Resize = "crop",
     background: str | Colour = WHITE,
+    cache: Literal["memory", "disk", "none"] | None = None,
 ) -> ImageData:
     """Load images as `(x, y), (x_val, y_val), (x_test, y_test)`.
 
@@ -201,9 +210,14 @@ def load(
             `"pad"` adds a border of the background, `"stretch"` distorts them.
         background: color under transparent pixels and around padded images: `"white"`, `"black"`, `"grey"`,
             `"#rrggbb"`, `"r,g,b"` or three integers of 0 to 255.
+        cache: where decoded images are. `"memory"` reads all of them into arrays. `"none"` leaves them in
+            their files: x are `StoredImages`, which are decoded whenever a batch is indexed. `"disk"` decodes
+            them once into a memory-mapped file, which later calls find, in the folder `KERAS_VAEGAN_CACHE`
+            or `~/.keras/keras_vaegan/images`; you may delete the files in it. None takes `"memory"` for
+            images that need at most 1 GB and a quarter of the free memory, and `"none"` for others.
 
     Returns:
-        `ImageData`.
+        `ImageData`; x are arrays, or `StoredImages` of the same shape and dtype.
 
     Raises:
         InputError: a source that is unknown, missing, empty, broken or out of reach; one that has a class
@@ -228,17 +242,22 @@ def load(
         class_names = whole_number("class_names", class_names, 1)
     elif class_names is not None:
         class_names = check_names(class_names)
+    place = parse_cache(cache)
     asked = Preprocessing(image_size, channels, resize, background, value_range)  # type: ignore[arg-type]
     with _within_memory("source", source):
-        name, splits, own_names, notes, preprocessing = _read(
-            source, asked, data_dir, manual_dir, seed, BYTES_PER_VALUE[dtype], deep=dtype == "float32"
+        per_value = BYTES_PER_VALUE[dtype]
+        name, splits, own_names, notes, preprocessing, content = _read(
+            source, asked, data_dir, manual_dir, seed, per_value, dtype == "float32", place
         )
+        if content is None:
+            splits = settled(splits, place, per_value, name)
         image_shape = splits[0][0].shape[1:]
         num_classes = None if own_names is None else len(own_names)
         checked: list[Pair] = []
         for split, (x, y) in zip(SPLITS, splits, strict=True):
             # Their own range was looked at as they were read, of all splits together.
-            x = check_images(x, image_shape, f"x of the {split} split", BYTES)
+            if not is_stored(x):
+                x = check_images(x, image_shape, f"x of the {split} split", BYTES)
             y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
             checked.append((convert(x), y))
     path = user_path("source", source)
@@ -250,6 +269,7 @@ def load(
         "source": again,
         "value_range": asked.value_range if whole else None,
         "preprocessing": preprocessing,
+        "content": content,
     }
     if class_names is not None and any(y is not None for _, y in checked):
         if isinstance(class_names, int):
@@ -426,14 +446,15 @@ def _read(
     seed: int,
     bytes_per_value: int,
     deep: bool,
-) -> tuple[str, Splits, list[str] | None, list[str], Preprocessing]:
-    """Return the name of the data, its splits, the names of its classes, notes, and the preprocessing."""
+    cache: str | None,
+) -> tuple[str, Splits, list[str] | None, list[str], Preprocessing, str | None]:
+    """Return the data's name, splits, class names and notes, the preprocessing, and the content's text."""
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = user_path("source", text)
     if path.is_dir():
-        return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep)
+        return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep, cache)
     if path.exists() and not (path.is_file() and path.suffix == ".npz"):
         raise InputError(f"source must be a folder or an .npz file; received the file {text!r}.")
     if not path.exists() and (path.suffix == ".npz" or "/" in text or os.sep in text):
@@ -452,4 +473,4 @@ def _read(
     made = dataclasses.replace(
         asked, image_size=x.shape[1:3], channels=x.shape[3], deep=deep and x.dtype.kind == "f"
     )
-    return name, splits, class_names, [], made
+    return name, splits, class_names, [], made, None

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from keras_vaegan import metrics
 from keras_vaegan.data import ImageData
 from keras_vaegan.data.checks import check_images, check_labels
-from keras_vaegan.data.images import as_float32
+from keras_vaegan.data.views import in_floats, parts_of, some_of
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.metrics.statistics import CHUNK, Statistics
 from keras_vaegan.training.multi_player import MultiPlayerModel
@@ -125,13 +125,21 @@ class Evaluation:
         """As many real training images, with their labels, for the floor."""
         x, y = self.data.train
         rows = np.random.default_rng(self.seed).permutation(len(x))[: self.num_images]
-        return x[rows], None if y is None else y[rows]
+        return some_of(x, rows), None if y is None else y[rows]
 
     @functools.cached_property
-    def reconstructed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Real images and their reconstructions."""
+    def reconstructed(self) -> dict[str, np.ndarray]:
+        """How near the reconstructions of real images are to them, `(N,)` for each measure."""
         images, labels = self.real_of_model(self.num_images)
-        return images, self.with_model().reconstruct(images, labels, batch_size=self.batch_size)
+        found: dict[str, list[np.ndarray]] = {}
+        for rows in parts_of(images, self.batch_size):
+            some, known = images[rows], None if labels is None else labels[rows]
+            made = self.with_model().reconstruct(some, known, batch_size=self.batch_size)
+            found.setdefault("squared_error", []).append(metrics.mean_squared_error(some, made))
+            found.setdefault("signal_to_noise", []).append(metrics.peak_signal_to_noise_ratio(some, made))
+            if min(self.image_shape[:2]) > 10:
+                found.setdefault("similarity", []).append(metrics.structural_similarity(some, made))
+        return {name: np.concatenate(values) for name, values in found.items()}
 
     def real_of_model(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Real images in [0, 1], drawn, and their classes where the model is conditioned on them.
@@ -140,17 +148,17 @@ class Evaluation:
         """
         model = self.with_model()
         if model.num_classes is None:
-            return as_float32(self.real[self._drawn(len(self.real), count)]), None
+            return in_floats(some_of(self.real, self._drawn(len(self.real), count))), None
         real, labels = self.labelled(self.real_labels, self.real)
         rows = self._drawn(len(real), count)
-        return as_float32(real[rows]), labels[rows]
+        return in_floats(some_of(real, rows)), labels[rows]
 
     def labelled(self, labels: np.ndarray | None, images: Any) -> tuple[Any, np.ndarray]:
         """The images `(N, ...)`, or their features, that have a label, and the labels."""
         known = None if labels is None else labels >= 0
         if labels is None or not np.any(known):
             raise NotApplicable("the data have no labels")
-        return (images, labels) if np.all(known) else (images[known], labels[known])
+        return (images, labels) if np.all(known) else (some_of(images, known), labels[known])
 
     def _drawn(self, number: int, count: int) -> np.ndarray:
         """Rows of `count` of so many images, drawn by the seed without repeats, in their order.

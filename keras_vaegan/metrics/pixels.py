@@ -8,16 +8,19 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.data.checks import check_extremes, numbers
 from keras_vaegan.data.images import as_float32
+from keras_vaegan.data.stored import as_stored, is_stored
 from keras_vaegan.errors import InputError
 
 CHUNK = 200  # images whose intermediate results, in float64, are in memory at a time
 
 
-def checked(images: Any, argument: str = "images", bounded: bool = True) -> np.ndarray:
+def checked(images: Any, argument: str = "images", bounded: bool = True) -> Any:
     """Images `(N, H, W, C)` as an array: integers of 0 to 255, floats in [0, 1] or booleans; else raise.
 
-    Finite floats may leave [0, 1] unless `bounded`.
+    Finite floats may leave [0, 1] unless `bounded`. Stored images stay where they are, unchecked.
     """
+    if is_stored(images):
+        return as_stored(images)
     x = numbers(images, argument, "biuf", "images (N, H, W, C)")
     if x.ndim != 4 or not x.size:
         raise InputError(f"{argument} must be (N, H, W, C) with N > 0; received {x.shape}.")

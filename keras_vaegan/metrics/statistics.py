@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.content import content_hash
+from keras_vaegan.data.stored import as_stored, is_stored
+from keras_vaegan.data.views import parts_of
 from keras_vaegan.files import atomic_path, warn_of_cache
 from keras_vaegan.metrics.distances import Moments
 from keras_vaegan.metrics.features import Extractor
@@ -32,9 +34,9 @@ class Statistics:
     probabilities: np.ndarray | None = None
 
 
-def chunked(images: np.ndarray, size: int = CHUNK) -> Iterator[np.ndarray]:
-    """Slices of an array of images `(N, H, W, C)`."""
-    return (images[start : start + size] for start in range(0, len(images), size))
+def chunked(images: Any, size: int = CHUNK) -> Iterator[np.ndarray]:
+    """Images `(N, H, W, C)`, of an array or stored ones, at most `size` of them at a time."""
+    return (images[rows] for rows in parts_of(images, most=size))
 
 
 def gather(extractor: Extractor, chunks: Iterable[np.ndarray], keep_features: bool = True) -> Statistics:
@@ -63,7 +65,7 @@ def gather(extractor: Extractor, chunks: Iterable[np.ndarray], keep_features: bo
 
 def reference_statistics(
     extractor: Extractor,
-    images: np.ndarray,
+    images: Any,
     keep_features: bool = True,
     cache: str | os.PathLike[str] | None = None,
 ) -> Statistics:
@@ -75,7 +77,7 @@ def reference_statistics(
 
     Args:
         extractor: whose features.
-        images: `(N, H, W, C)`, float in [0, 1] or uint8.
+        images: `(N, H, W, C)`, float in [0, 1] or uint8; stored ones are read twice if there is a cache.
         keep_features: whether the features are needed, beside the moments.
         cache: folder of the files; None for no cache.
 
@@ -83,7 +85,7 @@ def reference_statistics(
         InputError: images that are not `(N, H, W, C)` with N > 0, out of range, or of channels that the
             extractor does not take.
     """
-    images = check_images(images, argument="images")
+    images = as_stored(images) if is_stored(images) else check_images(images, argument="images")
     if cache is None or extractor.architecture is None:
         return gather(extractor, chunked(images), keep_features)
     kind = "features" if keep_features else "moments"

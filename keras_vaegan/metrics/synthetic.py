@@ -1,5 +1,7 @@
 """Are generated images of use? A classifier learns from them alone and is tried on real ones."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -9,6 +11,8 @@ from keras_vaegan import memory
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.images import as_float32
+from keras_vaegan.data.stored import as_stored, is_stored
+from keras_vaegan.data.views import parts_of, some_of
 from keras_vaegan.errors import InputError, whole_number
 from keras_vaegan.metrics.classifiers import EXACT, OF_IMAGES
 
@@ -57,16 +61,19 @@ def accuracy_of_classifier_trained_on(
     batches = Batches(x, y, batch_size=batch_size, seed=seed)
     passes = -(-steps // len(batches))
     model.fit(batches, epochs=passes, shuffle=False, verbose=0)
-    predicted = model.predict(as_float32(real_x), batch_size=256, verbose=0).argmax(axis=1)
-    return float(np.mean(predicted == real_y))
+    predicted = [
+        model.predict(as_float32(real_x[rows]), batch_size=256, verbose=0).argmax(axis=1)
+        for rows in parts_of(real_x, 256)
+    ]
+    return float(np.mean(np.concatenate(predicted) == real_y))
 
 
-def _labelled(argument: str, images: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    x = check_images(images, argument=argument)
+def _labelled(argument: str, images: Any, labels: ArrayLike) -> tuple[Any, np.ndarray]:
+    x = as_stored(images) if is_stored(images) else check_images(images, argument=argument)
     y = check_labels(labels, len(x), argument=f"labels of {argument}")
     if not np.any(y >= 0):
         raise InputError(f"labels of {argument} must name the class of an image at least; received -1 only.")
-    return x[y >= 0], y[y >= 0]
+    return some_of(x, y >= 0), y[y >= 0]
 
 
 def _classifier(image_shape: tuple[int, ...], classes: int, seed: int) -> keras.Model:

@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan.backend import unfold
 from keras_vaegan.conditions import inputs_of
+from keras_vaegan.data.stored import is_stored
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, flag, whole_number
 from keras_vaegan.functions import Function, Port, image_port
+from keras_vaegan.models.intake import by_parts
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.draw import DRAWCell
 from keras_vaegan.noise import as_seed, prior_noise
@@ -158,8 +160,21 @@ class DRAW(VAE):
         seed = as_seed(seed)
         if not flag("sample", sample):
             return super().encode(x, labels, mask, seed=seed, batch_size=batch_size)
+        images: Any = x if is_stored(x) else self.intake.images(x)
+        noise = prior_noise(len(images), self.code_shape, seed)
+        return self._encoded_with(images, labels, mask, noise, batch_size)
+
+    @by_parts
+    def _encoded_with(
+        self,
+        x: ArrayLike,
+        labels: ArrayLike | None,
+        mask: str | ArrayLike | None,
+        noise: np.ndarray,
+        batch_size: int,
+    ) -> np.ndarray:
+        """Codes of images, drawn with noise `(B, T, Z)`."""
         x = self.intake.images(x)
-        noise = prior_noise(len(x), self.code_shape, as_seed(seed))
         inputs = {"images": x, "noise": noise, **self.conditioned(len(x), labels, x, mask)}
         return self.batched("inferred", inputs, batch_size)
 

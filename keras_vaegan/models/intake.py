@@ -1,8 +1,10 @@
 """The checks of what a model is given to train on, to evaluate or to predict from."""
 
+import functools
+import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -22,11 +24,16 @@ from keras_vaegan.data.checks import (
 )
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.data.splits import check_every_class
+from keras_vaegan.data.stored import is_stored
+from keras_vaegan.data.views import parts_of
 from keras_vaegan.errors import InputError
 from keras_vaegan.training.inputs import known_rank
 
 if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 NO_TARGETS = "must be labels, x itself or None: the model reconstructs x; received other images."
 
@@ -49,7 +56,7 @@ class Intake:
         """
         shape, value_range = self.model.image_shape, self.model.value_range
         if isinstance(x, Batches):
-            check_images(x.x[:1], shape, f"{prefix}x", x.value_range)  # the rest it has checked
+            check_images(np.zeros((1, *x.image_shape)), shape, f"{prefix}x")  # the values it has checked
             self.check_targets(x.y, len(x.x), f"{prefix}y")
         elif isinstance(x, keras.utils.PyDataset):  # of the first batch at least, which costs little
             self._check_first(x[0], prefix)
@@ -81,18 +88,38 @@ class Intake:
                 raise InputError(f"{prefix}y must have labels for some of the images; all are -1.")
         return {"x": x, "y": y, "sample_weight": weights}
 
-    def checked_validation(self, validation: Any) -> Any:
-        """`validation_data` as Keras is to have it."""
+    def checked_validation(self, validation: Any, batch_size: int | None = None) -> Any:
+        """`validation_data` as Keras is to have it; stored images in batches of `batch_size`."""
         argument = "validation_data: "
         if isinstance(validation, (tuple, list)):
             x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(validation))
+            if is_stored(x):
+                x, y = self.in_batches(x, y, weights, batch_size, argument, shuffle=False), None
             known = self.checked(x, y, weights, argument)
+            if isinstance(x, Batches):
+                return x
             return known["x"], known["y"], known["sample_weight"]
         if isinstance(validation, keras.utils.PyDataset):
             self.checked(validation, None, None, argument)
         elif validation is not None and is_array(validation):
             raise InputError("validation_data must be (x,) or (x, y); received an array.")
         return validation
+
+    def in_batches(
+        self, x: Any, y: Any, weights: Any, batch_size: int | None, prefix: str = "", **settings: Any
+    ) -> Batches:
+        """Stored images and their labels as batches; `settings` are arguments of `Batches`."""
+        if weights is not None:
+            raise InputError(
+                f"{prefix}sample_weight must be None with images that are not in memory; received weights. "
+                "Give batches (x, y, sample_weight)."
+            )
+        with warnings.catch_warnings():
+            if not settings.get("shuffle", True):  # of images to train on it is told
+                warnings.filterwarnings("ignore", message=".*almost black")
+            return Batches(
+                x, None if y is x else y, batch_size or 32, value_range=self.model.value_range, **settings
+            )
 
     def checked_batch(self, x: Any, y: Any, weights: Any) -> dict[str, Any]:
         """The arguments of a step on one batch of images."""
@@ -265,6 +292,41 @@ class Intake:
             check_brightness(found["high"], False, "x")
         if "whole_high" in found:
             check_brightness(round(found["whole_high"]), True, "x", self.model.value_range)
+
+
+def by_parts(verb: Callable[P, R]) -> Callable[P, R]:
+    """Let a verb on images take stored ones: it is run on one part after another.
+
+    The verb's first argument is the model. The images, its argument `x` or `images`, and all else that has as
+    many rows, are cut alike. What the verb gives has a row for each image: an array, or a dictionary of them.
+    """
+    form = inspect.signature(verb)
+
+    @functools.wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = form.bind(*args, **kwargs)
+        images: Any = bound.arguments.get("x" if "x" in form.parameters else "images")
+        if not is_stored(images):
+            return verb(*args, **kwargs)
+        bound.apply_defaults()
+        given, found = dict(bound.arguments), []
+        for rows in parts_of(images, given.get("batch_size", 1)):
+            for name, value in given.items():
+                whole = not isinstance(value, (np.ndarray, list, tuple)) and not is_stored(value)
+                if not whole and name != "mask" or name == "mask" and np.ndim(value) == 3:
+                    value = value[rows] if len(value) == len(images) else value
+                bound.arguments[name] = value
+            found.append(verb(*bound.args, **bound.kwargs))
+        return _joined(found)
+
+    return run
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Arrays joined along their first axis; dictionaries of arrays, array by array."""
+    if isinstance(parts[0], dict):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return None if parts[0] is None else np.concatenate(parts)
 
 
 def check_source(x: Any, argument: str = "x") -> None:

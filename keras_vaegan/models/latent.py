@@ -13,7 +13,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_vaegan import memory, registry
-from keras_vaegan.backend import Seeds
+from keras_vaegan.backend import Seeds, part, shares
 from keras_vaegan.conditions import Conditioning
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import (
@@ -24,6 +24,7 @@ from keras_vaegan.data.checks import (
     numbers,
     some_classes,
 )
+from keras_vaegan.data.stored import is_stored
 from keras_vaegan.distributions import DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
 from keras_vaegan.export import export
@@ -31,7 +32,7 @@ from keras_vaegan.functions import Function, InBatches, Port, image_port
 from keras_vaegan.interpolation import arc, line
 from keras_vaegan.kinds import check_facts
 from keras_vaegan.likelihoods import Likelihood
-from keras_vaegan.models.intake import Intake, check_source, first_two, is_array
+from keras_vaegan.models.intake import Intake, by_parts, check_source, first_two, is_array
 from keras_vaegan.noise import as_seed, placed, prior_noise
 from keras_vaegan.presets.building import from_preset
 from keras_vaegan.presets.folder import save_folder
@@ -43,6 +44,7 @@ from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 LARGEST_SEED = 2**31 - 1  # that every backend takes for a model's own randomness
+WORKERS = 2  # threads that read stored images for `fit`
 NUM_WEIGHED = 10_000  # images that are in memory at a time for the importance-weighted bound
 
 
@@ -348,7 +350,8 @@ class LatentVariableModel(MultiPlayerModel):
 
         Args:
             x: images `(B, H, W, C)`, floats in [0, 1] or integers of `value_range`: an array, a tensor or a
-                list of images; or a dataset, loader or generator of batches `(x,)`, `(x, y)` or
+                list of images; images that are not in memory, as `Batches` takes them, which are read batch
+                by batch; or a dataset, loader or generator of batches `(x,)`, `(x, y)` or
                 `(x, y, sample_weight)`.
             y: class labels `(B,)`. A model without labels does not look at them; y may also be x itself.
             *args, **kwargs: as Keras has them. `sample_weight` `(B,)` weighs losses and logs.
@@ -360,12 +363,18 @@ class LatentVariableModel(MultiPlayerModel):
         """
         self.check_compiled()
         given = by_name("fit", x, y, *args, **kwargs)
+        if is_stored(given["x"]):
+            given = self.as_batches(given, given.get("shuffle", True), WORKERS)
         given |= self.intake.checked(given["x"], given["y"], given.get("sample_weight"))
         if isinstance(given["x"], Batches):
             given.setdefault("shuffle", False)  # it has an order of its own, which can be resumed
         self.intake.check_classes(given["x"], given["y"])
         if "validation_data" in given:
-            given["validation_data"] = self.intake.checked_validation(given["validation_data"])
+            sizes = [given.get("validation_batch_size"), given.get("batch_size")]
+            if isinstance(given["x"], Batches):
+                sizes.append(given["x"].batch_size)
+            size = next(filter(None, sizes), None)
+            given["validation_data"] = self.intake.checked_validation(given["validation_data"], size)
         self.prior.reset()
         unchecked = not isinstance(given["x"], (np.ndarray, Batches))
         if unchecked:
@@ -383,11 +392,37 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: as of `fit`.
         """
         given = by_name("evaluate", x, y, *args, **kwargs)
+        if is_stored(given["x"]):
+            given = self.as_batches(given, shuffle=False)
         given |= self.intake.checked(given["x"], given["y"], given.get("sample_weight"))
         with self._guarding(not isinstance(given["x"], (np.ndarray, Batches))):
             result = super().evaluate(**given)
         self.check_seen(training=False)
         return result
+
+    def as_batches(
+        self, given: dict[str, Any], shuffle: bool, workers: int = 0, **settings: Any
+    ) -> dict[str, Any]:
+        """Arguments of a verb of Keras, with `Batches` in place of images and their labels."""
+        if given.get("validation_split"):
+            raise InputError(
+                "validation_split must be 0 with images that are not in memory; "
+                f"received {given['validation_split']}. Give validation_data."
+            )
+        sharing: dict[str, Any] = {"multiple": shares(), "part": part()} if shuffle else {}
+        batches = self.intake.in_batches(
+            given["x"],
+            given["y"],
+            given.get("sample_weight"),
+            given.get("batch_size"),
+            shuffle=shuffle,
+            seed=self.seed or 0,
+            workers=workers,
+            **sharing,
+            **settings,
+        )
+        batches.epoch = given.get("initial_epoch", 0)
+        return given | {"x": batches, "y": None, "sample_weight": None, "batch_size": None}
 
     @contextlib.contextmanager
     def _guarding(self, unchecked: bool) -> Iterator[None]:
@@ -419,6 +454,12 @@ class LatentVariableModel(MultiPlayerModel):
         """
         if isinstance(x, Mapping):
             return super().predict(self.intake.checked_dictionary(x), *args, **kwargs)
+        if is_stored(x):
+            given = by_name("predict", None, *args, **kwargs)
+            size, given["steps"] = given.pop("batch_size", None) or 32, None
+            inputs = self._inputs_by_batches(x, labels, mask, size)
+            del given["y"]
+            return super().predict(**given | {"x": inputs, "steps": -(-len(x) // size)})
         if is_array(x):
             return super().predict(self._inputs(x, labels, mask), *args, **kwargs)
         check_source(x)
@@ -459,6 +500,17 @@ class LatentVariableModel(MultiPlayerModel):
         x = check_images(x, self.image_shape, "x", self.value_range)
         condition = self.conditioned(len(x), labels, x, mask)
         return {"images": x, **condition} if condition else x
+
+    def _inputs_by_batches(
+        self, x: Any, labels: ArrayLike | None, mask: str | ArrayLike | None, batch_size: int
+    ) -> Iterator[Any]:
+        """What `call` takes, batch by batch, of stored images."""
+        classes = None if labels is None else check_labels(labels, len(x), self.num_classes, "labels")
+        each = mask is not None and not isinstance(mask, str) and np.ndim(mask) == 3
+        for start in range(0, len(x), batch_size):
+            rows = slice(start, start + batch_size)
+            known = None if classes is None else classes[rows]
+            yield (self._inputs(x[rows], known, np.asarray(mask)[rows] if each else mask),)
 
     def _inputs_of_batches(self, source: Any) -> Iterator[Any]:
         """What `call` takes, batch by batch, from a dataset, loader or generator."""
@@ -532,6 +584,7 @@ class LatentVariableModel(MultiPlayerModel):
         """
         return self.condition.arrays(count, labels, images, mask, self.intake.images)
 
+    @by_parts
     def labels_of(self, y: ArrayLike | None, x: ArrayLike | None = None) -> np.ndarray | None:
         """The labels to hand to a verb: None for a model without labels.
 
@@ -590,6 +643,7 @@ class LatentVariableModel(MultiPlayerModel):
         noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], seed)
         return placed(q, noise)
 
+    @by_parts
     def posterior_parameters(
         self,
         x: ArrayLike,
@@ -602,6 +656,7 @@ class LatentVariableModel(MultiPlayerModel):
         condition = self.conditioned(len(x), labels, x, mask)
         return self.batched("encoded", {"images": x, **condition}, batch_size)
 
+    @by_parts
     def kl_per_dimension(
         self, x: ArrayLike, labels: ArrayLike | None = None, batch_size: int = 128
     ) -> np.ndarray:
@@ -647,6 +702,7 @@ class LatentVariableModel(MultiPlayerModel):
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
         return self.batched("decoded", {"codes": z, **condition}, batch_size)
 
+    @by_parts
     def reconstruct(
         self,
         x: ArrayLike,
@@ -833,6 +889,7 @@ class LatentVariableModel(MultiPlayerModel):
         styled = self.decode(np.repeat(codes, len(labels), axis=0), shown, batch_size=batch_size)
         return styled.reshape(len(images), len(labels), *self.image_shape)
 
+    @by_parts
     def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
         """p(y|x) by the model itself: exp(ELBO) of p(x|y), normalized; classes are equally likely before.
 

@@ -10,16 +10,17 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_vaegan import losses
-from keras_vaegan.backend import input_gradient, part, shares
+from keras_vaegan.backend import input_gradient
 from keras_vaegan.classification import CLASSIFICATIONS, Classification
 from keras_vaegan.conditions import require_labels_alone
-from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import check_labels
+from keras_vaegan.data.stored import is_stored
 from keras_vaegan.distributions import Categorical, DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.functions import Function, Port
 from keras_vaegan.metrics.calibration import fit_temperature
-from keras_vaegan.models.intake import is_array
+from keras_vaegan.models.intake import by_parts, is_array
+from keras_vaegan.models.latent import WORKERS
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.networks.heads import each_label, for_each_class
@@ -289,20 +290,15 @@ class SemiSupervisedVAE(VAE):
                 arrays, or that all have labels.
         """
         if labelled_share is not None:
-            if not is_array(x):
+            if not (is_array(x) or is_stored(x)):
                 raise InputError(f"labelled_share must be None: x is no array; received {labelled_share!r}.")
-            known = self.intake.checked(x, y, None)
-            x = Batches(
-                self.intake.images(known["x"]),
-                known["y"],
-                batch_size or 32,
-                shuffle=kwargs.get("shuffle", True),
-                seed=self.seed or 0,
-                labelled_share=labelled_share,
-                multiple=shares(),
-                part=part(),
-            )
-            x.epoch = kwargs.get("initial_epoch", 0)
+            stored = is_stored(x)
+            if not stored:
+                known = self.intake.checked(x, y, None)
+                x, y = self.intake.images(known["x"]), known["y"]
+            given = {**kwargs, "x": x, "y": y, "batch_size": batch_size}
+            shuffle, workers = kwargs.get("shuffle", True), WORKERS if stored else 0
+            x = self.as_batches(given, shuffle, workers, labelled_share=labelled_share)["x"]
             y = batch_size = None
         return super().fit(x, y, batch_size, *args, **kwargs)
 
@@ -333,6 +329,7 @@ class SemiSupervisedVAE(VAE):
         """Divides the logits in `classify`."""
         return self.classification.temperature
 
+    @by_parts
     def classify(self, images: ArrayLike, batch_size: int = 128) -> np.ndarray:
         """Probabilities of the classes, at the temperature that `calibrate` fitted (Guo et al. 2017).
 
@@ -346,6 +343,7 @@ class SemiSupervisedVAE(VAE):
         logits = self.class_logits(images, batch_size) / self.temperature
         return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype("float32")
 
+    @by_parts
     def class_logits(
         self, images: ArrayLike, batch_size: int = 128, classifier: str | None = None
     ) -> np.ndarray:
@@ -383,7 +381,7 @@ class SemiSupervisedVAE(VAE):
         Raises:
             InputError: a label that is missing or out of range; images that will not do.
         """
-        images = self.intake.images(x)
+        images: Any = x if is_stored(x) else self.intake.images(x)
         labels = check_labels(y, len(images), self.num_classes, unlabelled=False)
         self.classification.temperature = fit_temperature(self.class_logits(images, batch_size), labels)
         return self.temperature

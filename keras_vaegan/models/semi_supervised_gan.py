@@ -14,6 +14,7 @@ from keras_vaegan.classification import CLASSIFIERS
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.games import Verdict
 from keras_vaegan.models.adversarial import Adversarial
+from keras_vaegan.models.intake import by_parts
 from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
 from keras_vaegan.parts import settings_of
 from keras_vaegan.reconstructions import Features, Pixels
@@ -218,6 +219,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
 
     # ---- on arrays ----
 
+    @by_parts
     def class_logits(
         self, images: ArrayLike, batch_size: int = 128, classifier: str | None = None
     ) -> np.ndarray:

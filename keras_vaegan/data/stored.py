@@ -1,0 +1,420 @@
+"""Images that stay on disk until a batch of them is read."""
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_vaegan import memory
+from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.files import reason_of
+
+if TYPE_CHECKING:
+    from keras_vaegan.data.preprocessing import Preprocessing
+
+HDF5_CACHE = 64_000_000  # bytes of chunks kept unpacked; with 1 MB, the default, large chunks never are
+HDF5_ROWS = 1000  # indices in one selection; HDF5 becomes slow with more
+
+
+class StoredImages:
+    """Base class of images `(N, H, W, C)` that stay where they are until they are indexed.
+
+    A subclass calls `__init__` and implements `read`. Reading must be safe in several threads at once.
+    A subclass that holds an open file must survive pickling and a fork, as data loaders do both.
+
+    Args:
+        shape: `(N, H, W, C)`.
+        dtype: of the images that `read` returns; integers or float32.
+
+    Examples:
+        >>> import numpy as np
+        >>> from keras_vaegan.data.stored import as_stored
+        >>> x = as_stored(np.zeros((10, 8, 8, 1), "uint8"))
+        >>> x[3].shape, x[[7, 2]].shape, x.subset([1, 2, 3]).shape
+        ((8, 8, 1), (2, 8, 8, 1), (3, 8, 8, 1))
+    """
+
+    ndim = 4
+
+    def __init__(self, shape: Iterable[int], dtype: Any) -> None:
+        number, height, width, channels = map(int, shape)
+        self.shape = (number, height, width, channels)
+        self.dtype = np.dtype(dtype)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images at `indices` as an array `(n, H, W, C)`, read now.
+
+        Args:
+            indices: int64 `(n,)`, each from 0 to N - 1, in any order; they may repeat.
+        """
+        raise NotImplementedError
+
+    def fingerprint(self) -> str | None:
+        """Return a text that changes if the images do, without reading them; None if nothing tells."""
+        return None
+
+    def subset(self, indices: Any) -> "StoredImages":
+        """Return a view of the images at `indices`, in their order; it reads nothing."""
+        return Subset(self, self._indices(indices))
+
+    @property
+    def size(self) -> int:
+        """The number of values of all images."""
+        number, height, width, channels = self.shape
+        return number * height * width * channels
+
+    @property
+    def nbytes(self) -> int:
+        """The memory in bytes that all images would take."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Return one image `(H, W, C)` for an int; an array `(n, H, W, C)` for a slice, ints or a mask."""
+        if isinstance(index, (int, np.integer)) and not isinstance(index, (bool, np.bool_)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"image {index} of {len(self)}")
+            return self.read(np.array([index % len(self)]))[0]
+        return self.read(self._indices(index))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield the images, one read at a time."""
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all images, or raise `InputError` if they do not fit into memory."""
+        if copy is False:
+            raise ValueError("stored images cannot become an array without a copy")
+        number, height, width, channels = self.shape
+        memory.require(
+            f"x ({number:,} images of {height}x{width}x{channels})", self.nbytes, "Index a part of them."
+        )
+        images = self.read(np.arange(number))
+        return images if dtype is None else images.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        """Return one line: the sizes, not the pixels."""
+        return f"{type(self).__name__}({self.shape}, {self.dtype})"
+
+    def _indices(self, index: Any) -> np.ndarray:
+        """The positions, from 0 on, that a slice, integers or a mask stand for."""
+        if isinstance(index, slice):
+            return np.arange(*index.indices(len(self)))
+        array = np.asarray(index)
+        if array.size == 0 and array.ndim == 1:
+            return np.empty(0, np.int64)
+        if array.dtype == bool and array.shape == (len(self),):
+            return np.flatnonzero(array)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise IndexError("images are indexed by an integer, a slice, integers (n,) or a mask (N,)")
+        array = array.astype(np.int64)
+        if array.min() < -len(self) or array.max() >= len(self):
+            raise IndexError(f"images {array.min()} to {array.max()} of {len(self)}")
+        return np.where(array < 0, array + len(self), array)
+
+
+class Subset(StoredImages):
+    """The images of `images` at `indices`, int64 `(n,)`, in that order."""
+
+    def __init__(self, images: StoredImages, indices: np.ndarray) -> None:
+        super().__init__((len(indices), *images.shape[1:]), images.dtype)
+        whole = images
+        if isinstance(images, Subset):  # a subset of a subset reads from the ground
+            whole, indices = images.images, images.indices[indices]
+        self.images: StoredImages = whole
+        self.indices: np.ndarray = indices
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images at `indices`; see `StoredImages.read`."""
+        return self.images.read(self.indices[indices])
+
+    def fingerprint(self) -> str | None:
+        """Return that of the images, with the indices."""
+        whole = self.images.fingerprint()
+        if whole is None:
+            return None
+        return f"{whole} {hashlib.sha256(self.indices.tobytes()).hexdigest()[:16]}"
+
+
+class Mapped(StoredImages):
+    """Images that a function changes as they are read.
+
+    Args:
+        images: the images as they are stored.
+        function: takes `(n, h, w, c)` and returns `(n, H, W, C)`; it can be pickled.
+        shape: `(H, W, C)` that it returns.
+        dtype: that it returns.
+        key: text for what it does, in the fingerprint; None if nothing tells.
+    """
+
+    def __init__(
+        self,
+        images: StoredImages,
+        function: Callable[[np.ndarray], np.ndarray],
+        shape: tuple[int, ...],
+        dtype: Any,
+        key: str | None = None,
+    ) -> None:
+        super().__init__((len(images), *shape), dtype)
+        self.images, self.function, self.key = images, function, key
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images at `indices`; see `StoredImages.read`."""
+        if not len(indices):
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        return self.function(self.images.read(indices))
+
+    def fingerprint(self) -> str | None:
+        """Return that of the images, with the key."""
+        whole = self.images.fingerprint()
+        return None if whole is None or self.key is None else f"{whole} {self.key}"
+
+
+class Indexed(StoredImages):
+    """Images of anything that can be indexed along its first axis: arrays, memory maps, Zarr arrays.
+
+    Args:
+        array: `(N, H, W, C)` or grey `(N, H, W)`. Integers keep their type; other numbers become float32.
+        name: text for errors.
+    """
+
+    def __init__(self, array: Any, name: str = "x") -> None:
+        shape = tuple(map(int, array.shape))
+        dtype = np.dtype(array.dtype)
+        super().__init__(
+            shape if len(shape) == 4 else (*shape, 1), dtype if dtype.kind in "iu" else np.float32
+        )
+        self.array, self.name = array, name
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images at `indices`; see `StoredImages.read`."""
+        if not len(indices):
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        with _readable(self.name):
+            images = self._rows(indices)
+        return images.astype(self.dtype, copy=False).reshape((len(indices), *self.shape[1:]))
+
+    def _rows(self, indices: np.ndarray) -> np.ndarray:
+        if isinstance(self.array, np.ndarray):
+            return np.asarray(self.array[indices])
+        # Not all take repeated indices, or any order; each chunk is read once if they are sorted.
+        unique, places = np.unique(indices, return_inverse=True)
+        if len(unique) == unique[-1] - unique[0] + 1:
+            rows = np.asarray(self.array[int(unique[0]) : int(unique[-1]) + 1])
+        else:  # Zarr's own brackets take points, not rows
+            rows = np.asarray(getattr(self.array, "oindex", self.array)[unique])
+        return rows[places.reshape(-1)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle: the place of a memory map, not its values."""
+        state = self.__dict__.copy()
+        place = _place_of(self.array)
+        if place is not None:
+            state["array"] = place
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state; map the file again."""
+        self.__dict__.update(state)
+        if isinstance(self.array, _Place):
+            with _readable(self.name):
+                self.array = self.array.mapped()
+
+    def fingerprint(self) -> str | None:
+        """Return the place of a memory map with the size and time of its file."""
+        place = _place_of(self.array)
+        return None if place is None else f"{place.facts()} {_stamp(place.path)}"
+
+
+class HDF5Images(StoredImages):
+    """Images of an HDF5 dataset.
+
+    The file is opened on first use, again after pickling, and again in a forked process. One lock guards it,
+    because the HDF5 library must not be entered twice.
+
+    Args:
+        path: of the file.
+        name: of the dataset in it.
+        dataset: the open `h5py.Dataset` to read from in this process; None opens the file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], name: str, dataset: Any = None) -> None:
+        self.path, self.name = os.path.abspath(os.fsdecode(path)), name
+        self._file: Any = None
+        self._dataset, self._process = dataset, os.getpid()
+        with _LOCK, _readable(self.path):
+            found = self._opened()
+            shape, dtype = found.shape, found.dtype
+        super().__init__(
+            shape if len(shape) == 4 else (*shape, 1), dtype if dtype.kind in "iu" else np.float32
+        )
+
+    def _opened(self) -> Any:
+        """The dataset in this process; the lock is held."""
+        if self._dataset is None or self._process != os.getpid():
+            import h5py
+
+            if self._file is not None:  # of the process that was forked; they must not share its position
+                self._file.close()
+            self._file = h5py.File(self.path, "r", rdcc_nbytes=HDF5_CACHE)
+            self._dataset, self._process = self._file[self.name], os.getpid()
+        return self._dataset
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images at `indices`; see `StoredImages.read`."""
+        if not len(indices):
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        # h5py wants indices that rise.
+        unique, places = np.unique(indices, return_inverse=True)
+        with _LOCK, _readable(self.path):
+            dataset = self._opened()
+            if len(unique) == unique[-1] - unique[0] + 1:
+                rows = dataset[int(unique[0]) : int(unique[-1]) + 1]
+            else:
+                parts = np.array_split(unique, -(-len(unique) // HDF5_ROWS))
+                rows = np.concatenate([dataset[part] for part in parts])
+        rows = rows.astype(self.dtype, copy=False).reshape((len(unique), *self.shape[1:]))
+        places = places.reshape(-1)
+        return rows if np.array_equal(places, np.arange(len(rows))) else rows[places]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle: the place, not the open file."""
+        return {**self.__dict__, "_file": None, "_dataset": None}
+
+    def fingerprint(self) -> str | None:
+        """Return the place with the size and time of the file."""
+        return f"{self.path} {self.name} {self.shape} {self.dtype} {_stamp(self.path)}"
+
+
+def is_stored(x: Any) -> bool:
+    """Whether `x` is images `(N, H, W, C)` that are read by index: no array in memory, and no tensor.
+
+    `StoredImages`, memory maps, HDF5 datasets, Zarr arrays and others alike; none of them is imported.
+    """
+    if isinstance(x, (StoredImages, np.memmap)):
+        return x.ndim == 4
+    if isinstance(x, np.ndarray) or hasattr(x, "__dlpack__"):  # which tensors have
+        return False
+    shape = getattr(x, "shape", None)
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == 4
+        and isinstance(getattr(x, "dtype", None), np.dtype)
+        and hasattr(x, "__getitem__")
+    )
+
+
+def as_stored(x: Any, preprocessing: "Preprocessing | None" = None) -> StoredImages:
+    """Return `x` as `StoredImages`.
+
+    Args:
+        x: `StoredImages`, or anything of a shape `(N, H, W, C)` or `(N, H, W)` that can be indexed: an
+            array, a memory map, an HDF5 dataset or a Zarr array.
+        preprocessing: applied to each image as it is read; None leaves the images alone.
+
+    Raises:
+        InputError: no numbers, another shape, or no images.
+    """
+    if not isinstance(x, StoredImages):
+        shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+        if not isinstance(shape, tuple) or not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
+            raise InputError(f"x must be images (N, H, W, C) as numbers; received {_shown(x)}.")
+        if len(shape) not in (3, 4) or 0 in shape:
+            raise InputError(f"x must be images (N, H, W, C) or (N, H, W); received the shape {shape}.")
+        x = HDF5Images(x.file.filename, x.name, x) if _is_hdf5(x) else Indexed(x)
+    if preprocessing is None:
+        return x
+    first = preprocessing(x[0])
+    key = repr(preprocessing)
+    return Mapped(x, EachImage(preprocessing), first.shape, first.dtype, key)
+
+
+def read_batch(x: Any, indices: np.ndarray) -> np.ndarray:
+    """Return the images at `indices` of an array, or of anything that `is_stored`."""
+    if isinstance(x, np.ndarray):
+        return np.asarray(x[indices])
+    return as_stored(x)[indices]
+
+
+class EachImage:
+    """A function of one image, applied to each of several; it can be pickled if the function can."""
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.function = function
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n, H, W, C)` for images `(n, h, w, c)`."""
+        return np.stack([self.function(image) for image in images])
+
+
+class _Place:
+    """Where the values of a memory map are in its file."""
+
+    def __init__(self, array: np.memmap, root: np.memmap) -> None:
+        self.path, self.start, self.length = os.path.abspath(str(root.filename)), root.offset, root.nbytes
+        self.shape, self.dtype, self.strides = array.shape, array.dtype, array.strides
+        self.offset = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+
+    def mapped(self) -> np.ndarray:
+        """Map the file and return the values in it."""
+        raw = np.memmap(self.path, np.uint8, "r", self.start, (self.length,))
+        return np.ndarray(self.shape, self.dtype, raw, self.offset, self.strides).view(np.memmap)
+
+    def facts(self) -> str:
+        return f"{self.path} {self.start + self.offset} {self.shape} {self.dtype} {self.strides}"
+
+
+def _place_of(array: Any) -> _Place | None:
+    """The place of a memory map; None for other arrays, and for a map whose changes are not in its file."""
+    if not isinstance(array, np.memmap):
+        return None
+    root: Any = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
+        return None
+    return _Place(array, root)
+
+
+def _is_hdf5(x: Any) -> bool:
+    return type(x).__module__.split(".")[0] == "h5py"
+
+
+def _stamp(path: str) -> str:
+    """The size and time of a file; they are other ones if it has been written since."""
+    status = os.stat(path)
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _shown(x: Any) -> str:
+    found = [f"{name} {getattr(x, name)}" for name in ("shape", "dtype") if hasattr(x, name)]
+    return one_line(f"a {type(x).__name__}{' of ' if found else ''}{' and '.join(found)}")
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn what libraries raise for a damaged or missing file into an `InputError`."""
+    try:
+        yield
+    except (InputError, MemoryError, IndexError):
+        raise
+    except Exception as error:  # damaged files make libraries raise errors of many kinds
+        raise InputError(f"images of {one_line(name)} must be readable: {reason_of(error)}.") from error
+
+
+def _new_lock() -> None:
+    """Make the lock anew: in a forked process, nobody would release one that was held."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+_LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
