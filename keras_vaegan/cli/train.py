@@ -22,14 +22,14 @@ from keras_vaegan.files import (
 from keras_vaegan.kinds import check_kind
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.runs import check_resumable
-from keras_vaegan.typing import DISTRIBUTIONS, PRECISIONS, RESIZES
+from keras_vaegan.typing import CACHES, DISTRIBUTIONS, PRECISIONS, RESIZES
 
 if TYPE_CHECKING:
     from keras_vaegan.presets import RecipeChoice
     from keras_vaegan.training import Console
 
 # Options that may stand together with --resume.
-WITH_RESUME = {"resume", "epochs", "steps", "data_dir", "manual_dir", "backend", "import"}
+WITH_RESUME = {"resume", "epochs", "steps", "data_dir", "manual_dir", "cache", "workers", "backend", "import"}
 # Of a recipe, named as options in any case.
 SET_BY_OPTIONS = ("training.batch_size", "training.init", "training.epochs", "training.steps")
 SECTIONS = ("model", "networks", "optimizer", "training")  # of a recipe
@@ -126,6 +126,22 @@ def _console() -> "Console":
     show_default="whole images",
     group=DATA,
     help="Train on random crops of this size.",
+)
+@option(
+    "--cache",
+    type=options.Name("--cache", CACHES),
+    default=None,
+    show_default="memory if the images fit well, else none",
+    group=DATA,
+    help="Keep decoded images in memory, on disk or nowhere.",
+)
+@option(
+    "--workers",
+    type=click.IntRange(0, 256),
+    default=None,
+    show_default="2 if images are read from disk, else 0",
+    group=DATA,
+    help="Prepare batches in this many threads.",
 )
 @option(
     "--num-labels",
@@ -231,6 +247,8 @@ def train(
     background,
     channels,
     random_crop,
+    cache,
+    workers,
     num_labels,
     augment,
     latent_dim,
@@ -255,7 +273,8 @@ def train(
     then --set.
     """
     if resume is not None:
-        context.exit(_continue(resume, epochs, steps, data_dir, manual_dir))
+        where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": cache, "workers": workers}
+        context.exit(_continue(resume, epochs=epochs, steps=steps, **where))
     if epochs is not None and steps is not None:
         raise InputError("--steps must not come with --epochs: a training has one length.")
     options.load_keras()
@@ -305,19 +324,15 @@ def train(
         overwrite=overwrite,
         data_dir=data_dir,
         manual_dir=manual_dir,
+        cache=cache,
+        workers=workers,
         console=_console(),
         **read,
     )
     context.exit(result.exit_code)
 
 
-def _continue(
-    folder: pathlib.Path,
-    epochs: int | None,
-    steps: int | None,
-    data_dir: str | None,
-    manual_dir: str | None,
-) -> int:
+def _continue(folder: pathlib.Path, **settings: Any) -> int:
     """Go on with a run from its newest checkpoint, or from its start if it has none; the exit code."""
     context = click.get_current_context()
     for parameter in context.command.params:
@@ -327,9 +342,7 @@ def _continue(
     options.load_keras()
     from keras_vaegan import training
 
-    result = training.resume(
-        folder, epochs=epochs, steps=steps, data_dir=data_dir, manual_dir=manual_dir, console=_console()
-    )
+    result = training.resume(folder, console=_console(), **settings)
     return result.exit_code
 
 

@@ -129,7 +129,9 @@ class Plan:
 
     def _networks(self) -> str:
         each = ", ".join(f"{name} {count:,}" for name, count in self.parameters.items())
-        return f"{each}; {sum(self.parameters.values()) / 1e6:.1f} million parameters"
+        total = sum(self.parameters.values())
+        amount = f"{total / 1e6:.1f} million" if total >= 1e5 else f"{total:,}"
+        return f"{each}; {amount} parameters"
 
     def _training(self) -> str:
         batch_size = self.recipe["training"]["batch_size"]

@@ -26,17 +26,20 @@ from keras_vaegan import backend, plots, presets
 from keras_vaegan.callbacks import Checkpoints, HistoryFile, Monitor, SampleGrids, StopOnInterrupt
 from keras_vaegan.checkpoints import Position, found
 from keras_vaegan.data import Batches, ImageData, named_mask, semi_supervised_split
+from keras_vaegan.data.cache import parse_cache
 from keras_vaegan.data.checks import check_value_range
 from keras_vaegan.data.content import OLDER, change_since_training, describe
 from keras_vaegan.data.cropping import center_cropped
 from keras_vaegan.data.names import listed
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.sources import UNTRAINED
+from keras_vaegan.data.stored import is_stored
+from keras_vaegan.data.views import some_of
 from keras_vaegan.diagnosis import Finding
 from keras_vaegan.errors import InputError, choose, one_line, printable, renaming, shown, whole_number
 from keras_vaegan.files import PARTIAL, atomic_path, holds_files, scratch_folder, user_path, write_json
 from keras_vaegan.locks import LOCK, FolderLock, InUse
-from keras_vaegan.models.latent import LatentVariableModel
+from keras_vaegan.models.latent import WORKERS, LatentVariableModel
 from keras_vaegan.presets import RecipeChoice, configure
 from keras_vaegan.presets.folder import load_keras_file, load_metadata
 from keras_vaegan.runs import (
@@ -145,11 +148,12 @@ class _How:
     """What belongs to the process that trains, and not to the run.
 
     Attributes:
-        where: `data_dir` and `manual_dir` of `data.load`.
-        callbacks, verbose, console: as `run` takes them.
+        where: `data_dir`, `manual_dir` and `cache` of `data.load`.
+        workers, callbacks, verbose, console: as `run` takes them.
     """
 
     where: dict[str, Any]
+    workers: int | None
     callbacks: Sequence[keras.callbacks.Callback]
     verbose: Literal[0, 1, 2] | None
     console: Console
@@ -181,6 +185,8 @@ def run(
     random_crop: int | Sequence[int] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
+    cache: Literal["memory", "disk", "none"] | None = None,
+    workers: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Literal[0, 1, 2] | None = None,
     console: Console | None = None,
@@ -212,10 +218,12 @@ def run(
         checkpoint_every: batches between checkpoints; None for one at the end of each epoch.
         overwrite: whether to replace an older run in `folder`.
         image_size: int or `(H, W)` for a source; None for the recipe's.
-        value_range, channels, resize, background, data_dir, manual_dir: for a source, as `data.load` takes
-            them.
+        value_range, channels, resize, background, data_dir, manual_dir, cache: for a source, as `data.load`
+            takes them.
         random_crop: int or `(H, W)` of the crops that the model is trained on, at random places of the
             images. Everywhere else it sees the centers of that size. None for whole images.
+        workers: threads that read the next batches while the model is trained; None for 2 if images are
+            decoded as they are used, else 0. The result is the same.
         callbacks: more Keras callbacks. They come before the one that writes `history.csv`, so that it has
             what they add to the epoch's logs.
         verbose: of `fit`; None for a progress bar on a terminal, else a line per epoch.
@@ -251,7 +259,8 @@ def run(
         chosen_later, recipe = None, copy.deepcopy(choice)
     configure.check(recipe)
     training = recipe["training"]
-    where = {"data_dir": data_dir, "manual_dir": manual_dir}
+    where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": parse_cache(cache)}
+    workers = None if workers is None else whole_number("workers", workers, 0)
     how_to_read: dict[str, Any] = {
         "channels": channels,
         "resize": resize,
@@ -298,7 +307,7 @@ def run(
     }
     output = None if folder is None else user_path("folder", folder)
     _check_apart(training["dataset"], output or pathlib.Path("runs", name), console)
-    how = _How(where, tuple(callbacks), verbose, console)
+    how = _How(where, workers, tuple(callbacks), verbose, console)
     with (
         ending_on_signals(),
         devices,
@@ -319,6 +328,8 @@ def resume(
     steps: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
+    cache: Literal["memory", "disk", "none"] | None = None,
+    workers: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Literal[0, 1, 2] | None = None,
     console: Console | None = None,
@@ -335,7 +346,7 @@ def resume(
         epochs: of the whole run, if its length is in epochs; None for as many as were asked for before.
         steps: of the whole run, if its length is in steps.
         data_dir, manual_dir: where `data.load` looks.
-        callbacks, verbose, console: as for `run`.
+        cache, workers, callbacks, verbose, console: as for `run`; they may be other ones than before.
 
     Returns:
         `Result`, at once if the run is finished.
@@ -350,7 +361,9 @@ def resume(
     folder = user_path("folder", folder)
     lengths = {"epochs": epochs, "steps": steps}
     asked = {name: whole_number(name, value, 1) for name, value in lengths.items() if value is not None}
-    how = _How({"data_dir": data_dir, "manual_dir": manual_dir}, tuple(callbacks), verbose, console)
+    where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": parse_cache(cache)}
+    workers = None if workers is None else whole_number("workers", workers, 0)
+    how = _How(where, workers, tuple(callbacks), verbose, console)
     if data is not None and not isinstance(data, ImageData):
         raise InputError(f"data must be ImageData, as data.load returns it, or None; received {shown(data)}.")
 
@@ -652,7 +665,7 @@ def _train(data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new:
         keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
     try:
         seen = center_cropped(data, preprocessing_of(metadata).crop)
-        model, batches = _built(data, seen, folder, metadata, new, how.console)
+        model, batches = _built(data, seen, folder, metadata, new, how)
         return _fit(model, batches, seen, folder, metadata, new, how)
     finally:
         keras.config.set_dtype_policy(before)
@@ -664,12 +677,13 @@ def _built(
     folder: pathlib.Path,
     metadata: dict[str, Any],
     new: bool,
-    console: Console,
+    how: _How,
 ) -> tuple[LatentVariableModel, Batches]:
     """The model of a run and what it is trained on; the recipe gets the steps of its schedules.
 
     The model sees the images as `seen` has them, except in training, where it may see random crops.
     """
+    console = how.console
     recipe, seed, dataset = metadata["recipe"], metadata["seed"], metadata["dataset"]
     with held_back():
         keras.utils.set_random_seed(seed)  # which imports TensorFlow, if it is there
@@ -703,6 +717,8 @@ def _built(
         multiple=devices,
         part=backend.part(),
         steps_per_epoch=length.steps_per_epoch,
+        random_crop=preprocessing_of(metadata).crop,
+        workers=(WORKERS if is_stored(x) else 0) if how.workers is None else how.workers,
     )
     metadata["steps_per_epoch"] = length.steps_per_epoch
     steps = length.epochs * len(batches)
@@ -922,7 +938,7 @@ def _finish(
     """Save the model and draw the images of a run; return its metadata as they are saved."""
     x, y = data.validation
     if model.classifiers and y is not None and np.any(y >= 0):
-        model.calibrate(x[y >= 0], y[y >= 0])
+        model.calibrate(some_of(x, y >= 0), y[y >= 0])
     if model.prior.fitted_to_codes:
         if metadata["interrupted"]:
             console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
@@ -964,7 +980,8 @@ def _draw(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> 
         styled = np.concatenate([x[:, None], model.transfer_style(x, np.arange(columns), y)], axis=1)
         plots.save_grid(styled.reshape(-1, *data.image_shape), folder / "styles.png", columns + 1)
 
-    images, labels = data.train[0][:NUM_VIEWED], data.train[1]
+    images = some_of(data.train[0], np.arange(min(NUM_VIEWED, len(data.train[0]))))
+    labels = data.train[1]
     labels = None if labels is None else labels[:NUM_VIEWED]
     codes = model.encode(images, model.labels_of(labels, images)).reshape(len(images), -1)
     plots.save_latent_means(codes, folder / "latent_means.png", labels, data.class_names)
