@@ -146,9 +146,10 @@ class Plan:
 
     def _memory(self) -> str:
         weights = sum(self.parameters.values()) * NUMBERS_PER_WEIGHT * 4
-        images = f"{_size(self.in_memory)} of images" if self.in_memory else "images read from disk"
-        parts = [images, f"{_size(weights)} of weights", f"{_size(self.step_memory)} in a step"]
-        return f"about {', '.join(parts)}; {_size(memory.available())} are free"
+        parts = {"images": self.in_memory, "weights": weights, "a step": self.step_memory}
+        needed = ", ".join(f"{name} {_size(count)}" for name, count in parts.items() if count)
+        where = "" if self.in_memory else "; images are read from disk"
+        return f"about {_size(sum(parts.values()))} ({needed}) of {_size(memory.available())} free{where}"
 
 
 def _count(number: int, one: str, many: str) -> str:
