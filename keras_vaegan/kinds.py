@@ -155,7 +155,8 @@ def check_recipe(recipe: Any, argument: str = "recipe", whole: bool = True) -> N
 def _check_length(training: dict[str, Any], argument: str, whole: bool) -> None:
     """Raise `InputError` if a training's length is in epochs and in steps, or, if `whole`, in neither."""
     given = [name for name in LENGTHS if training.get(name) is not None]
-    for name in given or (LENGTHS[:1] if whole else ()):
-        check_kind(f"{argument}.{name}", training.get(name), int)
-    if len(given) > 1:
-        raise InputError(f"{argument} must have epochs or steps; received both.", argument=argument)
+    for name in given:
+        check_kind(f"{argument}.{name}", training[name], int)
+    if len(given) > 1 or whole and not given:
+        received = "both" if given else "neither"
+        raise InputError(f"{argument} must have epochs or steps; received {received}.", argument=argument)

@@ -31,7 +31,7 @@ from keras_vaegan.training.plan import (
 pytestmark = pytest.mark.core_on("one")
 
 MOST_PARAMETERS = 13_000_000
-SHAPES = [(28, 28, 1), (32, 32, 3), (5, 3, 2), (64, 64, 3), (128, 96, 4), (256, 256, 16)]
+SHAPES = [(28, 28, 1), (32, 32, 3), (5, 3, 2), (64, 64, 3), (256, 256, 16)]
 BASED = "stacked_ssl_vae"  # on a model that the user names
 
 
@@ -61,7 +61,8 @@ def test_every_model_has_a_recipe_for_images_of_every_size(shape):
 @pytest.mark.parametrize("key", ["vae_gan", "ssl_vae", "draw"])
 def test_a_model_by_its_images_can_be_trained(key):
     shape = (12, 10, 5)
-    recipe = presets.RecipeChoice(key).for_images(shape, 20)
+    changes = [("model.steps", 2)] if key == "draw" else []
+    recipe = presets.RecipeChoice(key, None, changes).for_images(shape, 20)
     model = presets.build(recipe, shape, seed=0, num_classes=2)
     x = np.random.default_rng(0).random((8, *shape), dtype="float32")
     history = model.fit(x, np.arange(8) % 2 if model.num_classes else None, batch_size=4, verbose=0).history
@@ -91,9 +92,9 @@ def test_what_the_images_decide():
     # Halved as often as leaves a map of about 4x4.
     assert [len(widths(side)) for side in (8, 32, 64, 128, 256, 1024)] == [2, 3, 4, 5, 6, 6]
     few, many = of("vae_gan", (64, 64, 3), 20), of("vae_gan", (64, 64, 3), 200_000)
-    assert few["training"]["batch_size"] == 16 and few["model"]["prior"]["components"] == 1
+    assert few["training"]["batch_size"] == 16 and few["model"]["prior"]["components"] == 2
     assert many["training"]["steps"] == 2 * few["training"]["steps"]
-    assert many["model"]["prior"]["components"] > 1
+    assert many["model"]["prior"]["components"] == 40
     for key in presets.MODEL_KEYS:
         recipe = of(key, (28, 28, 1))
         assert recipe["training"].get("num_labels") is recipe["training"].get("init") is None
@@ -161,10 +162,10 @@ def test_a_length_is_in_epochs_or_in_steps():
     with pytest.raises(InputError, match="epochs or steps; received both"):
         check_recipe(recipe)
     del recipe["training"]["steps"], recipe["training"]["epochs"]
-    with pytest.raises(InputError, match="recipe.training.epochs must be an integer"):
+    with pytest.raises(InputError, match="epochs or steps; received neither"):
         check_recipe(recipe)
     with pytest.raises(InputError, match="training.steps must be an integer of at least 1"):
-        presets.override(recipe, "training.steps", 0)
+        presets.override(presets.recipe("vae_digits"), "training.steps", 0)
 
 
 def test_epochs_of_steps_pass_over_all_images_in_turn():
@@ -198,7 +199,7 @@ def colors(tmp_path_factory):
 
 
 SMALL = ["--image-size", 12, "--latent-dim", 2, "--batch-size", 8]
-SMALL += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]", "--set", "components=1"]
+SMALL += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]", "--set", "components=2"]
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,7 @@ def test_a_run_in_steps_goes_on_exactly(tmp_path, colors, steps_run, capsys):
     assert len(list((steps_run / "samples").iterdir())) == 2
     made = [
         ("latent_dim", 2), ("batch_size", 8), ("encoder.filters", [3]), ("decoder.filters", [3]),
-        ("components", 1), ("training.steps", 60),
+        ("components", 2), ("training.steps", 60),
     ]  # fmt: skip
     choice = presets.RecipeChoice("vae", str(colors), made)
     keras.utils.clear_session()
@@ -257,7 +258,7 @@ def test_a_run_tells_its_plan_and_does_not_warn_of_itself(tmp_path, colors, caps
     said = capsys.readouterr()
     assert "warning" not in said.out
     lines = {line.split()[0]: line for line in said.out.splitlines() if line.startswith("  ")}
-    assert "48 to train on, 6 to validate, 6 to test; 12x12, color (RGB); 2 classes" in lines["images"]
+    assert "44 to train on, 8 to validate, 8 to test; 12x12, color (RGB); 2 classes" in lines["images"]
     assert "networks for small images; latent code of 2 numbers; batches of 8" in lines["recipe"]
     model = keras.saving.load_model("runs/vae_mine/model.keras")
     assert (
@@ -265,7 +266,7 @@ def test_a_run_tells_its_plan_and_does_not_warn_of_itself(tmp_path, colors, caps
         in (lines["networks"])
     )
     assert "3 steps in 1 epoch of 3" in lines["training"]
-    assert f"images {60 * 12 * 12 * 3 * 4 / 1e6:.0f} MB" in lines["memory"]
+    assert "(images 1 MB, weights 1 MB, a step 1 MB)" in lines["memory"]  # each less than that
     assert run("train", "--model", "vae", "--dataset", colors, *SMALL, "--epochs", 1) == 0
     assert "warning: only 6 training steps; --epochs 334 makes 2,000" in capsys.readouterr().out
     both = refused(capsys, "train", "--model", "vae", "--epochs", 1, "--steps", 1)
@@ -316,7 +317,7 @@ def test_images_are_read_later_as_they_were_in_training(tmp_path, colors, capsys
     expected = Preprocessing((12, 12), 1, "pad", (0, 0, 0), crop=(8, 8))(np.asarray(Image.open(image)))
     seen = np.load(tmp_path / "r.npz")["images"]
     np.testing.assert_allclose(seen[0], expected / np.float32(255), atol=1e-6)
-    assert seen[0, :2].max() == 0.0  # of the black border
+    assert seen[0, 0].max() == 0.0  # of the black border
     assert run("reconstruct", folder, "--num-images", 1, "--output", tmp_path / "t.npz") == 0
     assert np.load(tmp_path / "t.npz")["images"].shape == (1, 8, 8, 1)
     assert run("train", "--resume", folder, "--steps", 4) == 0
@@ -395,12 +396,13 @@ def test_hidden_colors_are_not_seen_where_there_is_no_alpha(tmp_path):
     clear[..., 0] = 1.0  # red, and transparent
     frames = np.full((1, 2, 2), 30.0), np.full((1, 2), 1.0)
     plots.save_animation(clear, *frames, tmp_path / "a.gif")
-    last = Image.open(tmp_path / "a.gif")
-    last.seek(last.n_frames - 1)
-    assert last.convert("RGB").getpixel((30, 30)) == (255, 255, 255)
+    with Image.open(tmp_path / "a.gif") as last:
+        last.seek(last.n_frames - 1)
+        assert last.convert("RGB").getpixel((30, 30)) == (255, 255, 255)
     images = np.ones((1, 60, 60, 4), "float32")
     plots.save_completions(images, np.zeros((60, 60), bool), images[:, None], tmp_path / "c.png")
-    assert Image.open(tmp_path / "c.png").getpixel((30, 30)) == (128, 128, 128, 255)
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.getpixel((30, 30)) == (128, 128, 128, 255)
 
 
 def test_a_report_counts_the_epochs_of_steps(steps_run):

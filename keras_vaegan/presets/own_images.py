@@ -57,13 +57,13 @@ def _fit_to_number(recipe: dict[str, Any], num_images: int | None) -> None:
     training, prior = recipe["training"], recipe["model"].get("prior")
     if num_images is None:
         return
-    while training["batch_size"] > max(num_images, 1):
+    while training["batch_size"] > max(num_images, 2):
         training["batch_size"] //= 2
     if num_images > MANY_IMAGES:
         training["steps"] *= 2
     if prior is not None:
         codes = CODES_PER_DIMENSION * recipe["networks"]["latent_dim"]
-        prior["components"] = max(1, min(prior["components"], num_images // codes))
+        prior["components"] = max(2, min(prior["components"], num_images // codes))
 
 
 def _gray(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
