@@ -94,6 +94,7 @@ class Checkpoints(EpochCallback):
         self.folder, self.keep = pathlib.Path(folder), whole_number("keep", keep, 1)
         self.every = None if every is None else whole_number("every", every, 1)
         self._written: list[pathlib.Path] = []
+        self._batches: Batches | None = None
         self._epoch = self._last = 0
         self._begin_at: Extra | None = None
         self._pending: Extra | None = None
@@ -127,6 +128,7 @@ class Checkpoints(EpochCallback):
             self._begin_at = extra
             self._written = found(self.folder)
             self.position = extra.position
+            self._batches = batches
             if batches is not None:
                 batches.epoch = extra.position.epoch
             return extra.position.epoch
@@ -138,9 +140,13 @@ class Checkpoints(EpochCallback):
         self.stopped, self._pending = False, None
         if self._begin_at is not None and self._begin_at.position.batch:
             self.model.leave_out(self._begin_at.position.batch)
+            if self._batches is not None and self._batches.epoch == self._begin_at.position.epoch:
+                self._batches.leave_out(self._begin_at.position.batch)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model.leave_out(0)  # where it was stopped before it had drawn them all
+        if self._batches is not None:
+            self._batches.leave_out(0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)

@@ -449,7 +449,7 @@ def test_reasons_are_counted_and_names_escaped(tmp_path):
         (tmp_path / f"{i}\x1b[31m.png").write_bytes(b"nothing")
     (tmp_path / "z.png").write_bytes(b"")
     _, texts = warned(load, tmp_path)
-    assert "8 files" in texts[0] and "7 no image" in texts[0] and "1 empty (z.png)" in texts[0]
+    assert "8 files" in texts[0] and "7 text, no image" in texts[0] and "1 empty (z.png)" in texts[0]
     assert "\x1b" not in texts[0] and "0\\x1b[31m.png" in texts[0] and "5\\x1b" not in texts[0]
 
 
@@ -631,7 +631,7 @@ def test_memory_is_computed_before_images_are_read(tmp_path, monkeypatch, little
     monkeypatch.setattr(folder, "read_image", no_reading)
     monkeypatch.setattr("keras_vaegan.data.npz.read_arrays", no_reading)
     for name in ("images", "a.npz"):
-        message = refused(load, tmp_path / name)
+        message = refused(load, tmp_path / name, cache="memory")
         assert "must fit into memory" in message and "image_size" in message, message
     assert "images (20 images of 40x50x1) must fit" in refused(
         load_pictures, tmp_path / "images", (40, 50, 1)

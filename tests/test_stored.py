@@ -4,20 +4,28 @@ import copy
 import gc
 import os
 import pickle
+import shutil
 import threading
 import time
+import types
 
 import h5py
 import keras
 import numpy as np
 import pytest
 import registry
+import stops
+from PIL import Image
 from test_resume import KillAt, Killed, assert_same, compiled
+from test_training_runs import Once, Quiet, tiny
 
-from keras_vaegan import InputError, callbacks
-from keras_vaegan.data import Batches, views
+from keras_vaegan import InputError, callbacks, evaluation, training
+from keras_vaegan.data import Batches, ImageData, load, views
 from keras_vaegan.data.ahead import Ahead
+from keras_vaegan.data.content import change, change_since_training, describe
+from keras_vaegan.data.pictures import look
 from keras_vaegan.data.stored import StoredImages
+from keras_vaegan.data.survey import in_threads, survey
 from keras_vaegan.data.views import centre_crop, in_bytes, in_floats, parts_of, some_of
 
 core_on_one = pytest.mark.core_on("one")
@@ -165,13 +173,13 @@ def test_workers_make_the_next_batches_and_no_more():
 def test_threads_end_with_their_batches():
     gc.collect()
     before = threading.active_count()
-    for _ in range(20):
+    for _ in range(5):
         batches = Batches(Counted(images(20)), batch_size=4, workers=3)
         list(batches)
     del batches
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.05)
         gc.collect()
     assert threading.active_count() <= before
 
@@ -377,3 +385,341 @@ def test_a_monitor_and_a_fitted_prior_read_what_they_need():
         model.fit_prior(of, seed=1)
         made.append(model.generate(5, seed=0))
     np.testing.assert_array_equal(*made)
+
+
+# ---- folders ----
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def fill(folder, count=24, size=(12, 10), seed=0):
+    """A folder of color images in two classes, and a few without a class."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        name = ("cat", "dog", "unlabelled")[i % 3 if i < 9 else i % 2]
+        pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+        save(folder / name / f"{i:02d}.{('png', 'jpg')[i % 2]}", pixels)
+    return folder
+
+
+def spoil(folder):
+    """Files that cannot be read, each for its own reason; return their names."""
+    whole = (folder / "cat" / "00.png").read_bytes()
+    (folder / "cat" / "cut.png").write_bytes(whole[:-40])
+    (folder / "cat" / "cut.jpg").write_bytes((folder / "dog" / "01.jpg").read_bytes()[:-100])
+    (folder / "dog" / "empty.png").write_bytes(b"")
+    (folder / "dog" / "page.jpg").write_bytes(b"<html>not found</html>")
+    return ("cut.png", "cut.jpg", "empty.png", "page.jpg")
+
+
+def assert_same_data(mine, theirs):
+    for (x, y), (expected, labels) in zip(mine, theirs, strict=True):
+        assert x.shape == expected.shape and x.dtype == expected.dtype
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(expected))
+        np.testing.assert_array_equal(y, labels)
+    names = ("name", "class_names", "notes", "source", "preprocessing", "content", "image_shape")
+    assert all(getattr(mine, name) == getattr(theirs, name) for name in names)
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_VAEGAN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@core_on_one
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_a_folder_gives_the_same_images_wherever_they_are(tmp_path, dtype):
+    folder = fill(tmp_path / "data")
+    spoiled, texts = spoil(folder), []
+
+    def loaded(cache):
+        with pytest.warns(UserWarning, match="4 files cannot be read and are skipped") as caught:
+            data = load(folder, dtype=dtype, cache=cache)
+        texts.append(str(caught[0].message))
+        return data
+
+    memory = loaded("memory")
+    assert all(isinstance(x, np.ndarray) for x, _ in memory) and memory.num_classes == 2
+    for cache in ("none", "disk", "disk"):
+        data = loaded(cache)
+        assert all(isinstance(x, StoredImages) for x, _ in data)
+        assert_same_data(data, memory)
+        assert describe(data) == describe(memory)
+    assert len(set(texts)) == 1 and all(name in texts[0] for name in spoiled)
+    assert "truncated" in texts[0] and "empty" in texts[0] and "HTML" in texts[0]
+
+
+@core_on_one
+def test_images_on_disk_are_decoded_once_and_anew_if_a_file_changes(tmp_path, cache_folder, monkeypatch):
+    folder = fill(tmp_path / "data", 12)
+    first = load(folder, 6, cache="disk")
+    assert len(list(cache_folder.iterdir())) == 2  # images and facts, and nothing half written
+
+    class Decoded(BaseException):
+        pass
+
+    def decoded(*_):
+        raise Decoded
+
+    with monkeypatch.context() as patch:
+        for module in ("folder", "folder_images"):
+            patch.setattr(f"keras_vaegan.data.{module}.read_image", decoded)
+        assert_same_data(load(folder, 6, cache="disk"), first)
+        other = load(folder, 6, cache="disk", seed=5)  # other splits of the same images
+        assert not np.array_equal(np.asarray(other.train[0])[:5], np.asarray(first.train[0])[:5])
+        for settings in ({"resize": "pad"}, {"channels": 1}, {"image_size": 5}):
+            with pytest.raises(Decoded):
+                load(folder, **{"image_size": 6, "cache": "disk", **settings})
+    path = folder / "cat" / "00.png"
+    save(path, np.full((12, 10, 3), 7, np.uint8))
+    changed = load(folder, 6, cache="disk")
+    assert_same_data(changed, load(folder, 6, cache="memory"))
+    assert changed.content != first.content and change(describe(first), describe(changed)) is not None
+
+
+@core_on_one
+def test_a_damaged_or_missing_cache_is_made_anew_and_one_that_cannot_be_is_left_out(
+    tmp_path, cache_folder, monkeypatch
+):
+    folder = fill(tmp_path / "data", 12)
+    expected = load(folder, cache="memory")
+    load(folder, cache="disk")
+    for spoiled in (b"", b"{}", b"[1]"):
+        (about,) = cache_folder.glob("*.json")
+        about.write_bytes(spoiled)
+        assert_same_data(load(folder, cache="disk"), expected)
+    (kept,) = cache_folder.glob("*.npy")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert_same_data(load(folder, cache="disk"), expected)
+    kept.unlink()
+    assert_same_data(load(folder, cache="disk"), expected)
+    monkeypatch.setenv("KERAS_VAEGAN_CACHE", str(kept / "below_a_file"))
+    with pytest.warns(UserWarning, match="goes on without decoded images on disk.*KERAS_VAEGAN_CACHE"):
+        data = load(folder, cache="disk")
+    assert isinstance(data.train[0], StoredImages)
+    assert_same_data(data, expected)
+    monkeypatch.setenv("KERAS_VAEGAN_CACHE", str(tmp_path / "full"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: types.SimpleNamespace(free=5))
+    with pytest.warns(UserWarning, match="GB are needed and"):
+        assert_same_data(load(folder, cache="disk"), expected)
+
+
+@core_on_one
+def test_deep_images_stay_floats_wherever_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        save(tmp_path / "data" / f"{i}.png", rng.integers(0, 65536, (5, 4)).astype(np.uint16))
+    memory = load(tmp_path / "data", cache="memory")
+    assert memory.train[0].dtype == np.float32 and len(np.unique(memory.train[0])) > 150
+    for cache in ("none", "disk", "disk"):
+        assert_same_data(load(tmp_path / "data", cache=cache), memory)
+
+
+@core_on_one
+def test_images_that_do_not_fit_comfortably_stay_in_their_files(tmp_path, monkeypatch):
+    folder = fill(tmp_path / "data")
+    needed = 24 * 12 * 10 * 3 * 5
+    for free, kind in ((4 * needed, np.ndarray), (4 * needed - 4, StoredImages)):
+        monkeypatch.setattr("keras_vaegan.memory.available", lambda free=free: free)
+        assert isinstance(load(folder).train[0], kind)
+    with pytest.raises(InputError, match="cache"):
+        load(folder, cache="ram")
+
+
+@core_on_one
+def test_a_file_that_breaks_later_has_a_stand_in_of_its_class(tmp_path):
+    folder = fill(tmp_path / "data")
+    data = load(folder, dtype="uint8", cache="none")
+    files = data.train[0].images
+    before = np.asarray(data.train[0])
+    row = int(np.flatnonzero([files.names[i].startswith("cat") for i in data.train[0].indices])[3])
+    name = files.names[data.train[0].indices[row]]
+    (folder / name).write_bytes(b"nothing")
+    with pytest.warns(UserWarning, match=f"{name} cannot be read: .* takes its place"):
+        first = data.train[0][row]
+    after = np.asarray(data.train[0])  # without another warning
+    np.testing.assert_array_equal(after[row], first)
+    assert any(np.array_equal(first, files[i]) for i, name in enumerate(files.names) if name[:3] == "cat")
+    np.testing.assert_array_equal(np.delete(after, row, 0), np.delete(before, row, 0))
+
+
+@core_on_one
+def test_a_survey_tells_what_a_closer_look_tells(tmp_path):
+    rng = np.random.default_rng(0)
+    color, grey = (rng.integers(0, 256, shape).astype(np.uint8) for shape in ((7, 9, 3), (8, 8)))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name, pixels, options in (
+        ("a.jpg", color, {}),
+        ("grey.jpg", grey, {}),
+        ("progressive.jpg", color, {"progressive": True}),
+        ("turned.jpg", color, {"exif": turned}),
+        ("a.png", color, {}),
+        ("alpha.png", np.dstack([color, color[..., :1]]), {}),
+        ("deep.png", grey.astype(np.uint16) * 257, {}),
+        ("a.gif", grey, {}),
+        ("a.bmp", color, {}),
+        ("a.webp", color, {}),
+        ("a.tif", color, {}),
+    ):
+        save(tmp_path / name, pixels, **options)
+    np.save(tmp_path / "a.npy", color)
+    paths = sorted(tmp_path.iterdir())
+    names = [path.name for path in paths]
+    found = survey(paths, names)
+    assert found.headers == [look(path) for path in paths]
+    assert [names[i] for i in found.doubtful] == ["a.tif"]
+    for path in paths:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-40])
+        again = survey(paths, names)
+        place = paths.index(path)
+        assert again.headers[place] is None or place in again.doubtful, path
+        assert again.content != found.content
+        path.write_bytes(whole)
+    shuffled = [paths[i] for i in np.random.default_rng(1).permutation(len(paths))]
+    assert survey(shuffled, [path.name for path in shuffled]).content == found.content
+    assert survey(paths, [name.upper() for name in names]).content != found.content
+    large = tmp_path / "large.bmp"
+    save(large, rng.integers(0, 256, (200, 200, 3)).astype(np.uint8))
+    before = survey([large], ["large.bmp"]).content
+    with open(large, "r+b") as file:
+        file.seek(100_000)
+        file.write(bytes(8))
+    os.utime(large, ns=(1, 1))
+    assert survey([large], ["large.bmp"]).content != before
+
+
+@core_on_one
+def test_values_in_threads_come_in_order_and_not_far_ahead():
+    begun = []
+
+    def square(i):
+        begun.append(i)
+        return i * i
+
+    found = in_threads(square, 1000)
+    assert [next(found) for _ in range(10)] == [i * i for i in range(10)]
+    time.sleep(0.1)
+    assert len(begun) < 300
+    found.close()
+    assert list(in_threads(square, 21)) == [i * i for i in range(21)] and list(in_threads(square, 0)) == []
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda i: 1 // (5 - i), 20))
+
+
+@core_on_one
+def test_a_change_of_data_is_told_wherever_the_images_are(tmp_path, monkeypatch):
+    folder = fill(tmp_path / "data")
+    then = {cache: describe(load(folder, cache=cache)) for cache in ("memory", "none", "disk")}
+    monkeypatch.setattr("keras_vaegan.data.content.READ_UNASKED", 0)
+    unread = describe(load(folder, cache="none"))
+    assert unread["content"] is None and unread["stamp"] == then["memory"]["stamp"]
+    older = {name: value for name, value in then["memory"].items() if name != "stamp"}
+    metadata = {"dataset": str(folder)}
+    for before in (*then.values(), unread, older):
+        for cache in ("memory", "none", "disk"):
+            data = load(folder, cache=cache)
+            assert change_since_training({**metadata, "data": before}, None, None, data) is None
+    copied = tmp_path / "copied" / "data"
+    shutil.copytree(folder, copied, copy_function=shutil.copyfile)
+    assert describe(load(copied, cache="none")) == unread
+    save(folder / "cat" / "00.png", np.full((12, 10, 3), 7, np.uint8))
+    for before in (*then.values(), unread, older):
+        for cache in ("memory", "none", "disk"):
+            data = load(folder, cache=cache)
+            told = change_since_training({**metadata, "data": before}, None, None, data)
+            assert told == "24 images as before, but other pixels, labels or names"
+    (folder / "cat" / "00.png").unlink()
+    told = change_since_training({**metadata, "data": unread}, None, None, load(folder, cache="none"))
+    assert told.startswith("23 images, 1 fewer than the 24 before")
+
+
+@core_on_one
+def test_array_files_are_kept_where_asked(tmp_path, cache_folder):
+    x = images(40, (5, 4, 3))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=x, compression="gzip", chunks=(7, 5, 4, 3))
+    memory = load(tmp_path / "a.h5", cache="memory")
+    assert isinstance(memory.train[0], np.ndarray)
+    assert isinstance(load(tmp_path / "a.h5").train[0], np.ndarray)
+    for cache in ("none", "disk", "disk"):
+        data = load(tmp_path / "a.h5", cache=cache)
+        assert isinstance(data.train[0], StoredImages)
+        assert_same_data(data, memory)
+    assert len(list(cache_folder.glob("*.npy"))) == 3
+
+
+# ---- runs ----
+
+
+def recipe(epochs=2):
+    return tiny(epochs) | {"training": tiny(epochs)["training"] | {"batch_size": 4}}
+
+
+@core_on_one
+@pytest.mark.parametrize(
+    "workers", [*(pytest.param(n, marks=pytest.mark.slow) for n in WORKERS[:-1]), WORKERS[-1]]
+)
+def test_a_run_on_a_folder_that_is_killed_ends_as_one_in_memory(workers, tmp_path):
+    folder = fill(tmp_path / "data", 30, (8, 8))
+    settings = {"image_size": 8, "console": Quiet(), "verbose": 0}
+
+    def fail(model):
+        raise Killed
+
+    keras.utils.clear_session()  # names count up within a process
+    training.run(recipe(), folder, tmp_path / "whole", cache="memory", **settings)
+    keras.utils.clear_session()
+    kept = {"cache": "none", "workers": workers}
+    with pytest.raises(Killed):
+        training.run(
+            recipe(), folder, tmp_path / "run", callbacks=[Once(fail)], checkpoint_every=1, **settings, **kept
+        )
+    del settings["image_size"]
+    assert training.resume(tmp_path / "run", **settings, **kept).finished
+    mine, theirs = stops.contents(tmp_path / "run"), stops.contents(tmp_path / "whole")
+    assert mine.keys() == theirs.keys()
+    # The first has how often checkpoints were written; the others number names within a process.
+    apart = ("metadata.json", "config.json")
+    assert [name for name in mine if mine[name] != theirs[name] and not name.endswith(apart)] == []
+
+
+@core_on_one
+def test_batches_that_were_trained_on_are_not_read_again(tmp_path):
+    with pytest.raises(Killed):
+        fit(Counted, tmp_path, (1, 4))
+    stored = []
+
+    def store(x):
+        stored.append(Counted(x))
+        return stored[-1]
+
+    fit(store, tmp_path, epochs=2)
+    assert [len(indices) for _, indices in stored[0].reads[1:]] == [2]  # the last batch of five
+    whole, _ = fit(lambda x: x, tmp_path / "whole", epochs=2)
+    resumed, _ = fit(Counted, tmp_path, epochs=2)
+    assert_same(resumed, whole)
+
+
+@core_on_one
+def test_scores_of_stored_images_are_those_of_arrays(tmp_path):
+    x, y = images(120, (12, 12, 1)), np.arange(120) % registry.NUM_CLASSES
+    x = (x // 8 + 25 * y[:, None, None, None]).astype(np.uint8)
+    y = np.where(np.arange(120) % 5 == 0, -1, y)
+    model = registry.MODELS["ssl_vae"](image_shape=(12, 12, 1), seed=3)
+    groups = ("sharpness", "reconstruction", "latent", "likelihood", "classification")
+    settings = {"groups": groups, "likelihood_images": 5, "likelihood_samples": 2, "num_images": 30}
+    results = []
+    for store in (lambda x: x, Counted):
+        splits = [(store(x[rows]), y[rows]) for rows in (slice(0, 80), slice(80, 100), slice(100, 120))]
+        results.append(evaluation.score(model, ImageData(*splits, name="noise"), **settings))
+    for one, other in zip(results[0]["scores"], results[1]["scores"], strict=True):
+        assert one["name"] == other["name"]
+        assert one["value"] == pytest.approx(other["value"], rel=1e-5), one["name"]
+    assert results[0]["skipped"] == results[1]["skipped"]
+    assert results[0]["data"] == results[1]["data"]

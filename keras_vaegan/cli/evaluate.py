@@ -143,7 +143,8 @@ def evaluate(
 
 def _subject(source: str) -> tuple[Any, Any, dict[str, Any]]:
     """The model, or the images, that SOURCE names, with their labels and what is known of it."""
-    from keras_vaegan.data.npz import class_names_in, read_arrays, require_for_archive
+    from keras_vaegan.data.arrays import class_names_in
+    from keras_vaegan.data.npz import read_arrays, require_for_archive
     from keras_vaegan.presets import load_source
 
     if pathlib.Path(source).suffix != ".npz":

@@ -47,6 +47,13 @@ class Ahead:
             future = self._futures.pop(key)
         return future.result()
 
+    def forget(self) -> None:
+        """Drop what was made and not asked for."""
+        with self._lock:
+            for future in self._futures.values():
+                future.cancel()
+            self._futures.clear()
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to copy or pickle: no threads, and nothing that they made."""
         return {"_function": self._function, "_workers": self._workers}

@@ -116,6 +116,7 @@ class Batches(keras.utils.PyDataset):
             None if steps_per_epoch is None else whole_number("steps_per_epoch", steps_per_epoch, 1)
         )
         self.num_workers = whole_number("workers", workers, 0)
+        self._left_out = (-1, 0)
         self._ahead = Ahead(self._made, self.num_workers) if self.num_workers else None
         self._labelled, self._rest = np.empty(0, int), np.arange(len(self.x))
         if labelled_share is not None:
@@ -174,6 +175,9 @@ class Batches(keras.utils.PyDataset):
         own = slice(*(len(chosen) * edge // self.part[1] for edge in (self.part[0], self.part[0] + 1)))
         # An augmentation draws for the whole batch at once; without one, only the own part is read.
         rows = slice(None) if self.augment else own
+        if epoch == self._left_out[0] and index < self._left_out[1]:
+            x = np.zeros((len(chosen[own]), *self.image_shape), np.float32)
+            return (x,) if self.y is None else (x, self.y[chosen[own]])
         x = self._checked(chosen[rows])
         if self.random_crop is not None:
             key = (self.seed, epoch, index)
@@ -205,6 +209,16 @@ class Batches(keras.utils.PyDataset):
                 [self._in_turn(self._labelled, epoch, index, self.num_labelled, 1), chosen]
             )
         return chosen[: len(chosen) - len(chosen) % self.multiple]
+
+    def leave_out(self, count: int) -> None:
+        """Give zeros in place of the first `count` batches of this epoch, which were trained on before.
+
+        Args:
+            count: 0 for batches as they are.
+        """
+        self._left_out = (self.epoch, count)
+        if self._ahead is not None:
+            self._ahead.forget()
 
     def on_epoch_begin(self) -> None:
         """Note that `fit` begins a pass."""

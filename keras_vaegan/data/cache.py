@@ -140,6 +140,12 @@ def settled(splits: Splits, cache: str | None, bytes_per_value: int, name: str) 
     return made
 
 
+def content_of(splits: Splits) -> str | None:
+    """A text that changes if the stored images of a source do; None if nothing tells."""
+    found = [as_stored(x).fingerprint() for x, _ in splits if is_stored(x)]
+    return None if len(found) < len(splits) or None in found else key_of(found)
+
+
 def _on_disk(x: StoredImages, name: str) -> StoredImages:
     """The same images, from the cache; those whose content nothing tells stay where they are."""
     content = x.fingerprint()

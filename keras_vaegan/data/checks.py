@@ -200,7 +200,9 @@ def _check_range(images: np.ndarray, argument: str, value_range: ValueRange) -> 
     check_extremes(images.min(), images.max(), images.dtype.kind in "iu", argument, value_range)
 
 
-def check_extremes(low: Any, high: Any, whole: bool, argument: str, value_range: ValueRange = None) -> None:
+def check_extremes(
+    low: Any, high: Any, whole: bool, argument: str, value_range: tuple[float, float] | None = None
+) -> None:
     """Raise unless images whose smallest and largest value are these will do.
 
     Args:

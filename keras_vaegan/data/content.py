@@ -2,13 +2,13 @@
 
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_vaegan.data.splits import SPLITS
-from keras_vaegan.data.stored import is_stored
+from keras_vaegan.data.stored import as_stored, is_stored
 from keras_vaegan.data.views import parts_of
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 OLDER = "the run is older than splits that follow from the names of files"
 CHUNK = 1000  # images hashed at a time
+READ_UNASKED = 500_000_000  # bytes of stored images that are read to tell a change
 
 
 def content_hash(images: Any) -> str:
@@ -27,17 +28,36 @@ def content_hash(images: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe(data: "ImageData") -> dict[str, Any]:
-    """What identifies data: `content`, the hash of all images and labels, and `num_images` of each split.
+def describe(data: "ImageData", whole: bool = False) -> dict[str, Any]:
+    """What identifies data, so that a change can be told. A second or two for a gigabyte.
 
-    A second or two for a gigabyte, once in a training.
+    Args:
+        data: of any size.
+        whole: whether to read all images, also those that are not in memory.
+
+    Returns:
+        `num_images` of each split, and
+
+        - `content`, the hash of all images and labels; None for stored images of more than 500 MB;
+        - `stamp`, a hash of the labels and of what tells the images without reading them: the bytes of the
+          files of a folder, the time of the last change of other files; None if nothing does.
     """
-    arrays = [array for pair in data for array in pair if array is not None]
-    content = hashlib.sha256("".join(map(content_hash, arrays)).encode()).hexdigest()[:16]
+    stored = [x for x, _ in data if is_stored(x)]
+    content = None
+    if whole or sum(x.nbytes for x in stored) <= READ_UNASKED:
+        content = _together(content_hash(array) for pair in data for array in pair if array is not None)
+    stamps = [data.content] if data.content else [as_stored(x).fingerprint() for x in stored]
+    known = len(stamps) == (1 if data.content else len(data)) and None not in stamps
+    labels = ["none" if y is None else content_hash(y) for _, y in data]
     return {
         "content": content,
+        "stamp": _together([*map(str, stamps), *labels]) if known else None,
         "num_images": {name: len(x) for name, (x, _) in zip(SPLITS, data, strict=True)},
     }
+
+
+def _together(parts: Iterable[str]) -> str:
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def change(then: Any, now: dict[str, Any]) -> str | None:
@@ -48,14 +68,14 @@ def change(then: Any, now: dict[str, Any]) -> str | None:
         now: what `describe` returned.
     """
     then = then if isinstance(then, dict) else {}
-    if then.get("content") == now["content"]:
-        return None
     found = then.get("num_images")
     found = found if isinstance(found, dict) else {}
     counts = {name: found[name] for name in SPLITS if isinstance(found.get(name), int)}
+    counts_now = now["num_images"]
+    if _same(then, now, "content") or (_same(then, now, "stamp") and counts == counts_now):
+        return None
     if set(counts) != set(SPLITS):
         return "other images or labels"
-    counts_now = now["num_images"]
     before, after = sum(counts.values()), sum(counts_now.values())
     if counts == counts_now:
         return f"{after:,} images as before, but other pixels, labels or names"
@@ -64,6 +84,10 @@ def change(then: Any, now: dict[str, Any]) -> str | None:
         return f"{after:,} images as before, in other splits ({splits})"
     how = f"{abs(after - before):,} {'more' if after > before else 'fewer'}"
     return f"{after:,} images, {how} than the {before:,} before ({splits})"
+
+
+def _same(then: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:
+    return now[name] is not None and then.get(name) == now[name]
 
 
 def change_since_training(
@@ -77,8 +101,13 @@ def change_since_training(
     asked = own if dataset is None else dataset
     if own is None or image_size is not None or _resolved(asked) != _resolved(own):
         return None
-    if metadata.get("data") is not None:
-        return change(metadata["data"], describe(data))
+    then = metadata.get("data")
+    if then is not None:
+        now = describe(data)
+        known = then if isinstance(then, dict) else {}
+        if change(then, now) is not None and now["content"] is None and known.get("content") is not None:
+            now = describe(data, whole=True)  # as of a copy of the files, which has other times
+        return change(then, now)
     return OLDER if pathlib.Path(own).is_dir() else None
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,16 +78,17 @@ def read_folder(
         )
     for text in listing.warnings:
         warnings.warn(text, stacklevel=2)
-    files = _in_random_order(files, folder, seed)
+    files, place = _in_random_order(files, folder, seed)
     found = _decoded(folder, [path for path, _, _ in files], preprocessing, bytes_per_value, deep, cache)
     if not len(found.images):
         _raise_for_none(folder, found.reasons)
     _tell_unreadable(folder, files, found.reasons, refuse=True)
     found.levels.check("source")
     files = [file for file, reason in zip(files, found.reasons, strict=True) if reason is None]
+    place = place[[reason is None for reason in found.reasons]]
 
     class_names = in_order(name for _, _, name in files if name and not is_unlabelled(name)) or None
-    files = _split(files, folder, class_names, seed)
+    files = _split(files, place, class_names)
     train, validation, test = (_select(found.images, files, split, class_names) for split in SPLITS)
     if train is None or validation is None or test is None:
         raise InputError(f"source must hold images to train on; {Path(folder) / 'train'} has none to read.")
@@ -126,7 +127,7 @@ def _decoded(
     deep: bool,
     cache: str | None,
 ) -> _Decoded:
-    names = [path.relative_to(folder).as_posix() for path in paths]
+    names = names_of(paths, folder)
     place, key = Path(folder).resolve().name, ""
     if cache == "disk":
         stamps = [(name, _stamp(path)) for name, path in zip(names, paths, strict=True)]
@@ -372,30 +373,47 @@ def _first_names(names: Sequence[str]) -> str:
     return ", ".join(first) + (", ..." if len(first) < len(names) else "")
 
 
+def names_of(paths: Iterable[Path], folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names of files within a folder, with slashes; of many faster than `Path.relative_to`."""
+    start = os.path.join(Path(folder), "")
+    names = []
+    for path in paths:
+        text = os.fspath(path)
+        inside = text[len(start) :] if text.startswith(start) else os.fspath(path.relative_to(folder))
+        names.append(inside if os.sep == "/" else inside.replace(os.sep, "/"))
+    return names
+
+
 def _in_random_order(
     files: Sequence[ImageFile], folder: str | os.PathLike[str], seed: int
-) -> list[ImageFile]:
-    """The files in the order of their places, with class names in composed form."""
+) -> tuple[list[ImageFile], np.ndarray]:
+    """The files in the order of their places, with class names in composed form, and the places."""
     for split in {split for _, split, _ in files}:
         names = [name for _, of, name in files if of == split and name is not None]
         check_folders(names, folder)
-    place = places((path.relative_to(folder).as_posix() for path, _, _ in files), seed)
+    place = places(names_of((path for path, _, _ in files), folder), seed)
     named = [(path, split, name and normalize(name)) for path, split, name in files]
-    return [named[i] for i in np.argsort(place, kind="stable")]
+    order = np.argsort(place, kind="stable")
+    return [named[i] for i in order], place[order]
 
 
 def _split(
-    files: Sequence[ImageFile], folder: str | os.PathLike[str], class_names: Sequence[str] | None, seed: int
+    files: Sequence[ImageFile], place: np.ndarray, class_names: Sequence[str] | None
 ) -> list[ImageFile]:
-    """The files with the splits that the folder does not give taken out of those to train on."""
+    """The files with the splits that the folder does not give taken out of those to train on.
+
+    Args:
+        files: in the order of their places.
+        place: of each, as of `places`.
+        class_names: of the labels.
+    """
     given = {split for _, split, _ in files}
     missing = [number for number, name in enumerate(SPLITS) if number and name not in given]
     rows = [i for i, (_, split, _) in enumerate(files) if split == "train"]
     if not missing or not rows:
         return list(files)
     chosen = [files[i] for i in rows]
-    place = places((path.relative_to(folder).as_posix() for path, _, _ in chosen), seed)
-    numbers = split_by_place(place, _labels(chosen, class_names), missing)
+    numbers = split_by_place(place[rows], _labels(chosen, class_names), missing)
     made = list(files)
     for i, number in zip(rows, numbers, strict=True):
         made[i] = (files[i][0], SPLITS[number], files[i][2])

@@ -1,4 +1,4 @@
-"""Pixels: resizing, grey and colour, the range of integers, 8 bits and floats."""
+"""Pixels: resizing, grey and color, the range of integers, 8 bits and floats."""
 
 import os
 import threading

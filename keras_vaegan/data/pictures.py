@@ -42,6 +42,8 @@ NPY = b"\x93NUMPY"
 COLOURS = {0: 1, 1: 1, 2: 3}  # channels without extra ones, by TIFF's photometric: grey, grey, RGB
 HEAD = 4096  # bytes of a file in which a plain PNG or JPEG says what it is
 FRAMES_OF_JPEG = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame's header
+TEXT = {*b"\t\n\r", *range(32, 127)}  # bytes of plain text
+CUT = ("truncated", "mmap length", "failed to read")  # how libraries say that a file ends too early
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how TIFF and BigTIFF files begin
 
 
@@ -445,6 +447,8 @@ class _Tiff:
             raise ValueError(f"pixels of {page.dtype}, which are no numbers")
         if page.imagedepth > 1 or page.samplesperpixel > MOST_CHANNELS:
             raise ValueError(f"an image {page.shape}, with more than {MOST_CHANNELS} channels")
+        if page.axes not in ("YX", "YXS", "SYX") or 0 in page.shape:
+            raise ValueError(f"TIFF pixels of the shape {page.shape}, which are no image")
         _check_pixels(page.imagelength, page.imagewidth)
         colours = COLOURS.get(int(page.photometric))
         if colours is None:
@@ -485,11 +489,9 @@ class _Tiff:
             values = self._by_pil(error)
         else:
             values = values.reshape(page.shape)
-            if page.samplesperpixel == 1:
-                values = values[..., None]
-            elif int(page.planarconfig) == 2:
+            if page.axes == "SYX":
                 values = np.moveaxis(values, 0, -1)
-            values = _turned(values, self.orientation)
+            values = _turned(values[..., None] if page.axes == "YX" else values, self.orientation)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if int(page.photometric) == 0 and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values
@@ -502,8 +504,7 @@ class _Tiff:
                 return _deep_colours(self.path, image).values
         name = getattr(self.page.compression, "name", "")
         raise ValueError(
-            f"its compression {name} needs the package imagecodecs: pip install imagecodecs, or save it with "
-            "zlib or uncompressed"
+            f"its compression {name} needs imagecodecs: pip install imagecodecs, or save it with zlib"
         ) from error
 
 
@@ -538,11 +539,11 @@ def why_unreadable(error: Exception, path: str | os.PathLike[str]) -> str:
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels"
     if isinstance(error, UnidentifiedImageError):
         return _why_unidentified(path)
-    if "truncated" in str(error).lower():
+    if any(word in str(error).lower() for word in CUT):
         return "truncated"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, (EOFError, struct.error, SyntaxError, zlib.error)):
+    if isinstance(error, (EOFError, struct.error, SyntaxError, zlib.error)) or "decoder" in str(error):
         return f"damaged ({one_line(error, REASON_LENGTH) or type(error).__name__})"
     return one_line(error, REASON_LENGTH) or type(error).__name__
 
@@ -557,6 +558,8 @@ def _why_unidentified(path: str | os.PathLike[str]) -> str:
         return "a pointer of Git LFS: git lfs pull fetches the file"
     if start.lstrip()[:1] == b"<":
         return "HTML or XML, no image"
+    if all(byte in TEXT for byte in start):
+        return "text, no image"
     if ending in (".heic", ".heif", ".hif") or start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
         return "HEIC needs the package pillow-heif: pip install pillow-heif, or convert to JPEG"
     return f"no image, or of a format that cannot be read: convert {ending or 'it'} to JPEG, PNG or TIFF"

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -225,7 +225,7 @@ class Preprocessing:
         return self.cropped(image)
 
     def _scaled(self, values: np.ndarray, plain: bool, path: Any) -> np.ndarray:
-        """Return colours in the working type: float32 in [0, 1] if `deep`, else uint8."""
+        """Return colors in the working type: float32 in [0, 1] if `deep`, else uint8."""
         value_range = self.value_range if plain else None
         kind, size = values.dtype.kind, values.dtype.itemsize
         if kind == "b":
@@ -253,7 +253,7 @@ class Preprocessing:
         return as_float32(values) if self.deep else as_uint8(values)
 
     def _cover(self, alpha: np.ndarray) -> np.ndarray:
-        """Return alpha in the working type; it has the whole range of its own type, whatever the colours'."""
+        """Return alpha in the working type; it has the whole range of its own type, whatever the colors'."""
         if alpha.dtype.kind == "f":
             return self._working(np.clip(np.nan_to_num(alpha), 0, 1).astype(np.float32))
         if alpha.dtype == np.uint8:
@@ -261,7 +261,7 @@ class Preprocessing:
         return self._working(_to_unit(alpha, (0, int(np.iinfo(alpha.dtype).max))))
 
     def _resized_with_alpha(self, colours: np.ndarray, cover: np.ndarray | None) -> np.ndarray:
-        """Return `(H, W, 4)`; hidden colours do not bleed into visible ones, and a border is transparent."""
+        """Return `(H, W, 4)`; hidden colors do not bleed into visible ones, and a border is transparent."""
         full = 1.0 if self.deep else 255
         if cover is None:
             cover = np.full((*colours.shape[:2], 1), full, colours.dtype)
@@ -339,7 +339,7 @@ class Facts:
     Attributes:
         num_images: of the files that can be opened.
         sizes: `(h, w)` of all images if it is the same, else of the smallest, median and largest area.
-        channels: of most images, without alpha; 3 if any of grey ones is colour.
+        channels: of most images, without alpha; 3 if any image is in color.
         bits: 8, 16 or 32, of integers, or "float": the deepest that there are.
         alpha: number of images with alpha.
         measured: `(low, high)` of all float images, if a range was measured.
@@ -377,8 +377,7 @@ def probe(
         paths: of the files. Those that cannot be opened are left for the reading to report.
         preprocessing: with None where the files decide: `image_size` becomes the common size or 64x64,
             `channels` that of most images, `value_range` the measured range of floats outside of [0, 1] if
-            all files are of floats.
-            `deep` becomes True if any file has more than 8 bits.
+            all files are of floats. `deep` becomes True if any file has more than 8 bits.
         measure: whether floats may get a measured range; those of a trained model must have that of training.
         headers: of the files, None for one that cannot be opened; read from the files if None.
 
@@ -390,7 +389,11 @@ def probe(
     """
     # One thread: several, which read a few bytes each, would wait for each other's turn.
     known = map(_try_look, paths) if headers is None else headers
-    opened = [(Path(path), header) for path, header in zip(paths, known, strict=True) if header is not None]
+    opened = [
+        (path if isinstance(path, Path) else Path(path), header)
+        for path, header in zip(paths, known, strict=True)
+        if header is not None
+    ]
     facts = Facts(num_images=len(opened))
     found = [header for _, header in opened]
     facts.sizes = _sizes([header.size for header in found])
@@ -406,16 +409,31 @@ def probe(
     value_range = preprocessing.value_range
     if facts.measured is not None and (facts.measured[0] < 0 or facts.measured[1] > 1):
         value_range = facts.measured
-        facts.notes.append(f"values {value_range[0]:g} to {value_range[1]:g} (measured) became 0 to 1")
+        facts.notes.append(f"values {value_range[0]:g} to {value_range[1]:g} (measured) become 0 to 1")
     coloured = _look_closer(opened, preprocessing, facts.levels, size)
     facts.channels = _most_channels([header.channels for header in found], coloured)
-    return facts, dataclasses.replace(
+    made = dataclasses.replace(
         preprocessing,
         image_size=size,
         channels=preprocessing.channels or facts.channels,
         value_range=value_range,
         deep=preprocessing.deep or facts.bits != 8,
     )
+    facts.notes += _notes(facts, made)
+    return facts, made
+
+
+def _notes(facts: Facts, preprocessing: Preprocessing) -> Iterator[str]:
+    """What happens to images that differ from each other, for people."""
+    if len(facts.sizes) > 1 and preprocessing.image_size is not None:
+        small, middle, large, made = (
+            f"{height}x{width}" for height, width in (*facts.sizes, preprocessing.image_size)
+        )
+        yield f"sizes {small} to {large} (median {middle}) become {made} ({preprocessing.resize})"
+    if facts.alpha:
+        kept = preprocessing.channels == 4 and facts.channels in (1, 3)
+        what = "kept as the fourth channel" if kept else "laid on the background"
+        yield f"alpha of {facts.alpha:,} {'image' if facts.alpha == 1 else 'images'} is {what}"
 
 
 def _try_look(path: str | os.PathLike[str]) -> Header | None:
@@ -447,20 +465,21 @@ def _at_least(size: tuple[int, int], crop: tuple[int, int] | None) -> tuple[int,
 
 def _measure(paths: Sequence[Path]) -> FloatRange | None:
     """Return the smallest and largest value of float images, alpha left out; None if none can be read."""
-    lows, highs = [], []
-    for path in paths:
+
+    def extremes(path: Path) -> FloatRange | None:
         pixels = _try_decode(path)
         if pixels is None:
-            continue
+            return None
         values = pixels.values[..., :-1] if pixels.alpha else pixels.values
         low, high = float(values.min()), float(values.max())
-        if math.isfinite(low) and math.isfinite(high):
-            lows.append(low)
-            highs.append(high)
-    if not lows:
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=READERS) as pool:
+        found = [pair for pair in pool.map(extremes, paths) if pair is not None]
+    if not found:
         return None
-    low, high = min(lows), max(highs)
-    return (low, high) if low < high else (low, low + 1)  # of one value: black
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    return (low, high) if low < high else (low, low + 1)  # one value alone: black
 
 
 def _look_closer(
@@ -469,8 +488,12 @@ def _look_closer(
     levels: Levels,
     size: tuple[int, int],
 ) -> bool:
-    """Return whether any image is in color, and take note of the largest values; decode as few as will do."""
-    coloured = len(set(preprocessing.background)) > 1 and any(header.alpha for _, header in opened)
+    """Return whether any image is in color, and take note of the largest values; decode as few as will do.
+
+    If the channels are given, images that are stored in color count as such.
+    """
+    background = len(set(preprocessing.background)) > 1 and any(header.alpha for _, header in opened)
+    coloured = background or (preprocessing.channels is not None and any(h.channels == 3 for _, h in opened))
 
     def depth(header: Header) -> int | None:
         """The bits of integers whose range is to be told by how bright they are."""

@@ -9,14 +9,14 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from keras_vaegan.data.cache import parse_cache, settled
+from keras_vaegan.data.arrays import ENDINGS, holds_stack, images_of, kind_of, read_array_file
+from keras_vaegan.data.cache import content_of, parse_cache, settled
 from keras_vaegan.data.checks import (
     BYTES,
     ValueRange,
     check_image_shape,
     check_images,
     check_labels,
-    check_value_range,
 )
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
@@ -30,7 +30,6 @@ from keras_vaegan.data.names import (
     positions_of,
     renamed_labels,
 )
-from keras_vaegan.data.npz import class_names_in, labelled_images, read_arrays, read_npz, require_for_archive
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
@@ -61,8 +60,8 @@ class ImageData(tuple[Pair, Pair, Pair]):
         value_range: the integers `(low, high)` that became 0 and 1, or None.
         preprocessing: the `Preprocessing` that made these images of what the source holds, to make others
             alike; None if the images come from elsewhere.
-        content: text that changes if the files of a folder do, or what becomes of them; None for other
-            sources.
+        content: text that changes if the files of the source do, or what becomes of them; None for sources
+            that are read into memory at once.
     """
 
     name: str
@@ -176,16 +175,18 @@ def load(
               file and folder counts once, however many links lead to it. Unreadable files are skipped with a
               warning that says why. `notes` of the result says what was taken for what. Without `image_size`
               images keep their size if all are equal, else become 64x64.
-            - The path of an `.npz` file with `x` or `images` (and `y` or `labels`), or with `x_train`,
-              `y_train`, `x_val`, `y_val`, `x_test`, `y_test`; with the names of classes 0 to K - 1 in
-              `class_names` if they have names. Integers in 0..255 or in `value_range`, or floats in [0, 1].
+            - The path of a file of arrays: `.npy`, HDF5 (`.h5`, `.hdf5`) or `.npz`, or of a Zarr folder. It
+              has `x` or `images` (and `y` or `labels`), or `x_train`, `y_train`, `x_val`, `y_val`, `x_test`,
+              `y_test`. The names of classes 0 to K - 1 are in `class_names`, an array or an attribute, if
+              they have names. A `.npy` file, or a Zarr folder of one array, is `x` alone. Images are
+              `(N, H, W)` or `(N, H, W, C)`. More than 8 bits and floats become float32; see `value_range`.
             - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
             - `"stacked_mnist"`: MNIST digits in three channels, in 1,000 classes (Metz et al. 2017).
             - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
               downloaded once. Validation is the set's own, else the last 10 % of train (for `mnist` and
               `fashion_mnist` the last 5,000); a missing test split is another 10 %.
 
-            Splits that an archive or the digits do not give are 10 % each, drawn from `seed` with the
+            Splits that a file of arrays or the digits do not give are 10 % each, drawn from `seed` with the
             classes in equal proportions. Those that a folder does not give are about 10 % each. A file's
             split follows from `seed` and its path within the folder, so that another file does not change
             it; a folder of few files has at least one in each split. Every class has an image to train on,
@@ -198,10 +199,10 @@ def load(
         manual_dir: folder with a TFDS set's original files, which then are not downloaded.
         seed: int, for the splits.
         dtype: `"float32"` for x in [0, 1], or `"uint8"` for x in 0..255 in a quarter of the memory.
-        value_range: `(low, high)`, the integers of files, archives and TFDS, or the floats of files, that
-            become 0 and 1, as `(0, 4095)` for 12 bits in files of 16. Integers of 8 bits keep 0..255 if
-            `high` is above 255 or an end is no whole number; palettes have no range. None for the whole
-            range of 8 or 16 bits; float files outside of [0, 1] then have their range measured.
+        value_range: `(low, high)`, the integers or floats that become 0 and 1, as `(0, 4095)` for 12 bits in
+            files of 16. Integers of 8 bits keep 0..255 if `high` is above 255 or an end is no whole number;
+            palettes have no range. None for the whole range of 8 or 16 bits; floats outside of [0, 1] then
+            have their range measured.
         class_names: of a trained model, whose positions the labels become; or the number of its classes, if
             they have no names and labels are positions already. None takes the classes of the source:
             folders in natural order, 2 before 10. Labels of an archive that are not 0 to K - 1, as 1 to K
@@ -250,14 +251,14 @@ def load(
             source, asked, data_dir, manual_dir, seed, per_value, dtype == "float32", place
         )
         if content is None:
+            content = content_of(splits)
             splits = settled(splits, place, per_value, name)
         image_shape = splits[0][0].shape[1:]
         num_classes = None if own_names is None else len(own_names)
         checked: list[Pair] = []
         for split, (x, y) in zip(SPLITS, splits, strict=True):
             # Their own range was looked at as they were read, of all splits together.
-            if not is_stored(x):
-                x = check_images(x, image_shape, f"x of the {split} split", BYTES)
+            x = _checked(x, image_shape, f"x of the {split} split")
             y = None if y is None else check_labels(y, len(x), num_classes, f"y of the {split} split")
             checked.append((convert(x), y))
     path = user_path("source", source)
@@ -284,6 +285,18 @@ def load(
     data = ImageData(*checked, class_names=own_names, **facts)
     _warn_of_rare_classes(data)
     return data
+
+
+def _checked(x: Any, image_shape: Sequence[int], argument: str) -> Any:
+    """Return images of the shape `image_shape`, or raise; stored ones are checked as they are read."""
+    if not is_stored(x):
+        return check_images(x, image_shape, argument, BYTES)
+    if tuple(x.shape[1:]) != tuple(image_shape):
+        raise InputError(
+            f"{argument} must hold images of the shape (H, W, C) = {tuple(image_shape)}; "
+            f"received {tuple(x.shape[1:])}."
+        )
+    return x
 
 
 def _of_classes(pairs: Sequence[Pair], names: Sequence[str] | None, class_names: Sequence[str]) -> list[Pair]:
@@ -339,8 +352,9 @@ def load_pictures(
     """Images to use a trained model on, all of them, in the order of their names.
 
     Args:
-        source: an image, a folder of them (sub-folders are classes, but for `unlabelled`), or an `.npz`
-            file with `x` or `images` (and `y` or `labels`).
+        source: an image, a folder of them (sub-folders are classes, but for `unlabelled`), or a file of
+            arrays with `x` or `images` (and `y` or `labels`); see `load`. A `.npy` file of two or three axes
+            is one image.
         image_shape: `(H, W, C)` that the model takes, to which the images are cropped and resized; or the
             `Preprocessing` of the images that it was trained on, with its size and channels.
         class_names: of the model; sub-folders of other names are an error. None looks at no classes.
@@ -360,19 +374,12 @@ def load_pictures(
     preprocessing = _preprocessing_of(image_shape, value_range, resize, background)
     path = user_path("images", source)
     if not path.exists():
-        raise InputError(f"images must be an image, a folder or an .npz file; there is none at {source}.")
+        raise InputError(f"images must be an image, a folder or an array file; there is none at {source}.")
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"images must be an image, a folder or an .npz file; {one_line(source)} is none.")
+        raise InputError(f"images must be an image, a folder or an array file; {one_line(source)} is none.")
     with _within_memory("images", source):
-        if path.suffix == ".npz":
-            size, channels = preprocessing.image_size, preprocessing.channels
-            require_for_archive(path, size, channels, BYTES_PER_VALUE["float32"], "images")
-            arrays = read_arrays(path)
-            found = labelled_images(arrays, **_of_arrays(preprocessing))
-            if found is None:
-                message = f"images {source} must hold `x` or `images`."
-                raise InputError(message, argument="images", received=source)
-            labels, own_names = found[1], class_names_in(arrays)
+        if kind_of(path) is not None and not (path.suffix == ".npy" and not holds_stack(path)):
+            stored, labels, own_names = images_of(path, preprocessing, BYTES_PER_VALUE["float32"])
             if labels is not None and class_names is not None:
                 argument = "images: labels"
                 if own_names is None:
@@ -380,7 +387,7 @@ def load_pictures(
                 else:
                     labels = check_labels(labels, len(labels), len(own_names), argument)
                     labels = renamed_labels(labels, own_names, class_names, argument)
-            return as_float32(preprocessing.cropped(found[0])), labels, [str(i) for i in range(len(found[0]))]
+            return as_float32(np.asarray(stored)), labels, [str(i) for i in range(len(stored))]
         images, classes, names = read_pictures(path, preprocessing, class_names is not None)
         images = as_float32(images)
     if classes is None or class_names is None:
@@ -410,17 +417,6 @@ def _preprocessing_of(
     return dataclasses.replace(
         preprocessing, **{name: value for name, value in given.items() if value is not None}
     )
-
-
-def _of_arrays(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Return the arguments for readers of arrays, whose range is one of integers."""
-    return {
-        "size": preprocessing.image_size,
-        "channels": preprocessing.channels,
-        "value_range": check_value_range(preprocessing.value_range),
-        "resize": preprocessing.resize,
-        "background": preprocessing.background,
-    }
 
 
 @contextlib.contextmanager
@@ -453,24 +449,26 @@ def _read(
     if not isinstance(text, str) or not text:
         raise InputError(f"source must be a name or a path; received {source!r}.")
     path = user_path("source", text)
+    if kind_of(path) is not None:
+        return path.resolve().stem, *read_array_file(path, asked, seed, bytes_per_value, deep), None
     if path.is_dir():
         return path.resolve().name, *read_folder(path, asked, seed, bytes_per_value, deep, cache)
-    if path.exists() and not (path.is_file() and path.suffix == ".npz"):
-        raise InputError(f"source must be a folder or an .npz file; received the file {text!r}.")
-    if not path.exists() and (path.suffix == ".npz" or "/" in text or os.sep in text):
-        raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
-    how: dict[str, Any] = {**_of_arrays(asked), "bytes_per_value": bytes_per_value}
-    of_set: dict[str, Any] = {"data_dir": data_dir, "manual_dir": manual_dir, **how}
     if path.exists():
-        name, (splits, class_names) = path.stem, read_npz(path, seed=seed, **how)
-    elif text == "digits":
-        name, (splits, class_names) = text, read_digits(seed=seed, **how)
-    elif text == "stacked_mnist":
-        name, (splits, class_names) = text, read_stacked_mnist(seed=seed, **of_set)
-    else:
-        name, (splits, class_names) = text, read_tfds(text, **of_set)
+        raise InputError(
+            f"source must be a folder or a file of arrays ({', '.join(ENDINGS)}); received the file {text!r}."
+        )
+    if path.suffix in ENDINGS or "/" in text or os.sep in text:
+        raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
+    if text == "stacked_mnist":
+        return text, *read_stacked_mnist(asked, data_dir, manual_dir, seed, bytes_per_value, deep), None
+    if text != "digits":
+        found = read_tfds(text, asked, data_dir, manual_dir, bytes_per_value, deep, cache)
+        return text, *found, None
+    splits, class_names = read_digits(
+        asked.image_size, asked.channels, seed, bytes_per_value, asked.resize, asked.background
+    )
     x = splits[0][0]
     made = dataclasses.replace(
         asked, image_size=x.shape[1:3], channels=x.shape[3], deep=deep and x.dtype.kind == "f"
     )
-    return name, splits, class_names, [], made, None
+    return text, splits, class_names, [], made, None

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_vaegan.data.checks import check_labels
+from keras_vaegan.data.stored import StoredImages
 from keras_vaegan.errors import InputError, whole_number
 
-Pair: TypeAlias = tuple[np.ndarray, np.ndarray | None]  # (x, y)
+Pair: TypeAlias = tuple[Any, np.ndarray | None]  # (x, y), x an array or `StoredImages`
 Splits: TypeAlias = Sequence[Pair]  # of SPLITS
 SPLITS = ("train", "validation", "test")
 
@@ -129,7 +130,7 @@ def _leave_none_out(split: np.ndarray, labels: np.ndarray | None, held_out: int,
 def complete_splits(train: Pair, validation: Pair | None, test: Pair | None, seed: int) -> Splits:
     """Return `train, validation, test`, with those that are None carved out of `train`.
 
-    Each is a pair `(x, y)` of arrays with equal first axes; y may be None.
+    Each is a pair `(x, y)` of arrays with equal first axes; y may be None. Stored images are not read.
     """
     missing = (validation is None) + (test is None)
     if validation is not None and test is not None:
@@ -137,7 +138,10 @@ def complete_splits(train: Pair, validation: Pair | None, test: Pair | None, see
     x, y = train
     held_out: list[Any]
     kept, *held_out = split_indices(len(x), y, missing, seed)
-    train, *held_out = [(x[index], None if y is None else y[index]) for index in (kept, *held_out)]
+    train, *held_out = [
+        (x.subset(index) if isinstance(x, StoredImages) else x[index], None if y is None else y[index])
+        for index in (kept, *held_out)
+    ]
     validation = held_out.pop(0) if validation is None else validation
     test = held_out.pop(0) if test is None else test
     return train, validation, test

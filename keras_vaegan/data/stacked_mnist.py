@@ -1,38 +1,36 @@
 """Stacked MNIST: three digits in three channels, whose 1,000 classes show how many modes are found."""
 
+import dataclasses
 import os
 
 import numpy as np
 
-from keras_vaegan.data.checks import ValueRange
-from keras_vaegan.data.images import WHITE, Colour, Resize
+from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.splits import Pair, Splits
 from keras_vaegan.data.tfds import read_tfds
 
 
 def read_stacked_mnist(
-    size: tuple[int, int] | None,
+    asked: Preprocessing,
     data_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
     seed: int,
-    value_range: ValueRange = None,
     bytes_per_value: int = 3,
-    channels: int | None = None,
-    resize: Resize = "crop",
-    background: Colour = WHITE,
-) -> tuple[Splits, list[str] | None]:
-    """Return the splits and class names of stacked MNIST (Metz et al. 2017), from TFDS' `mnist`.
+    deep: bool = True,
+) -> tuple[Splits, list[str] | None, list[str], Preprocessing]:
+    """Return the splits, class names, notes and preprocessing of stacked MNIST (Metz et al. 2017).
 
-    Each split has as many images as that of MNIST; each is three of its digits, drawn from the
-    seed, in three channels, whatever `channels` is. Class 100 a + 10 b + c has the digits a, b, c in the
-    channels red, green, blue.
+    Each split has as many images as that of TFDS' `mnist`. Each image is three digits, drawn from the
+    seed, in three channels, whatever `channels` is asked for. Class 100 a + 10 b + c has the digits a, b, c
+    in the channels red, green, blue.
     """
-    # Three channels are made of the one that is read.
-    splits, _ = read_tfds(
-        "mnist", size, 1, data_dir, manual_dir, value_range, 3 * bytes_per_value, resize, background
+    asked = dataclasses.replace(asked, channels=1)
+    splits, _, notes, made = read_tfds(
+        "mnist", asked, data_dir, manual_dir, 3 * bytes_per_value, deep, "memory"
     )
     names = [f"{number:03d}" for number in range(1000)]
-    return [_stack(split, np.random.default_rng([seed, i])) for i, split in enumerate(splits)], names
+    stacked = [_stack(split, np.random.default_rng([seed, i])) for i, split in enumerate(splits)]
+    return stacked, names, notes, dataclasses.replace(made, channels=3)
 
 
 def _stack(split: Pair, generator: np.random.Generator) -> Pair:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vaegan import memory
+from keras_vaegan.data.checks import BYTES
 from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import reason_of
 
 if TYPE_CHECKING:
     from keras_vaegan.data.preprocessing import Preprocessing
 
+BLOCK_BYTES = 16_000_000  # of images that are read at a time where all of them are looked at
 HDF5_CACHE = 64_000_000  # bytes of chunks kept unpacked; with 1 MB, the default, large chunks never are
 HDF5_ROWS = 1000  # indices in one selection; HDF5 becomes slow with more
 
@@ -96,8 +98,16 @@ class StoredImages:
         memory.require(
             f"x ({number:,} images of {height}x{width}x{channels})", self.nbytes, "Index a part of them."
         )
-        images = self.read(np.arange(number))
+        images = np.empty(self.shape, self.dtype)
+        for start, block in self.blocks():
+            images[start : start + len(block)] = block
         return images if dtype is None else images.astype(dtype, copy=False)
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield `(start, images)` for blocks of images in order, each of a few megabytes."""
+        rows = max(1, BLOCK_BYTES * len(self) // max(1, self.nbytes))
+        for start in range(0, len(self), rows):
+            yield start, self.read(np.arange(start, min(start + rows, len(self))))
 
     def __repr__(self) -> str:
         """Return one line: the sizes, not the pixels."""
@@ -107,7 +117,7 @@ class StoredImages:
         """The positions, from 0 on, that a slice, integers or a mask stand for."""
         if isinstance(index, slice):
             return np.arange(*index.indices(len(self)))
-        array = np.asarray(index)
+        array = np.empty(()) if isinstance(index, tuple) else np.asarray(index)  # a tuple indexes axes
         if array.size == 0 and array.ndim == 1:
             return np.empty(0, np.int64)
         if array.dtype == bool and array.shape == (len(self),):
@@ -197,7 +207,7 @@ class Indexed(StoredImages):
         """Return the images at `indices`; see `StoredImages.read`."""
         if not len(indices):
             return np.empty((0, *self.shape[1:]), self.dtype)
-        with _readable(self.name):
+        with readable(self.name):
             images = self._rows(indices)
         return images.astype(self.dtype, copy=False).reshape((len(indices), *self.shape[1:]))
 
@@ -224,13 +234,13 @@ class Indexed(StoredImages):
         """Take the state; map the file again."""
         self.__dict__.update(state)
         if isinstance(self.array, _Place):
-            with _readable(self.name):
+            with readable(self.name):
                 self.array = self.array.mapped()
 
     def fingerprint(self) -> str | None:
         """Return the place of a memory map with the size and time of its file."""
         place = _place_of(self.array)
-        return None if place is None else f"{place.facts()} {_stamp(place.path)}"
+        return None if place is None else f"{place.facts()} {stamp(place.path)}"
 
 
 class HDF5Images(StoredImages):
@@ -249,9 +259,9 @@ class HDF5Images(StoredImages):
         self.path, self.name = os.path.abspath(os.fsdecode(path)), name
         self._file: Any = None
         self._dataset, self._process = dataset, os.getpid()
-        with _LOCK, _readable(self.path):
-            found = self._opened()
-            shape, dtype = found.shape, found.dtype
+        if dataset is None:
+            dataset = hdf5_arrays(path)[name]
+        shape, dtype = dataset.shape, dataset.dtype
         super().__init__(
             shape if len(shape) == 4 else (*shape, 1), dtype if dtype.kind in "iu" else np.float32
         )
@@ -273,7 +283,7 @@ class HDF5Images(StoredImages):
             return np.empty((0, *self.shape[1:]), self.dtype)
         # h5py wants indices that rise.
         unique, places = np.unique(indices, return_inverse=True)
-        with _LOCK, _readable(self.path):
+        with _LOCK, readable(self.path):
             dataset = self._opened()
             if len(unique) == unique[-1] - unique[0] + 1:
                 rows = dataset[int(unique[0]) : int(unique[-1]) + 1]
@@ -290,7 +300,34 @@ class HDF5Images(StoredImages):
 
     def fingerprint(self) -> str | None:
         """Return the place with the size and time of the file."""
-        return f"{self.path} {self.name} {self.shape} {self.dtype} {_stamp(self.path)}"
+        return f"{self.path} {self.name} {self.shape} {self.dtype} {stamp(self.path)}"
+
+
+class HDF5Array:
+    """A dataset of an HDF5 file that is not open: its place, shape and type; indexing opens the file."""
+
+    def __init__(self, path: str, name: str, shape: tuple[int, ...] | None, dtype: np.dtype) -> None:
+        self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return values, read now."""
+        import h5py
+
+        with _LOCK, readable(self.path), h5py.File(self.path, "r") as file:
+            return file[self.name][index]
+
+
+def hdf5_arrays(path: str | os.PathLike[str]) -> dict[str, HDF5Array]:
+    """Return the datasets in the root of an HDF5 file by name."""
+    import h5py
+
+    path = os.path.abspath(os.fsdecode(path))
+    with _LOCK, readable(path), h5py.File(path, "r") as file:
+        return {
+            name: HDF5Array(path, name, item.shape, item.dtype)
+            for name, item in file.items()
+            if isinstance(item, h5py.Dataset)
+        }
 
 
 def is_stored(x: Any) -> bool:
@@ -328,12 +365,26 @@ def as_stored(x: Any, preprocessing: "Preprocessing | None" = None) -> StoredIma
             raise InputError(f"x must be images (N, H, W, C) as numbers; received {_shown(x)}.")
         if len(shape) not in (3, 4) or 0 in shape:
             raise InputError(f"x must be images (N, H, W, C) or (N, H, W); received the shape {shape}.")
-        x = HDF5Images(x.file.filename, x.name, x) if _is_hdf5(x) else Indexed(x)
-    if preprocessing is None:
+        if isinstance(x, HDF5Array):
+            x = HDF5Images(x.path, x.name)
+        else:
+            x = HDF5Images(x.file.filename, x.name, x) if _is_hdf5(x) else Indexed(x)
+    if preprocessing is None or _leaves_alone(preprocessing, x):
         return x
     first = preprocessing(x[0])
-    key = repr(preprocessing)
-    return Mapped(x, EachImage(preprocessing), first.shape, first.dtype, key)
+    return Mapped(x, EachImage(preprocessing), first.shape, first.dtype, repr(preprocessing))
+
+
+def _leaves_alone(preprocessing: "Preprocessing", x: StoredImages) -> bool:
+    """Whether a preprocessing returns the images of `x` as they are."""
+    return (
+        x.dtype == np.uint8
+        and not preprocessing.deep
+        and preprocessing.value_range in (None, BYTES)
+        and preprocessing.image_size in (None, x.shape[1:3])
+        and preprocessing.crop in (None, x.shape[1:3])
+        and preprocessing.channels in (None, x.shape[3])
+    )
 
 
 def read_batch(x: Any, indices: np.ndarray) -> np.ndarray:
@@ -352,6 +403,11 @@ class EachImage:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W, C)` for images `(n, h, w, c)`."""
         return np.stack([self.function(image) for image in images])
+
+
+def channels_last(images: np.ndarray) -> np.ndarray:
+    """Return `(n, H, W, C)` for images `(n, C, H, W)`."""
+    return np.moveaxis(images, 1, -1)
 
 
 class _Place:
@@ -387,7 +443,7 @@ def _is_hdf5(x: Any) -> bool:
     return type(x).__module__.split(".")[0] == "h5py"
 
 
-def _stamp(path: str) -> str:
+def stamp(path: str) -> str:
     """The size and time of a file; they are other ones if it has been written since."""
     status = os.stat(path)
     return f"{status.st_size} {status.st_mtime_ns}"
@@ -399,7 +455,7 @@ def _shown(x: Any) -> str:
 
 
 @contextlib.contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Iterator[None]:
     """Turn what libraries raise for a damaged or missing file into an `InputError`."""
     try:
         yield

@@ -1,8 +1,10 @@
 """Image sets of the TensorFlow Datasets catalogue."""
 
 import contextlib
+import dataclasses
 import difflib
 import logging
+import math
 import os
 import urllib.error
 from collections.abc import Iterator
@@ -11,20 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_vaegan.data.checks import ValueRange, check_images
-from keras_vaegan.data.images import (
-    VARYING_SIZE,
-    WHITE,
-    Colour,
-    Levels,
-    Resize,
-    fit_all,
-    range_for,
-    reduce_depth,
-    require_for,
-    to_bytes,
-)
+from keras_vaegan.data.arrays import complete
+from keras_vaegan.data.cache import chosen
+from keras_vaegan.data.images import VARYING_SIZE, require_for
+from keras_vaegan.data.preprocessing import Preprocessing
+from keras_vaegan.data.records import ArrayRecords, RecordImages, Shard, TFRecords, value_in
 from keras_vaegan.data.splits import Splits
+from keras_vaegan.data.stored import as_stored
 from keras_vaegan.data.tensorflow_side import import_tensorflow
 from keras_vaegan.errors import InputError, one_line, unknown_name
 from keras_vaegan.files import reason_of, user_path
@@ -32,28 +27,38 @@ from keras_vaegan.files import reason_of, user_path
 FAMILIAR = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "celeb_a")
 VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,000 / 5,000 / 10,000
 READ_BATCH = 256
+RECORDS = {"tfrecord": TFRecords, "array_record": ArrayRecords}  # by TFDS' names of formats
+PIPELINE_FROM = 5000  # images from which TensorFlow's pipeline is faster than one by one, with its start
 RETRIES = 3  # TFDS' ten take minutes to find out that there is no network
 REASON_LENGTH = 300  # characters of a foreign error's text
 
 
 def read_tfds(
     name: str,
-    size: tuple[int, int] | None,
-    channels: int | None,
+    asked: Preprocessing,
     data_dir: str | os.PathLike[str] | None,
     manual_dir: str | os.PathLike[str] | None,
-    value_range: ValueRange = None,
     bytes_per_value: int = 3,
-    resize: Resize = "crop",
-    background: Colour = WHITE,
-) -> tuple[Splits, list[str] | None]:
-    """Return the splits, images uint8 `(B, H, W, C)`, and class names of a TFDS set; see `load`.
+    deep: bool = True,
+    cache: str | None = None,
+) -> tuple[Splits, list[str] | None, list[str], Preprocessing]:
+    """Return the splits of a TFDS set, its class names or None, notes, and the completed preprocessing.
 
-    `bytes_per_value` is the memory that is needed for each number of an image.
+    Args:
+        name: of the set; see `load`.
+        asked: what to do with each image.
+        data_dir: folder of prepared sets.
+        manual_dir: folder of original files.
+        bytes_per_value: memory that is needed for each number of an image, if all are read at once.
+        deep: whether images of more than 8 bits become float32; else all become uint8.
+        cache: `"memory"` reads all images at once; others return `StoredImages`, which read each record when
+            it is needed. None reads sets at once that fit comfortably; see `load`. Files of a format without
+            random access are always read at once.
 
-    Raises `InputError` for a name that the catalogue does not have, a set without images or a train split, a
-    set that cannot be prepared (no network, files to be had by hand), a `manual_dir` that is no
-    folder, integers of another range than that of their type, and more images than fit into memory.
+    Raises:
+        InputError: a name that the catalogue does not have, a set without images or a train split, a set that
+            cannot be prepared (no network, files to be had by hand), a `manual_dir` that is no folder,
+            integers of another range than that of their type, and more images than fit into memory.
     """
     tf = import_tensorflow()
     import tensorflow_datasets as tfds
@@ -65,21 +70,120 @@ def read_tfds(
     features = builder.info.features
     if "image" not in features or not isinstance(features["image"], tfds.features.Image):
         raise InputError(f"source must be a set with an image feature; {name!r} has {', '.join(features)}.")
+    if len(features["image"].shape) != 3:
+        raise InputError(f"source must be a set of still images; {name!r} has {features['image'].shape}.")
     label = features["label"] if "label" in features else None
     label = label if isinstance(label, tfds.features.ClassLabel) else None
-    parts, shape = _splits(builder), features["image"].shape
-    if None in shape:  # images cannot be batched before they have one size and number of channels
-        size, channels = size or VARYING_SIZE, channels or shape[-1] or 3
-    number = sum(builder.info.splits[part].num_examples for part in parts)
-    require_for((number, *(size or shape[:2]), channels or shape[-1]), bytes_per_value, f"source {name}")
-    levels = Levels()
+    parts = [_Part(builder, split, label is not None, tfds) for split in _splits(builder)]
+    empty = [part.split for part in parts if not len(part)]
+    if empty:
+        raise InputError(f"source must have enough images to be split; {name!r} has none in {empty[0]}.")
     with tf.device("CPU:0"):
-        splits = [
-            _read_split(builder, part, label, size, channels, tfds, value_range, levels, resize, background)
-            for part in parts
-        ]
-    levels.check("source")
-    return splits, None if label is None else list(label.names)
+        made, notes = complete(parts, asked)
+        if not deep:
+            made = dataclasses.replace(made, deep=False)
+        number, shape = sum(map(len, parts)), made.image_shape or ()
+        place = chosen(cache, number * math.prod(shape) * bytes_per_value)
+        in_memory = place == "memory" or any(part.shards is None for part in parts)
+        if in_memory:
+            per_value = max(bytes_per_value, 8 if made.deep else 0)
+            require_for((number, *shape), per_value, f"source {name}")
+        splits = [part.loaded(made) if in_memory else part.stored(made) for part in parts]
+    return splits, None if label is None else list(label.names), notes, made
+
+
+class _Part:
+    """One split of a set: its images as they are stored, of one size or of several.
+
+    Attributes:
+        split: the expression that TFDS reads it by.
+        shape: `(N, H, W, C)`, with the size that images get which differ.
+        dtype: of the images: uint8, uint16 or float32.
+        shards: where its records are; None for files without random access.
+    """
+
+    def __init__(self, builder: Any, split: str, labelled: bool, tfds: Any) -> None:
+        self.builder, self.split, self.labelled, self._tfds = builder, split, labelled, tfds
+        self.feature = builder.info.features["image"]
+        height, width, channels = self.feature.shape
+        size = VARYING_SIZE if None in (height, width) else (height, width)
+        self.shape = (builder.info.splits[split].num_examples, *size, channels or 3)
+        self.dtype = np.dtype(self.feature.np_dtype)
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+        self.format = builder.info.file_format.value
+        self.shards: list[Shard] | None = None
+        if self.format in RECORDS:
+            shards = [Shard(os.fspath(f.filename), f.skip, f.take) for f in self._instructions()]
+            if all(os.path.isfile(shard.path) for shard in shards):  # and not in a cloud
+                self.shards = shards
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _instructions(self) -> Any:
+        return self.builder.info.splits[self.split].file_instructions
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield `(start, images)` in order, several of one size, or each alone."""
+        for start, images, _ in self._batches():
+            yield start, images
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return some images `(n, h, w, c)` that stand for all: the first ones."""
+        return next(iter(self.blocks()))[1]
+
+    def _batches(self) -> Iterator[tuple[int, np.ndarray, Any]]:
+        """Yield `(start, images, labels)`; labels may be None."""
+        if self.shards is not None and (self.format == "array_record" or len(self) < PIPELINE_FROM):
+            labels: list[int] = []
+            records = self._records(labels)
+            found = self._images(records, Preprocessing(self.shape[1:3], self.shape[3]))
+            for i in range(len(self)):
+                image = next(found.decoded(np.array([i])))
+                yield i, image[None], labels[i : i + 1] or None
+            return
+        tfds, wanted = self._tfds, ["image", "label"] if self.labelled else ["image"]
+        dataset = self.builder.as_dataset(
+            split=self.split,
+            batch_size=1 if None in self.feature.shape else READ_BATCH,
+            decoders=tfds.decode.PartialDecoding(dict.fromkeys(wanted, True)),  # other features may be ragged
+            read_config=tfds.ReadConfig(interleave_cycle_length=1),  # the order of the records in their files
+        )
+        start = 0
+        for batch in tfds.as_numpy(dataset):
+            yield start, batch["image"], batch.get("label")
+            start += len(batch["image"])
+
+    def _records(self, labels: list[int]) -> Any:
+        """Find the records; those of labelled sets are read once, for `labels`."""
+        tf = import_tensorflow()
+
+        def look(record: bytes) -> None:
+            labels.append(int(value_in(tf, record, "label")))
+
+        return RECORDS[self.format](self.shards or [], look if self.labelled else None)
+
+    def _images(self, records: Any, preprocessing: Preprocessing) -> RecordImages:
+        return RecordImages(records, "image", self.feature.shape[-1], self.dtype, preprocessing)
+
+    def stored(self, preprocessing: Preprocessing) -> tuple[RecordImages, np.ndarray | None]:
+        """Return `(x, y)`; x stays on disk."""
+        labels: list[int] = []
+        images = self._images(self._records(labels), preprocessing)
+        return images, np.array(labels, np.int64) if self.labelled else None
+
+    def loaded(self, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return `(x, y)`, both in memory."""
+        images = np.empty(
+            (len(self), *(preprocessing.image_shape or ())), np.float32 if preprocessing.deep else np.uint8
+        )
+        labels = np.empty(len(self), np.int64)
+        for start, batch, batch_labels in self._batches():
+            stop = start + len(batch)
+            images[start:stop] = as_stored(batch, preprocessing)[:]
+            if self.labelled:
+                labels[start:stop] = batch_labels
+        return images, labels if self.labelled else None
 
 
 def _check_name(name: str, tfds: Any) -> None:
@@ -187,50 +291,3 @@ def _splits(builder: Any) -> tuple[str, str, str]:
         "validation" if has_validation else f"train[{validation_from}%:{test_from}%]",
         "test" if has_test else f"train[{test_from}%:]",
     )
-
-
-def _read_split(
-    builder: Any,
-    split: str,
-    label: Any,
-    size: tuple[int, int] | None,
-    channels: int | None,
-    tfds: Any,
-    value_range: ValueRange,
-    levels: Levels,
-    resize: Resize,
-    background: Colour,
-) -> tuple[Any, np.ndarray | None]:
-    """Return `(x, y)` of a split; x keeps the catalogue's 8 bits."""
-    varies = None in builder.info.features["image"].shape
-    wanted = {"image": True} if label is None else {"image": True, "label": True}
-    dataset = builder.as_dataset(
-        split=split,
-        batch_size=1 if varies else READ_BATCH,
-        decoders=tfds.decode.PartialDecoding(wanted),  # other features may be ragged
-    )
-    num_images = builder.info.splits[split].num_examples
-    images, labels, start = None, np.empty(num_images, np.int64), 0
-    for batch in tfds.as_numpy(dataset):
-        fitted = fit_all(_in_bytes(batch["image"], value_range, levels), size, channels, resize, background)
-        if images is None:
-            images = np.empty((num_images, *fitted.shape[1:]), fitted.dtype)
-        stop = start + len(fitted)
-        images[start:stop] = fitted
-        if label is not None:
-            labels[start:stop] = batch["label"]
-        start = stop
-    return images, None if label is None else labels
-
-
-def _in_bytes(images: np.ndarray, value_range: ValueRange, levels: Levels) -> np.ndarray:
-    """Return images of 8 or 16 bits, or floats, in 8 bits or floats."""
-    if images.dtype.kind not in "iu":
-        return images
-    bits = 8 * images.dtype.itemsize
-    value_range = range_for(bits, value_range)
-    if value_range is not None:
-        return to_bytes(check_images(images, argument="source", value_range=value_range), value_range)
-    if levels.needs(bits):
-        levels.note(bits, images.max())
-    return reduce_depth(images)
