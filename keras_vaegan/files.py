@@ -230,9 +230,8 @@ def check_links(
 
 def holds_files(folder: str | os.PathLike[str], *besides: str) -> bool:
     """Whether a folder holds anything besides files that are being written, and the names given."""
-    return any(
-        not entry.name.startswith(PARTIAL) and entry.name not in besides for entry in os.scandir(folder)
-    )
+    with os.scandir(folder) as entries:
+        return any(not entry.name.startswith(PARTIAL) and entry.name not in besides for entry in entries)
 
 
 def sweep(folder: str | os.PathLike[str], ending: str | tuple[str, ...] = "", all: bool = False) -> None:

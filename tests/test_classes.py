@@ -177,6 +177,7 @@ def test_unlabelled_in_any_case_is_no_class(tmp_path):
     np.testing.assert_array_equal(y, np.where(levels(x) == 0, 0, -1))
 
 
+@pytest.mark.draws
 def test_a_legend_shows_any_name(tmp_path, monkeypatch):
     drawn = []
     save = plots._save
@@ -201,7 +202,8 @@ def test_a_legend_shows_any_name(tmp_path, monkeypatch):
     assert shown[:3] == names[:3] and shown[3] == "caf\\udce9" and shown[4] == "a b c"
     assert len(shown[5]) == 30 and shown[6:8] == names[6:8] and shown[8] == "\\u202ereversed"
     assert shown[9] == "\\u732b\\U0001f408"  # the font has neither
-    assert Image.open(tmp_path / "a.png").width > 300
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 300
     plots.save_latent_means(codes, tmp_path / "many.png", np.arange(90) % 45)
     assert drawn[1].axes[0].get_legend() is None  # it would be longer than the picture
 

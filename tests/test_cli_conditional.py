@@ -69,8 +69,8 @@ def test_classes_are_generated_in_turn(cvae_run, tmp_path):
     assert run(*generate, 12, "--output", tmp_path / "b.npz") == 0
     np.testing.assert_array_equal(arrays(tmp_path / "b.npz")["labels"], [*range(10), 0, 1])
     assert run(*generate, 20, "--output", tmp_path / "b.png") == 0
-    picture = Image.open(tmp_path / "b.png")  # a column for each class
-    assert picture.width / picture.height == pytest.approx((10 * 10 + PADDING) / (2 * 10 + PADDING))
+    with Image.open(tmp_path / "b.png") as picture:  # a column for each class
+        assert picture.width / picture.height == pytest.approx((10 * 10 + PADDING) / (2 * 10 + PADDING))
 
 
 def test_completions_keep_what_is_given(completion_run, tmp_path):
@@ -161,7 +161,8 @@ def test_faces_of_64_pixels_are_a_recipe(tmp_path):
     assert run(*train, "--epochs", 1, "--output", tmp_path / "run") == 0
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
     assert model.image_shape == (64, 64, 3) and model.game.three_players
-    assert Image.open(tmp_path / "run" / "samples.png").mode == "RGB"
+    with Image.open(tmp_path / "run" / "samples.png") as samples:
+        assert samples.mode == "RGB"
 
 
 def test_a_conditional_model_is_scored_by_its_classes(cvae_run):

@@ -6,7 +6,7 @@ import pytest
 import registry
 from scipy import special, stats
 from sklearn.mixture import GaussianMixture
-from test_cli import refused, run
+from test_cli import TINY, TINY_NETWORKS, refused, run
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.presets import load_source
@@ -161,18 +161,8 @@ def test_bad_input_is_refused():
 @pytest.mark.core_on("one")
 def test_train_refuses_more_components_than_images(tmp_path, capsys):
     """Before it trains, in one line."""
-    train = [
-        "train",
-        "--model",
-        "vae",
-        "--set",
-        "prior=mixture",
-        "--set",
-        "components=5000",
-        "--output",
-        tmp_path / "run",
-    ]
-    assert "components must be at most" in refused(capsys, *train)
+    train = ["train", "--model", "vae", "--set", "prior=mixture", "--set", "components=5000"]
+    assert "components must be at most" in refused(capsys, *train, "--output", tmp_path / "run")
 
 
 @pytest.mark.core_on("one")
@@ -183,15 +173,13 @@ def test_train_fits_it_at_the_end(tmp_path, capsys):
         "train",
         "--model",
         "vae",
-        "--epochs",
-        1,
+        *TINY,
+        *TINY_NETWORKS,
         "--set",
         "prior=mixture",
         "--set",
         "components=4",
-        "--output",
-        folder,
     ]
-    assert run(*train) == 0
+    assert run(*train, "--epochs", 1, "--output", folder) == 0
     assert "fits the prior, a mixture of 4 components" in capsys.readouterr().out
     assert np.abs(keras.ops.convert_to_numpy(load_source(folder)[0].prior.means)).max() > 0.1

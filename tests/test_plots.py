@@ -6,7 +6,7 @@ from PIL import Image
 
 from keras_vaegan import InputError, plots
 
-pytestmark = pytest.mark.core_on("one")
+pytestmark = [pytest.mark.core_on("one"), pytest.mark.draws]
 
 
 def test_a_grid_has_each_image_in_its_place():
@@ -64,7 +64,8 @@ def test_the_latent_plane_is_that_of_the_principal_axes(tmp_path, latent_dim):
     np.testing.assert_allclose(points.mean(axis=0), origin, atol=1e-5)
     plots.save_latent_means(codes, tmp_path / "means.png", labels=np.arange(200) % 3, class_names=list("abc"))
     plots.save_latent_means(codes, tmp_path / "plain.png")
-    assert Image.open(tmp_path / "means.png").width > 300
+    with Image.open(tmp_path / "means.png") as means:
+        assert means.width > 300
 
 
 def test_curves_are_drawn_with_their_validation(tmp_path):
