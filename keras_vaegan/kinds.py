@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Any, Literal, TypeAlias
 
-from keras_vaegan.errors import must_be
+from keras_vaegan.errors import InputError, must_be
 
 Kind: TypeAlias = Any  # int, float, bool, str, dict, None, Literal, Sequence, tuple or a union of them
 LARGEST = 2**31 - 1  # of an integer: no size or count of the package is larger
@@ -94,6 +94,8 @@ FACTS: dict[str, Kind] = {
     "distribute": str,
     "augment": str | None,
     "checkpoint_every": int | None,
+    "preprocessing": dict | None,
+    "steps_per_epoch": int | None,
     "recipe": dict | None,
     "epochs_done": int,
     "interrupted": bool,
@@ -124,8 +126,9 @@ NEEDED: dict[str, dict[str, Kind]] = {
     "model": {"key": str},
     "networks": {"family": str, "latent_dim": int},
     "optimizer": {"generator": dict},
-    "training": {"dataset": str, "epochs": int, "batch_size": int},
+    "training": {"dataset": str, "batch_size": int},
 }
+LENGTHS = ("epochs", "steps")  # of a training, of which its section has one
 
 
 def check_recipe(recipe: Any, argument: str = "recipe", whole: bool = True) -> None:
@@ -143,5 +146,17 @@ def check_recipe(recipe: Any, argument: str = "recipe", whole: bool = True) -> N
             for name, kind in needed.items():
                 if name in recipe[section] or whole:
                     check_kind(f"{argument}.{section}.{name}", recipe[section].get(name), kind)
+    if "training" in recipe or whole:
+        _check_length(recipe["training"], f"{argument}.training", whole)
     for player, settings in recipe.get("optimizer", {}).items():
         check_kind(f"{argument}.optimizer.{player}", settings, dict)
+
+
+def _check_length(training: dict[str, Any], argument: str, whole: bool) -> None:
+    """Raise `InputError` if a training's length is in epochs and in steps, or, if `whole`, in neither."""
+    given = [name for name in LENGTHS if training.get(name) is not None]
+    for name in given:
+        check_kind(f"{argument}.{name}", training[name], int)
+    if len(given) > 1 or whole and not given:
+        received = "both" if given else "neither"
+        raise InputError(f"{argument} must have epochs or steps; received {received}.", argument=argument)

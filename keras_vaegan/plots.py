@@ -66,7 +66,8 @@ def class_columns(num_classes: int | None, num_images: int = 0) -> int | None:
 def as_picture(image: ArrayLike) -> "PIL.Image.Image":
     """A PIL image of one image `(H, W, C)` in [0, 1].
 
-    One channel is grey, three are RGB, four RGBA; two are shown as red and green.
+    One channel is gray, three are RGB, four RGBA; two are shown as red and green, and of more than four
+    the first three as RGB.
     """
     from PIL import Image
 
@@ -75,7 +76,16 @@ def as_picture(image: ArrayLike) -> "PIL.Image.Image":
         return Image.fromarray(pixels[..., 0])
     if pixels.shape[-1] == 2:
         pixels = np.concatenate([pixels, np.zeros_like(pixels[..., :1])], axis=-1)
-    return Image.fromarray(pixels)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., :3]) if pixels.shape[-1] > 4 else pixels)
+
+
+def opaque(picture: "PIL.Image.Image") -> "PIL.Image.Image":
+    """A PIL image in RGB; one with alpha is laid on white, as its hidden colors are not to be seen."""
+    from PIL import Image
+
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def save_grid(images: ArrayLike, path: str | os.PathLike[str], columns: int | None = None) -> None:
@@ -115,7 +125,7 @@ def save_animation(
     columns = columns or math.ceil(math.sqrt(count))
     frames = []
     for t in range(steps):
-        picture = as_picture(grid(canvases[:, t], columns)).convert("RGB")
+        picture = opaque(as_picture(grid(canvases[:, t], columns)))
         picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
         frames.append(picture.copy())
         pen = ImageDraw.Draw(frames[-1])
@@ -163,7 +173,9 @@ def save_completions(
         completions: `(N, samples, H, W, C)`.
         path: of the PNG.
     """
-    given = np.where(np.broadcast_to(mask, images.shape[:3])[..., None], images, HIDDEN)
+    hidden = np.full(images.shape[-1], HIDDEN)
+    hidden[3:4] = 1.0  # of four channels the last is alpha
+    given = np.where(np.broadcast_to(mask, images.shape[:3])[..., None], images, hidden)
     rows = np.concatenate([given[:, None], completions, images[:, None]], axis=1)
     save_grid(rows.reshape(-1, *images.shape[1:]), path, columns=rows.shape[1])
 

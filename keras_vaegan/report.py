@@ -247,6 +247,9 @@ def _run_facts(metadata: Mapping[str, Any]) -> list[_Fact]:
 
 def _epochs(metadata: Mapping[str, Any]) -> str:
     planned = metadata["recipe"].get("training", {}).get("epochs")
+    steps, each = metadata["recipe"].get("training", {}).get("steps"), metadata.get("steps_per_epoch")
+    if steps and each:  # a training whose length is in steps has epochs of that many
+        planned = -(-steps // each)
     done = metadata.get("epochs_done")
     if done is None:
         return f"{planned} planned; the training has not ended"

@@ -124,7 +124,7 @@ TO_BEGIN: dict[str, Kind] = {
     "model": str,
     "dataset": str,
     "image_size": tuple[int, int] | None,
-    "value_range": tuple[int, int] | None,
+    "preprocessing": dict,
     "num_labels": int | None,
     "seed": int,
     "backend": BACKEND,
@@ -133,6 +133,7 @@ TO_BEGIN: dict[str, Kind] = {
     "augment": str | None,
     "checkpoint_every": int | None,
     "recipe": dict,
+    "choice": dict | None,
 }
 
 

@@ -14,3 +14,5 @@ UNCONDITIONAL: Condition = MappingProxyType({})
 DISTRIBUTIONS = ("auto", "none", "data")  # how devices may share the batches of a training
 PRECISIONS = ("none", "bfloat16", "float16")  # half precision of a training
 EXPORT_PRECISIONS = ("float32", "float16", "int8")  # of the numbers in a LiteRT file
+RESIZES = ("crop", "pad", "stretch")  # how an image of another aspect ratio gets a size
+CACHES = ("memory", "disk", "none")  # where decoded images are kept

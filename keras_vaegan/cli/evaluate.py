@@ -99,8 +99,9 @@ def evaluate(
     groups = None if metrics is None else _names("--metrics", metrics)
     asked = None if features is None else _names("--features", features)
     subject, labels, metadata = _subject(source)
+    image_shape = tuple(getattr(subject, "image_shape", None) or subject.shape[1:])
     data = options.load_data_for(
-        tuple(getattr(subject, "image_shape", None) or subject.shape[1:]),
+        image_shape,
         metadata,
         dataset,
         image_size,
@@ -110,6 +111,7 @@ def evaluate(
         manual_dir=manual_dir,
     )
     changed = content.change_since_training(metadata, dataset, image_size, data)
+    data = options.as_seen(data, image_shape, metadata)
     path = output or _default_output(source)
     cache = None if no_cache else _cache()
     with _shown_if_it_fails() as finished, _progress(groups or list(evaluation.GROUPS)) as advance:

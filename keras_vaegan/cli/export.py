@@ -93,7 +93,8 @@ def export(
         found = options.load_data_for(
             model.image_shape, known, dataset, image_size, value_range, model.num_classes, **where
         )
-        images, labels = (None if part is None else part[:num_images] for part in found.train)
+        seen = options.as_seen(found, model.image_shape, known)
+        images, labels = (None if part is None else part[:num_images] for part in seen.train)
         data = images, model.labels_of(labels, images)
     title = name if name is not None else options.plain_name(source)
     made = export_model(

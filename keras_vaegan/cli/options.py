@@ -1,5 +1,6 @@
 """Options and parameter types that the commands share."""
 
+import dataclasses
 import importlib
 import importlib.util
 import os
@@ -19,10 +20,12 @@ from keras_vaegan.signals import held_back
 
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
+    from keras_vaegan.data.preprocessing import Preprocessing
 
 BACKENDS = ("tensorflow", "jax", "torch")
 IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
 LONGEST_NAME = 230  # bytes of a file's name: file systems allow 255, and the name of a partial file is longer
+NUMBER = r"-?[0-9]{1,10}(?:\.[0-9]{1,10})?(?:e-?[0-9]{1,2})?"  # of a range of values
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
 
@@ -131,6 +134,9 @@ class ImageSize(click.ParamType):
 
     name = "HxW"
 
+    def __init__(self, argument: str = "--image-size") -> None:
+        self.argument = argument
+
     def convert(
         self, value: Any, parameter: click.Parameter | None, context: click.Context | None
     ) -> tuple[int, int]:
@@ -141,7 +147,7 @@ class ImageSize(click.ParamType):
         sizes = [int(size) for size in found.groups() if size] if found else []
         if not sizes or max(sizes) > LARGEST_SIDE:
             raise InputError(
-                f"--image-size must be SIZE or HEIGHTxWIDTH, each of 1 to {LARGEST_SIDE} pixels; "
+                f"{self.argument} must be SIZE or HEIGHTxWIDTH, each of 1 to {LARGEST_SIDE} pixels; "
                 f"received {shown(value)}."
             )
         return (sizes[0], sizes[-1])
@@ -184,22 +190,28 @@ class Output(click.ParamType):
 
 
 class ValueRange(click.ParamType):
-    """`0:4095`, the integers that become 0 and 1."""
+    """`0:4095`, the values that become 0 and 1: integers, or floats of float files."""
 
     name = "low:high"
 
     def convert(
         self, value: Any, parameter: click.Parameter | None, context: click.Context | None
-    ) -> tuple[int, int]:
+    ) -> tuple[float, float]:
         if isinstance(value, tuple):
             return value
-        ends = re.fullmatch(r"(-?[0-9]{1,10}):(-?[0-9]{1,10})", str(value))
-        if ends is None or int(ends[1]) >= int(ends[2]):
+        ends = re.fullmatch(rf"({NUMBER}):({NUMBER})", str(value), re.ASCII)
+        low, high = (0.0, 0.0) if ends is None else (float(ends[1]), float(ends[2]))
+        if not low < high:
             raise InputError(
-                "--value-range must be LOW:HIGH, two integers of which the second is larger, as 0:4095 for "
+                "--value-range must be LOW:HIGH, two numbers of which the second is larger, as 0:4095 for "
                 f"12 bits; received {value!r}."
             )
-        return int(ends[1]), int(ends[2])
+        return _whole(low), _whole(high)
+
+
+def _whole(number: float) -> float:
+    """An integer if it is one: a range of integers stays one."""
+    return int(number) if number.is_integer() else number
 
 
 class Picture(click.ParamType):
@@ -340,23 +352,45 @@ def load_data_for(
     metadata: Mapping[str, Any],
     dataset: str | None,
     image_size: tuple[int, int] | None,
-    value_range: tuple[int, int] | None = None,
+    value_range: tuple[float, float] | None = None,
     num_classes: int | None = None,
     **settings: Any,
 ) -> "ImageData":
-    """The data asked for, or those a model was trained on, in the size, channels and range that it takes.
+    """The data asked for, or those a model was trained on, read as in its training.
 
-    If the model is conditioned on `num_classes` classes, labels are those of the model, by their names.
+    The images of a model that was trained on random crops are whole; see `as_seen`. If the model is
+    conditioned on `num_classes` classes, labels are those of the model, by their names.
     """
     told = dataset is not None
     dataset = dataset or metadata.get("dataset")
     if dataset is None:
         raise InputError("--dataset must be given: SOURCE does not say what it was trained on.")
-    channels = image_shape[2] if image_shape[2] in (1, 3) else None  # others come as arrays
-    settings["value_range"] = value_range or metadata.get("value_range")
+    how = preprocessing_for(image_shape, metadata)
+    settings["value_range"] = value_range or how.value_range
+    settings |= {"resize": how.resize, "background": how.background}
     if num_classes:
         settings["class_names"] = metadata.get("class_names") or num_classes
-    return load_images(dataset, image_size or image_shape[:2], channels, told=told, **settings)
+    return load_images(dataset, image_size or how.image_size, how.channels, told=told, **settings)
+
+
+def preprocessing_for(image_shape: Sequence[int], metadata: Mapping[str, Any]) -> "Preprocessing":
+    """How images become what a model takes, from its metadata; what they do not say, from its shape."""
+    from keras_vaegan.data.preprocessing import Preprocessing
+
+    known = dict(metadata.get("preprocessing") or {"value_range": metadata.get("value_range")})
+    height, width, channels = image_shape
+    how = Preprocessing.from_config(known | {"channels": channels})
+    fits = (how.crop or how.image_size) == (height, width)
+    # Metadata of another model, beside which this one was put, say nothing of its size.
+    return how if fits else dataclasses.replace(how, image_size=(height, width), crop=None)
+
+
+def as_seen(data: "ImageData", image_shape: Sequence[int], metadata: Mapping[str, Any]) -> "ImageData":
+    """The data as a model sees them: the centers of the images, if it was trained on random crops."""
+    from keras_vaegan.data.cropping import center_cropped
+
+    crop = preprocessing_for(image_shape, metadata).crop
+    return center_cropped(data, crop)
 
 
 def with_range_of(model: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -407,7 +441,7 @@ def data_options(default: str, help: str) -> Callable[[Any], Any]:
             default=None,
             show_default=f"{default}, else all of the type's",
             group=DATA,
-            help="Integers of black and white, as 0:4095 for 12 bits in 16-bit files.",
+            help="Values of black and white, as 0:4095 for 12 bits in 16-bit files.",
         ),
     )
 

@@ -287,7 +287,7 @@ def _images(
     data_dir: str | None,
     manual_dir: str | None,
     image_size: tuple[int, int] | None,
-    value_range: tuple[int, int] | None,
+    value_range: tuple[float, float] | None,
     classes: bool = True,
 ) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """Pictures of the user's own, or images of the test split, drawn by the seed; their classes; their names.
@@ -303,9 +303,9 @@ def _images(
             raise InputError("--images must not come with --dataset: the images are those of one of them.")
         x, y, names = load_pictures(
             images,
-            model.image_shape,
+            options.preprocessing_for(model.image_shape, metadata),
             metadata.get("class_names") if classes and model.num_classes else None,
-            value_range or metadata.get("value_range"),
+            value_range,
         )
     else:
         data = options.load_data_for(
@@ -318,7 +318,7 @@ def _images(
             data_dir=data_dir,
             manual_dir=manual_dir,
         )
-        x, y = data.test
+        x, y = options.as_seen(data, model.image_shape, metadata).test
         if len(x) < count:
             raise InputError(
                 f"--dataset must have {count} test images for this; {data.name} has {len(x)}.",

@@ -1,6 +1,6 @@
 """`train` and `models`."""
 
-import functools
+import dataclasses
 import json
 import os
 import pathlib
@@ -22,16 +22,16 @@ from keras_vaegan.files import (
 from keras_vaegan.kinds import check_kind
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 from keras_vaegan.runs import check_resumable
-from keras_vaegan.typing import DISTRIBUTIONS, PRECISIONS
+from keras_vaegan.typing import CACHES, DISTRIBUTIONS, PRECISIONS, RESIZES
 
 if TYPE_CHECKING:
+    from keras_vaegan.presets import RecipeChoice
     from keras_vaegan.training import Console
 
-# Options that decide which others there are.
-FIRST = ("family", "class", "three_players", "game", "prior", "likelihood")
 # Options that may stand together with --resume.
-WITH_RESUME = {"resume", "epochs", "data_dir", "manual_dir", "backend", "import"}
-SET_BY_OPTIONS = ("training.batch_size", "training.init")  # of a recipe, named as options in any case
+WITH_RESUME = {"resume", "epochs", "steps", "data_dir", "manual_dir", "cache", "workers", "backend", "import"}
+# Of a recipe, named as options in any case.
+SET_BY_OPTIONS = ("training.batch_size", "training.init", "training.epochs", "training.steps")
 SECTIONS = ("model", "networks", "optimizer", "training")  # of a recipe
 
 
@@ -96,6 +96,54 @@ def _console() -> "Console":
 @option("--preset", default=None, group=MODEL, help="Repeat the recipe of a preset: a name or a folder.")
 @options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
 @option(
+    "--resize",
+    type=options.Name("--resize", RESIZES),
+    default=None,
+    show_default="crop",
+    group=DATA,
+    help="Fit images to the size: crop, pad, or stretch them.",
+)
+@option(
+    "--background",
+    default=None,
+    show_default="white",
+    metavar="COLOR",
+    group=DATA,
+    help="Color under transparent pixels and padding, as #ffffff.",
+)
+@option(
+    "--channels",
+    type=click.IntRange(1, 16),
+    default=None,
+    show_default="those of the images, without alpha",
+    group=DATA,
+    help="Set the channels: 1 gray, 3 color, 4 with alpha, to 16.",
+)
+@option(
+    "--random-crop",
+    type=options.ImageSize("--random-crop"),
+    default=None,
+    show_default="whole images",
+    group=DATA,
+    help="Train on random crops of this size.",
+)
+@option(
+    "--cache",
+    type=options.Name("--cache", CACHES),
+    default=None,
+    show_default="memory if the images fit well, else none",
+    group=DATA,
+    help="Keep decoded images in memory, on disk or nowhere.",
+)
+@option(
+    "--workers",
+    type=click.IntRange(0, 256),
+    default=None,
+    show_default="2 if images are read from disk, else 0",
+    group=DATA,
+    help="Prepare batches in this many threads.",
+)
+@option(
     "--num-labels",
     type=options.Count(1),
     default=None,
@@ -118,7 +166,22 @@ def _console() -> "Console":
     group=TRAINING,
     help="Begin with the weights of a trained model, a run, preset or file, where they have the same place.",
 )
-@option("--epochs", type=options.Count(1), default=None, group=TRAINING, help="Passes over the images.")
+@option(
+    "--steps",
+    type=options.Count(1),
+    default=None,
+    show_default="the recipe's",
+    group=TRAINING,
+    help="Train for this many steps, instead of epochs.",
+)
+@option(
+    "--epochs",
+    type=options.Count(1),
+    default=None,
+    show_default="the recipe's",
+    group=TRAINING,
+    help="Train for this many passes over the images.",
+)
 @option("--batch-size", type=options.Count(1), default=None, group=TRAINING, help="Images in a step.")
 @option(
     "--learning-rate",
@@ -167,7 +230,7 @@ def _console() -> "Console":
     default=None,
     callback=_resumed_run,
     is_eager=True,
-    help="Go on with the run in this folder, with --epochs for more of them.",
+    help="Continue the run in this folder; --steps or --epochs extends it.",
 )
 @options.backend
 @click.pass_context
@@ -180,10 +243,17 @@ def train(
     manual_dir,
     image_size,
     value_range,
+    resize,
+    background,
+    channels,
+    random_crop,
+    cache,
+    workers,
     num_labels,
     augment,
     latent_dim,
     init,
+    steps,
     epochs,
     batch_size,
     learning_rate,
@@ -203,25 +273,34 @@ def train(
     then --set.
     """
     if resume is not None:
-        context.exit(_continue(resume, epochs, data_dir, manual_dir))
+        where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": cache, "workers": workers}
+        context.exit(_continue(resume, epochs=epochs, steps=steps, **where))
+    if epochs is not None and steps is not None:
+        raise InputError("--steps must not come with --epochs: a training has one length.")
     options.load_keras()
     from keras_vaegan import presets, training
-    from keras_vaegan.data.checks import check_value_range
+    from keras_vaegan.presets.choice import ALL_RATES, change
 
     training.distribution(distribute)  # before anything is computed: processes find each other first
-    recipe, changes = _recipe(key, preset, dataset, config)
-    if preset is not None and dataset is None and value_range is None:  # the same images once more
-        value_range = check_value_range(presets.find(preset).metadata.get("value_range"))
-    rates = [f"optimizer.{player}.learning_rate" for player in recipe["optimizer"]]
+    recipe, choice, changes = _recipe(key, preset, dataset, config)
+    read: dict[str, Any] = {
+        "image_size": image_size,
+        "value_range": value_range,
+        "channels": channels,
+        "resize": resize,
+        "background": background,
+        "random_crop": random_crop,
+    }
+    if preset is not None and dataset is None:  # the same images once more
+        read = _as_before(presets.find(preset).metadata, read)
     asked = {
         "networks.latent_dim": latent_dim,
         "training.num_labels": num_labels,
         "training.init": init,
         "training.epochs": epochs,
+        "training.steps": steps,
         "training.batch_size": batch_size,
-        **dict.fromkeys(
-            rates, None if learning_rate is None else functools.partial(_begun_at, learning_rate)
-        ),
+        ALL_RATES: learning_rate,
     }
     if num_labels is not None and "training.num_labels" not in presets.options(recipe):
         raise InputError(
@@ -229,14 +308,11 @@ def train(
         )
     changes += [(name, value) for name, value in asked.items() if value is not None]
     changes += [_key_and_value(setting) for setting in settings]
-    # These decide which other options there are.
-    changes.sort(key=lambda change: change[0].split(".")[-1] not in FIRST)
     given = {name.split(".")[-1] for name, _ in changes}
-    for name, value in changes:
-        presets.override(recipe, name, value(recipe, name) if callable(value) else value)
+    change(recipe, changes)
 
     result = training.run(
-        recipe,
+        recipe if choice is None else dataclasses.replace(choice, changes=changes),
         folder=output,
         seed=seed,
         # Given, they hold for data of which some labels are hidden, too.
@@ -246,16 +322,17 @@ def train(
         distribute=distribute,
         checkpoint_every=checkpoint_every,
         overwrite=overwrite,
-        image_size=image_size,
-        value_range=value_range,
         data_dir=data_dir,
         manual_dir=manual_dir,
+        cache=cache,
+        workers=workers,
         console=_console(),
+        **read,
     )
     context.exit(result.exit_code)
 
 
-def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, manual_dir: str | None) -> int:
+def _continue(folder: pathlib.Path, **settings: Any) -> int:
     """Go on with a run from its newest checkpoint, or from its start if it has none; the exit code."""
     context = click.get_current_context()
     for parameter in context.command.params:
@@ -265,9 +342,7 @@ def _continue(folder: pathlib.Path, epochs: int | None, data_dir: str | None, ma
     options.load_keras()
     from keras_vaegan import training
 
-    result = training.resume(
-        folder, epochs=epochs, data_dir=data_dir, manual_dir=manual_dir, console=_console()
-    )
+    result = training.resume(folder, console=_console(), **settings)
     return result.exit_code
 
 
@@ -279,19 +354,27 @@ def models():
         options.echo(f"{key:16} {summary}\n{'':16} presets: {', '.join(names)}")
 
 
-def _begun_at(rate: float, recipe: dict[str, Any], name: str) -> Any:
-    """A learning rate for the option of that name: where the recipe has a schedule, it begins there."""
-    schedule = recipe["optimizer"][name.split(".")[1]].get("learning_rate")
-    if isinstance(schedule, dict) and "initial_learning_rate" in schedule:
-        return {**schedule, "initial_learning_rate": rate}
-    return rate
+def _as_before(metadata: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """How to read the images that a preset was trained on: as then, unless it is given."""
+    from keras_vaegan.data.checks import check_value_range
+
+    before = dict(metadata.get("preprocessing") or {})
+    before["random_crop"] = before.get("crop")
+    before.setdefault("value_range", check_value_range(metadata.get("value_range")))
+    return {name: before.get(name) if value is None else value for name, value in given.items()}
 
 
 def _recipe(
     key: str | None, preset: str | None, dataset: str | None, config: pathlib.Path | None
-) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
-    """The recipe that the command starts from, and the configuration file's changes to it."""
+) -> tuple[dict[str, Any], "RecipeChoice | None", list[tuple[str, Any]]]:
+    """The recipe that the command starts from, and the configuration file's changes to it.
+
+    If the images are to choose the recipe, also that choice; the recipe then is one to check the changes by.
+    """
     from keras_vaegan import presets
+    from keras_vaegan.presets.configure import is_named
+
+    choice = None
 
     changes = {} if config is None else _read_config(config)
     if preset is not None:
@@ -307,13 +390,19 @@ def _recipe(
         key = key or changes.get("model", {}).get("key")
         if key is None:
             raise InputError(f"--model must be given, one of {', '.join(MODEL_KEYS)}, or --preset.")
-        recipe = presets.recipe_for(key, dataset or changes.get("training", {}).get("dataset"))
+        dataset = dataset or changes.get("training", {}).get("dataset")
+        check_kind("--config training.dataset", dataset, str | None)
+        if is_named(key, dataset):
+            recipe = presets.recipe_for(key, dataset)
+        else:
+            choice = presets.RecipeChoice(key, dataset)
+            recipe = choice.before_images()
     changes = {
         section: dict(parts) for section, parts in changes.items() if section not in ("source", "expect")
     }
     changes.get("model", {}).pop("key", None)
     changes.get("training", {}).pop("dataset", None)
-    return recipe, list(_leaves(changes))
+    return recipe, choice, list(_leaves(changes))
 
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:

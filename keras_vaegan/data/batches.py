@@ -54,6 +54,8 @@ class Batches(keras.utils.PyDataset):
         value_range: `(low, high)`, the integers that become 0 and 1; None for `(0, 255)`.
         multiple: what the size of every batch is a multiple of, as devices want it that share one; the last
             batch leaves out what is over.
+        steps_per_epoch: batches in an epoch, all of the same size, whose images come from passes that follow
+            on each other across epochs; None for one pass over the images.
 
     Attributes:
         epoch: int, the epoch whose batches come next.

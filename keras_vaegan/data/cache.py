@@ -19,8 +19,8 @@ from keras_vaegan.data.stored import Indexed, StoredImages, as_stored, is_stored
 from keras_vaegan.data.views import parts_of
 from keras_vaegan.errors import InputError, choose, one_line
 from keras_vaegan.files import atomic_path, cache_folder, read_json, reason_of, user_path, write_json
+from keras_vaegan.typing import CACHES
 
-CACHES = ("memory", "disk", "none")
 VERSION = 1  # of the files; of another one they are made anew
 COMFORTABLE = 1_000_000_000  # bytes that images may take in memory unasked
 SHARE = 0.25  # of the memory that is free, which they may take unasked

@@ -11,10 +11,10 @@ import numpy as np
 from keras_vaegan import memory
 from keras_vaegan.data.checks import BYTES, ValueRange
 from keras_vaegan.errors import InputError, choose, must_be, one_line
+from keras_vaegan.typing import RESIZES
 
 Colour: TypeAlias = tuple[int, int, int]  # red, green, blue, 0 to 255
 Resize: TypeAlias = Literal["crop", "pad", "stretch"]
-RESIZES = ("crop", "pad", "stretch")
 MOST_CHANNELS = 16
 WHITE: Colour = (255, 255, 255)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG and PIL

@@ -12,6 +12,7 @@ from keras_vaegan.data import checks
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.typing import Tensor
 
+MOST_CHANNELS = 16  # of an image; more are no image but a volume
 LAST = "channels_last"  # of all images here, whatever Keras' configuration says
 Normalization: TypeAlias = Literal["none", "batch", "layer", "instance"]
 NORMALIZATIONS = ("none", "batch", "layer", "instance")
@@ -24,11 +25,11 @@ MaxPooling2D = functools.partial(layers.MaxPooling2D, data_format=LAST)
 
 
 def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
-    """Return `image_shape` as a tuple `(H, W, C)` of positive integers, C from 1 to 4.
+    """Return `image_shape` as a tuple `(H, W, C)` of positive integers, C from 1 to 16.
 
     Anything else raises `InputError`.
     """
-    return checks.check_image_shape(image_shape, most_channels=4)
+    return checks.check_image_shape(image_shape, most_channels=MOST_CHANNELS)
 
 
 def check_positive(argument: str, values: int | Sequence[int]) -> tuple[int, ...]:

@@ -50,8 +50,8 @@ def encoder(
         name: of the model; prefix of its layers' names.
 
     Raises:
-        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `latent_dim`, `filters`, `units`
-            or `num_classes` that are no positive integers; a normalisation of another name.
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 16; `latent_dim`, `filters`,
+            `units` or `num_classes` that are no positive integers; a normalisation of another name.
     """
     image_shape = blocks.check_image_shape(image_shape)
     inputs, images, condition = blocks.conditional_inputs(

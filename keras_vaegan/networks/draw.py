@@ -237,7 +237,7 @@ def encoder(
         `h` and `c` for the next step.
 
     Raises:
-        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `latent_dim`, `units` or
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 16; `latent_dim`, `units` or
             `num_classes` that is no positive integer; `glimpse` that is no whole number from 2 to the shorter
             side of the image.
     """

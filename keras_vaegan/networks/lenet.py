@@ -46,9 +46,9 @@ def trunk(
         name: of the model; prefix of its layers' names.
 
     Raises:
-        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `filters` or `units` that are no
-            positive integers; a normalisation of another name; `dropout` that is no share of at least 0 and
-            below 1.
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 16; `filters` or `units` that are
+            no positive integers; a normalisation of another name; `dropout` that is no share of at least 0
+            and below 1.
     """
     images = keras.Input(blocks.check_image_shape(image_shape), name=f"{name}_images")
     x = _flat_maps(images, filters, kernel_size, normalization, activation, dropout, name, blocks.Conv2D, [])

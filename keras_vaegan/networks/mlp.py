@@ -38,7 +38,7 @@ def encoder(
         name: of the model; prefix of its layers' names.
 
     Raises:
-        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 4; `latent_dim`, `units` or
+        InputError: `image_shape` that is not `(H, W, C)` with C from 1 to 16; `latent_dim`, `units` or
             `num_classes` that are no positive integers; no units.
     """
     image_shape = blocks.check_image_shape(image_shape)

@@ -10,11 +10,13 @@ from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
 
 if TYPE_CHECKING:
     from keras_vaegan.presets.building import build, from_preset, take_over
+    from keras_vaegan.presets.choice import RecipeChoice
     from keras_vaegan.presets.configure import options, override, plan, recipe, recipe_for
     from keras_vaegan.presets.folder import load_folder, save_folder
     from keras_vaegan.presets.sources import find, load_source, trained_presets
 
 _PUBLIC = {
+    "RecipeChoice": "choice",
     "build": "building",
     "options": "configure",
     "override": "configure",
@@ -33,6 +35,7 @@ _PUBLIC = {
 __all__ = [
     "MODEL_KEYS",
     "RECIPES",
+    "RecipeChoice",
     "build",
     "options",
     "override",

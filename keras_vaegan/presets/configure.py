@@ -15,11 +15,13 @@ from keras_vaegan.classification import CLASSIFICATIONS
 from keras_vaegan.data.images import parse_size
 from keras_vaegan.errors import InputError, choose, shown, unknown_name, whole_number
 from keras_vaegan.games import GAMES
-from keras_vaegan.kinds import LARGEST_SIDE, Kind, check_kind, check_recipe
+from keras_vaegan.kinds import LARGEST_SIDE, LENGTHS, Kind, check_kind, check_recipe
 from keras_vaegan.likelihoods import LIKELIHOODS
 from keras_vaegan.networks import FAMILIES, heads
+from keras_vaegan.networks.blocks import check_image_shape
 from keras_vaegan.parts import KIND, settings_of
-from keras_vaegan.presets.recipes import RECIPES, TRAINING_IMAGES, num_steps
+from keras_vaegan.presets.own_images import recipe_by_images
+from keras_vaegan.presets.recipes import DATA_SETS, RECIPES, TRAINING_IMAGES, num_steps
 from keras_vaegan.priors import PRIORS
 from keras_vaegan.reconstructions import RECONSTRUCTIONS
 from keras_vaegan.registry import MODELS
@@ -52,10 +54,16 @@ NETWORKS = (
     "prior",
     "discriminator",
 )  # heads after their trunk
-TRAINING = ("dataset", "image_size", "augment", "epochs", "batch_size", "init")
+TRAINING = ("dataset", "image_size", "augment", *LENGTHS, "batch_size", "init")
 SEMI_SUPERVISED = ("num_labels", "labelled_share")  # of training, where some of the labels are hidden
 CONDITIONS = ("labels", "image")  # what `networks.condition` may list: classes, the visible part of the image
-LEAST_ONE = {"training.epochs", "training.batch_size", "training.num_labels", "networks.latent_dim"}
+LEAST_ONE = {
+    "training.epochs",
+    "training.steps",
+    "training.batch_size",
+    "training.num_labels",
+    "networks.latent_dim",
+}
 PLAYERS = ("encoder", "generator", "discriminator")
 CHECKED_BY_NAME = {"networks.condition", "training.image_size"}
 # What the options take that no constructor of ours has.
@@ -65,6 +73,7 @@ KINDS: dict[str, Kind] = {
     "training.dataset": str,
     "training.augment": str | None,
     "training.epochs": int,
+    "training.steps": int,
     "training.batch_size": int,
     "training.init": str | None,
     "training.num_labels": int | None,
@@ -99,19 +108,41 @@ def recipe(name: str) -> dict[str, Any]:
     return copy.deepcopy(RECIPES[choose("preset", name, RECIPES)])
 
 
-def recipe_for(model: str, dataset: str | None = None) -> dict[str, Any]:
-    """The recipe of a model for a data set: `<model>_<dataset>` where there is one.
+def recipe_for(
+    model: str,
+    dataset: str | None = None,
+    image_shape: Sequence[int] | None = None,
+    num_images: int | None = None,
+) -> dict[str, Any]:
+    """The recipe of a model for a data set.
 
-    Without a data set it is the one for the embedded digits; for other sets the one for MNIST. Raises
-    `InputError` for a model that is none of `MODELS`.
+    Args:
+        model: of `MODELS`.
+        dataset: a name or path. The recipe is `<model>_<dataset>` if there is one; None for the embedded
+            digits.
+        image_shape: `(H, W, C)` of a data set that no recipe names, by which one is chosen. None for that of
+            MNIST, unless the shape of the data set is known.
+        num_images: images to train on, of such a data set; None if they are many.
+
+    Raises:
+        InputError: a model that is none of `MODELS`; an `image_shape` that is none.
     """
     choose("model", model, MODELS)
-    found = (
-        recipe(name) if (name := f"{model}_{dataset or 'digits'}") in RECIPES else recipe(f"{model}_mnist")
-    )
-    if dataset:
-        found["training"]["dataset"] = dataset
+    if is_named(model, dataset):
+        return recipe(f"{model}_{dataset or 'digits'}")
+    if image_shape is None and dataset in DATA_SETS:
+        image_shape, num_images = DATA_SETS[dataset][0], TRAINING_IMAGES.get(dataset)
+    if image_shape is None:
+        found = recipe(f"{model}_mnist")
+    else:
+        found = recipe_by_images(model, check_image_shape(image_shape), num_images)
+    found["training"]["dataset"] = dataset
     return found
+
+
+def is_named(model: str, dataset: str | None) -> bool:
+    """Whether a recipe names the model and the data set."""
+    return f"{model}_{dataset or 'digits'}" in RECIPES
 
 
 def options(recipe: Mapping[str, Any]) -> list[str]:
@@ -196,6 +227,8 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     least = min(name.count(".") for name in found)
     if key not in found:  # `family` is that of all networks before it is that of one
         found = [name for name in found if name.count(".") == least]
+    if len(found) > 1 and key not in found:  # `steps` is that of a DRAW's model before that of the training
+        found = [name for name in found if not name.startswith("training.")]
     if len(found) > 1 and key not in found:
         raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
     name = key if key in found else found[0]
@@ -226,6 +259,10 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         target = target.setdefault(section, {})
     target[option] = value
+    if sections[0] == "training" and option in LENGTHS:  # the newer length replaces the other
+        for other in LENGTHS:
+            if other != option:
+                target.pop(other, None)
 
 
 def _short(name: str) -> str:
@@ -368,12 +405,12 @@ def plan(recipe: Mapping[str, Any], steps: int | None = None) -> dict[str, Any]:
     lacking = [settings for settings in planned["optimizer"].values() if _lacks_steps(settings)]
     training = planned["training"]
     if lacking and steps is None:
-        if training["dataset"] not in TRAINING_IMAGES:
+        if training.get("steps") is None and training["dataset"] not in TRAINING_IMAGES:
             raise InputError(
                 "optimizer: learning_rate must have decay_steps: how many images there are in "
                 f"{training['dataset']} is not known here."
             )
-        steps = num_steps(training, TRAINING_IMAGES[training["dataset"]])
+        steps = num_steps(training, TRAINING_IMAGES.get(training["dataset"], 0))
     for settings in lacking:
         settings["learning_rate"]["decay_steps"] = steps
     return planned

@@ -4,7 +4,7 @@ A recipe's sections: `model` (key of the model and its arguments), `networks` (f
 of the code, what they are conditioned on, arguments of each network, which may be of another family; a
 `prior` is learned where it stands, else N(0, I)), `optimizer` (by player), `training` (data set, epochs,
 batch; how many labels are kept where a model can do with few), and in words its `source` and what to
-`expect`.
+`expect`. The length of a training is a number of `epochs` or of `steps`, one of the two.
 """
 
 import math
@@ -64,6 +64,8 @@ def cosine(rate: float) -> dict[str, Any]:
 
 def num_steps(training: dict[str, Any], num_images: int) -> int:
     """Steps of a whole training, from its section of the recipe and the images trained on."""
+    if training.get("steps") is not None:
+        return training["steps"]
     batch_size = training["batch_size"]
     parts = [(num_images, batch_size)]
     if (labels := training.get("num_labels")) is not None:  # an epoch passes over the part of more batches

@@ -29,8 +29,9 @@ from keras_vaegan.data import Batches, ImageData, named_mask, semi_supervised_sp
 from keras_vaegan.data.cache import parse_cache
 from keras_vaegan.data.checks import check_value_range
 from keras_vaegan.data.content import OLDER, change_since_training, describe
-from keras_vaegan.data.images import parse_size
+from keras_vaegan.data.cropping import center_cropped
 from keras_vaegan.data.names import listed
+from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.sources import UNTRAINED
 from keras_vaegan.data.stored import is_stored
 from keras_vaegan.data.views import some_of
@@ -39,7 +40,7 @@ from keras_vaegan.errors import InputError, choose, one_line, printable, renamin
 from keras_vaegan.files import PARTIAL, atomic_path, holds_files, scratch_folder, user_path, write_json
 from keras_vaegan.locks import LOCK, FolderLock, InUse
 from keras_vaegan.models.latent import WORKERS, LatentVariableModel
-from keras_vaegan.presets import configure
+from keras_vaegan.presets import RecipeChoice, configure
 from keras_vaegan.presets.folder import load_keras_file, load_metadata
 from keras_vaegan.runs import (
     BEGUN,
@@ -58,6 +59,14 @@ from keras_vaegan.runs import (
     tidy_run,
 )
 from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code, held_back
+from keras_vaegan.training.plan import (
+    Plan,
+    TellTime,
+    length_of,
+    memory_of,
+    parameters_of,
+    step_memory,
+)
 from keras_vaegan.typing import PRECISIONS
 
 NUM_VIEWED = 2000  # images whose codes are drawn
@@ -65,6 +74,13 @@ NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
 AT_THE_END = ("finished", "interrupted")  # of the metadata, what does not hold while a run goes on
 FEW_STEPS, ENOUGH_STEPS = 500, 2000  # of a whole training
+NAMED_SOURCES = (("training", "dataset"), ("networks", "base"), ("training", "init"))  # of a recipe
+HOW_TO_READ = (
+    "channels",
+    "resize",
+    "background",
+    "value_range",
+)  # of `Preprocessing`, as `data.load` takes them
 
 
 class Console:
@@ -150,7 +166,7 @@ class _How:
 
 
 def run(
-    recipe: dict[str, Any],
+    recipe: dict[str, Any] | str | RecipeChoice,
     data: ImageData | str | os.PathLike[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
     *,
@@ -162,7 +178,11 @@ def run(
     checkpoint_every: int | None = None,
     overwrite: bool = False,
     image_size: int | Sequence[int] | None = None,
-    value_range: Sequence[int] | None = None,
+    value_range: Sequence[float] | None = None,
+    channels: int | None = None,
+    resize: Literal["crop", "pad", "stretch"] | None = None,
+    background: str | Sequence[int] | None = None,
+    random_crop: int | Sequence[int] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
     cache: Literal["memory", "disk", "none"] | None = None,
@@ -182,7 +202,8 @@ def run(
     operators, for the whole process.
 
     Args:
-        recipe: how to build and train the model, as `presets.recipe` returns it; it is not changed.
+        recipe: how to build and train the model, as `presets.recipe` returns it; it is not changed. Or the
+            key of a model, or a `presets.RecipeChoice`: the images then decide on the recipe.
         data: `ImageData` as `data.load` returns it, or a source for `data.load`; None for the recipe's
             dataset.
         folder: the run folder, new or empty; None for `runs/MODEL_DATASET`, or `runs/MODEL_DATASET-2` and so
@@ -197,7 +218,10 @@ def run(
         checkpoint_every: batches between checkpoints; None for one at the end of each epoch.
         overwrite: whether to replace an older run in `folder`.
         image_size: int or `(H, W)` for a source; None for the recipe's.
-        value_range, data_dir, manual_dir, cache: for a source, as `data.load` takes them.
+        value_range, channels, resize, background, data_dir, manual_dir, cache: for a source, as `data.load`
+            takes them.
+        random_crop: int or `(H, W)` of the crops that the model is trained on, at random places of the
+            images. Everywhere else it sees the centers of that size. None for whole images.
         workers: threads that read the next batches while the model is trained; None for 2 if images are
             decoded as they are used, else 0. The result is the same.
         callbacks: more Keras callbacks. They come before the one that writes `history.csv`, so that it has
@@ -228,22 +252,37 @@ def run(
     """
     console = console or Console()
     devices = backend.distribution(distribute)  # before anything is computed: processes find each other first
-    recipe = copy.deepcopy(recipe)
+    choice = RecipeChoice(recipe) if isinstance(recipe, str) else recipe
+    if isinstance(choice, RecipeChoice):
+        chosen_later, recipe = choice.get_config(), choice.before_images()
+    else:
+        chosen_later, recipe = None, copy.deepcopy(choice)
     configure.check(recipe)
     training = recipe["training"]
     where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": parse_cache(cache)}
     workers = None if workers is None else whole_number("workers", workers, 0)
+    how_to_read: dict[str, Any] = {
+        "channels": channels,
+        "resize": resize,
+        "background": background,
+        "value_range": value_range,
+    }
     if isinstance(data, ImageData):
-        of_source = {"image_size": image_size, "value_range": value_range, **where}
+        of_source = {"image_size": image_size, **how_to_read, **where}
         for argument, value in of_source.items():
             if value is not None:
                 raise InputError(f"{argument} must be None for loaded data; received {shown(value)}.")
         training["dataset"] = data.source or data.name
-        image_size, value_range = data.image_shape[:2], data.value_range
-    elif data is not None:
-        training["dataset"] = os.fspath(user_path("data", data))
+        how_to_read = dataclasses.asdict(_known_preprocessing(data))
+    else:
+        if data is not None:
+            training["dataset"] = os.fspath(user_path("data", data))
+        how_to_read["image_size"] = image_size or training.get("image_size")
+    given = {name: value for name, value in how_to_read.items() if value is not None}
+    with renaming(crop="random_crop"):
+        preprocessing = Preprocessing(**(given | {"crop": random_crop}))
     name = one_line(f"{recipe['model']['key']}_{pathlib.Path(training['dataset']).stem}")
-    for part, field in (("training", "dataset"), ("networks", "base"), ("training", "init")):
+    for part, field in NAMED_SOURCES:
         source = recipe[part].get(field)
         if isinstance(source, str) and pathlib.Path(source).exists():
             recipe[part][field] = str(pathlib.Path(source).resolve())  # found from elsewhere too
@@ -254,8 +293,8 @@ def run(
     begun = {
         "model": recipe["model"]["key"],
         "dataset": training["dataset"],
-        "image_size": parse_size(image_size or training.get("image_size")),
-        "value_range": check_value_range(value_range),
+        "image_size": preprocessing.image_size,
+        "preprocessing": preprocessing.get_config(),
         "num_labels": num_labels,
         "seed": whole_number("seed", seed, 0),
         "backend": keras.backend.backend(),
@@ -264,6 +303,7 @@ def run(
         "augment": None if augment == "none" else augment or training.get("augment"),
         "checkpoint_every": checkpoint_every,
         "recipe": recipe,
+        "choice": chosen_later,
     }
     output = None if folder is None else user_path("folder", folder)
     _check_apart(training["dataset"], output or pathlib.Path("runs", name), console)
@@ -285,6 +325,7 @@ def resume(
     data: ImageData | None = None,
     epochs: int | None = None,
     *,
+    steps: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
     cache: Literal["memory", "disk", "none"] | None = None,
@@ -302,7 +343,8 @@ def resume(
         folder: a run folder, of `run` or of `keras-vaegan train`.
         data: what the run was trained on; None loads it again. Data that `data.load` did not return must be
             given.
-        epochs: of the whole run; None for as many as were asked for before.
+        epochs: of the whole run, if its length is in epochs; None for as many as were asked for before.
+        steps: of the whole run, if its length is in steps.
         data_dir, manual_dir: where `data.load` looks.
         cache, workers, callbacks, verbose, console: as for `run`; they may be other ones than before.
 
@@ -311,12 +353,14 @@ def resume(
 
     Raises:
         InputError: a folder that is no run, that another process writes, or that has no readable checkpoint;
-            another backend than the run's; fewer epochs than are done; data that have changed.
+            another backend than the run's; fewer epochs or steps than are done, or `epochs` of a run whose
+            length is in steps; data that have changed.
         KeyboardInterrupt, keras_vaegan.signals.Ended: as for `run`.
     """
     console = console or Console()
     folder = user_path("folder", folder)
-    epochs = None if epochs is None else whole_number("epochs", epochs, 1)
+    lengths = {"epochs": epochs, "steps": steps}
+    asked = {name: whole_number(name, value, 1) for name, value in lengths.items() if value is not None}
     where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": parse_cache(cache)}
     workers = None if workers is None else whole_number("workers", workers, 0)
     how = _How(where, workers, tuple(callbacks), verbose, console)
@@ -331,14 +375,14 @@ def resume(
         lock = FolderLock(folder, "folder")
         lock.acquire()
         try:
-            facts, begun = _facts_to_go_on_with(folder, epochs)  # another process may have gone on meanwhile
+            facts, begun = _facts_to_go_on_with(folder, asked)  # another process may have gone on meanwhile
         except BaseException:
             lock.release()
             raise
         return lock, False
 
     try:
-        facts, begun = _facts_to_go_on_with(folder, epochs)
+        facts, begun = _facts_to_go_on_with(folder, asked)
         if keras.backend.backend() != facts["backend"]:
             raise InputError(
                 f"backend must be {facts['backend']}, that of the run; received {keras.backend.backend()}.",
@@ -356,22 +400,22 @@ def resume(
             return _train(data, own, facts, False, how)
     except _NothingLeft as end:
         console.show(
-            f"{folder} is finished, with all epochs asked for ({end.done}); "
-            f"more with {console.named('epochs', 2 * end.done)}"
+            f"{folder} is finished, with all {end.unit} asked for ({end.done:,}); "
+            f"more with {console.named(end.unit, 2 * end.done)}"
         )
         return Result(folder, finished=True)
 
 
 class _NothingLeft(Exception):
-    """Raised if a run has all its epochs: whoever starts it again until it is done is to see no error."""
+    """Raised if a run is as long as asked: whoever starts it again until it is done is to see no error."""
 
-    def __init__(self, done: int) -> None:
+    def __init__(self, done: int, unit: str) -> None:
         super().__init__(done)
-        self.done = done
+        self.done, self.unit = done, unit
 
 
-def _facts_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> tuple[dict[str, Any], bool]:
-    """The metadata of a run, or what it is to begin with, and which of the two; with the epochs asked for."""
+def _facts_to_go_on_with(folder: pathlib.Path, asked: Mapping[str, int]) -> tuple[dict[str, Any], bool]:
+    """The metadata of a run, or what it is to begin with, and which of the two; with the length asked for."""
     check_resumable(folder)
     facts = begun = read_begun(folder)
     if facts is None:
@@ -379,14 +423,28 @@ def _facts_to_go_on_with(folder: pathlib.Path, epochs: int | None) -> tuple[dict
             facts = load_metadata(folder)
     configure.check(facts["recipe"])
     training = facts["recipe"]["training"]
-    training["epochs"] = epochs or training["epochs"]
-    done = max(facts.get("epochs_done", 0), 0)
-    if training["epochs"] < done:
+    unit = "epochs" if training.get("steps") is None else "steps"
+    for name in asked.keys() - {unit}:
         raise InputError(
-            f"epochs must be more than the {done} that {folder} has; received {training['epochs']}."
+            f"{name} must not be given: the length of {folder} is in {unit}; received {asked[name]}.",
+            argument=name,
+            received=asked[name],
         )
-    if training["epochs"] == done and facts.get("finished"):
-        raise _NothingLeft(done)
+    training |= asked
+    if begun is not None and begun.get("choice") is not None:  # the recipe that the images will choose
+        begun["choice"]["changes"] += [[f"training.{name}", value] for name, value in asked.items()]
+    per_epoch = facts.get("steps_per_epoch")
+    done = max(facts.get("epochs_done", 0), 0) * (per_epoch or 1)
+    # Of steps, those that make the last epoch whole are no more than was asked for.
+    wanted = length_of(training, per_epoch).epochs * per_epoch if per_epoch else training[unit]
+    if wanted < done:
+        raise InputError(
+            f"{unit} must be more than the {done} that {folder} has; received {training[unit]}.",
+            argument=unit,
+            received=training[unit],
+        )
+    if wanted == done and facts.get("finished"):
+        raise _NothingLeft(done, unit)
     return facts, begun is not None
 
 
@@ -485,13 +543,14 @@ def _check_apart(dataset: str, output: pathlib.Path, console: Console) -> None:
 
 
 def _load(
-    recipe: Mapping[str, Any], dataset: str, how: _How, image_size: Sequence[int] | None, **settings: Any
+    recipe: Mapping[str, Any], dataset: str, how: _How, preprocessing: Preprocessing, **settings: Any
 ) -> ImageData:
-    """The images of a recipe; say what was taken for what in a folder."""
+    """The images of a recipe, whole; say what was taken for what in a folder."""
+    settings |= {name: getattr(preprocessing, name) for name in HOW_TO_READ}
     with warnings.catch_warnings(), renaming(source="data"):
         if _needs_classes(recipe):  # an error follows, which says the same
             warnings.filterwarnings("ignore", message=UNTRAINED)
-        data = keras_vaegan.data.load(dataset, image_size, **settings, **how.where)
+        data = keras_vaegan.data.load(dataset, preprocessing.image_size, **settings, **how.where)
     if data.notes:
         how.console.show(f"{data.name}: {'; '.join(data.notes)}")
     return data
@@ -518,9 +577,7 @@ def _unchanged_data(
     recipe, dataset = metadata["recipe"], metadata["dataset"]
     if data is None:
         names = metadata.get("class_names") or metadata.get("num_classes") or None
-        value_range = metadata.get("value_range")
-        size = metadata["image_shape"][:2]
-        data = _load(recipe, dataset, how, size, class_names=names, value_range=value_range)
+        data = _load(recipe, dataset, how, preprocessing_of(metadata), class_names=names)
     change = change_since_training(metadata, None, None, data)
     if change == OLDER:
         how.console.show(f"warning: validation images may have been trained on; {change}", warning=True)
@@ -545,19 +602,25 @@ def _begin(own: pathlib.Path, begun: dict[str, Any], data: ImageData | None, how
     """
     write_json(own / BEGUN, begun)
     recipe, dataset = begun["recipe"], begun["dataset"]
+    asked = Preprocessing.from_config(begun["preprocessing"])
     if data is None:
-        data = _load(recipe, dataset, how, begun["image_size"], value_range=begun["value_range"])
+        data = _load(recipe, dataset, how, asked)
     _check_classes(recipe, data)
+    preprocessing = dataclasses.replace(_known_preprocessing(data), crop=asked.crop)
+    image_shape = (*(asked.crop or data.image_shape[:2]), data.image_shape[2])
+    if begun["choice"] is not None:
+        recipe = _chosen(begun["choice"], recipe, image_shape, len(data.train[0]))
     training, labels = recipe["training"], data.train[1]
     if "num_labels" in training and begun["num_labels"] is None and labels is not None and (labels < 0).any():
         training["num_labels"] = None  # the recipe's number is for data that have all labels
     metadata = {
         "model": begun["model"],
         "dataset": dataset,
-        "image_shape": list(data.image_shape),
+        "image_shape": list(image_shape),
         "class_names": data.class_names,
         "num_classes": data.num_classes,
-        "value_range": begun["value_range"],
+        "value_range": data.value_range,
+        "preprocessing": preprocessing.get_config(),
         "data": describe(data),
         "seed": begun["seed"],
         "backend": begun["backend"],
@@ -570,22 +633,56 @@ def _begin(own: pathlib.Path, begun: dict[str, Any], data: ImageData | None, how
     return _train(data, own, metadata, True, how)
 
 
+def _known_preprocessing(data: ImageData) -> Preprocessing:
+    """How data were read, or what can be told from the arrays themselves."""
+    height, width, channels = data.image_shape
+    return data.preprocessing or Preprocessing((height, width), channels, value_range=data.value_range)
+
+
+def preprocessing_of(metadata: Mapping[str, Any]) -> Preprocessing:
+    """How the images of a run become what its model takes; of an older run, as it was then."""
+    if metadata.get("preprocessing") is not None:
+        return Preprocessing.from_config(metadata["preprocessing"])
+    return Preprocessing(tuple(metadata["image_shape"][:2]), value_range=metadata.get("value_range"))
+
+
+def _chosen(
+    choice: Mapping[str, Any], checked: Mapping[str, Any], image_shape: Sequence[int], num_images: int
+) -> dict[str, Any]:
+    """The recipe that the images choose; its sources are those of the recipe that was checked before."""
+    recipe = RecipeChoice.from_config(choice).for_images(image_shape, num_images)
+    for part, field in NAMED_SOURCES:
+        if field in checked[part]:
+            recipe[part][field] = checked[part][field]
+    configure.check(recipe)
+    return recipe
+
+
 def _train(data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new: bool, how: _How) -> Result:
     """Build the model of a run and train it, from its start or from its newest checkpoint."""
     before = keras.config.dtype_policy()
     if metadata["mixed_precision"] != "none":
         keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
     try:
-        model, batches = _built(data, folder, metadata, new, how)
-        return _fit(model, batches, data, folder, metadata, new, how)
+        seen = center_cropped(data, preprocessing_of(metadata).crop)
+        model, batches = _built(data, seen, folder, metadata, new, how)
+        return _fit(model, batches, seen, folder, metadata, new, how)
     finally:
         keras.config.set_dtype_policy(before)
 
 
 def _built(
-    data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new: bool, how: _How
+    data: ImageData,
+    seen: ImageData,
+    folder: pathlib.Path,
+    metadata: dict[str, Any],
+    new: bool,
+    how: _How,
 ) -> tuple[LatentVariableModel, Batches]:
-    """The model of a run and what it is trained on; the recipe gets the steps of its schedules."""
+    """The model of a run and what it is trained on; the recipe gets the steps of its schedules.
+
+    The model sees the images as `seen` has them, except in training, where it may see random crops.
+    """
     console = how.console
     recipe, seed, dataset = metadata["recipe"], metadata["seed"], metadata["dataset"]
     with held_back():
@@ -609,6 +706,7 @@ def _built(
             f"training.batch_size must be a multiple of {devices}, the devices that share it (or "
             f"{console.named('distribute', 'none')}); received {settings['batch_size']}."
         )
+    length = length_of(settings, metadata.get("steps_per_epoch"))
     batches = Batches(
         x,
         y,
@@ -618,11 +716,14 @@ def _built(
         labelled_share=None if all_known else settings.get("labelled_share"),
         multiple=devices,
         part=backend.part(),
+        steps_per_epoch=length.steps_per_epoch,
+        random_crop=preprocessing_of(metadata).crop,
         workers=(WORKERS if is_stored(x) else 0) if how.workers is None else how.workers,
     )
-    steps = settings["epochs"] * len(batches)
+    metadata["steps_per_epoch"] = length.steps_per_epoch
+    steps = length.epochs * len(batches)
     metadata["recipe"] = recipe = presets.plan(recipe, steps)
-    model = presets.build(recipe, data.image_shape, seed, data.num_classes)
+    model = presets.build(recipe, seen.image_shape, seed, data.num_classes)
     model.value_range = check_value_range(metadata.get("value_range"))
     model.prior.require_codes(len(x))  # said before the training, at whose end it is fitted
     if settings.get("init") and (new or not found(folder / CHECKPOINTS)):
@@ -630,13 +731,41 @@ def _built(
     name = one_line(f"{metadata['model']}_{pathlib.Path(dataset).stem}")
     labels = "" if all_known or y is None else f", {int((y >= 0).sum()):,} of them with a label,"
     console.show(
-        f"{name}: {len(batches.x):,} images of {data.image_shape}{labels} on {metadata['backend']}, "
+        f"{name}: {len(batches.x):,} images of {seen.image_shape}{labels} on {metadata['backend']}, "
         f"into {folder}"
     )
-    if steps < FEW_STEPS:  # as with a small folder and the recipe of a large set
+    _show_plan(model, batches, data, metadata, new, console)
+    if length.steps_per_epoch is None and steps < FEW_STEPS:  # as with the recipe of a larger dataset
         enough = console.named("epochs", -(-ENOUGH_STEPS // len(batches)))
-        console.show(f"warning: {steps:,} steps teach little; {enough} makes {ENOUGH_STEPS:,} of them")
+        console.show(f"warning: only {steps:,} training steps; {enough} makes {ENOUGH_STEPS:,}")
     return model, batches
+
+
+def _show_plan(
+    model: LatentVariableModel,
+    batches: Batches,
+    data: ImageData,
+    metadata: Mapping[str, Any],
+    new: bool,
+    console: Console,
+) -> None:
+    """Tell what was found and what will be done."""
+    recipe, crop = metadata["recipe"], preprocessing_of(metadata).crop
+    plan = Plan(
+        recipe=recipe,
+        num_images=[len(x) for x, _ in data],
+        image_shape=metadata["image_shape"],
+        num_classes=data.num_classes,
+        parameters=parameters_of(model),
+        length=length_of(recipe["training"], metadata["steps_per_epoch"]),
+        steps=len(batches),
+        done=0 if new else metadata.get("epochs_done", 0) * len(batches),
+        in_memory=memory_of([batches.x, *(x for x, _ in data[1:])]),
+        step_memory=step_memory(model, batches.batch_size),
+        notes=[] if crop is None else ["random crops of larger images in training, their centers elsewhere"],
+    )
+    for line in plan.lines():
+        console.show(line)
 
 
 def _begin_with(model: LatentVariableModel, source: str, console: Console) -> None:
@@ -664,12 +793,13 @@ def _fit(
 ) -> Result:
     """Train into the folder; whatever ends the training, what was learned is saved."""
     console, worker = how.console, backend.worker()
-    epochs = metadata["recipe"]["training"]["epochs"]
+    epochs = length_of(metadata["recipe"]["training"], metadata["steps_per_epoch"]).epochs
     checkpoints = Checkpoints(folder / CHECKPOINTS, every=metadata.get("checkpoint_every"))
     first = 0
     if not new:
         first = checkpoints.resume(model, batches)
         _check_position(checkpoints.position, epochs, folder, metadata, console)
+    tell_time = TellTime(console.show, epochs * len(batches), checkpoints.position.batch)
     if not any(checkpoints.position):  # from the start, over what a killed or an older run has left
         clear_run(folder)
     for name in AT_THE_END:
@@ -719,6 +849,7 @@ def _fit(
                     history,
                     checkpoints,
                     keras.callbacks.LambdaCallback(on_epoch_end=note_time),
+                    tell_time,
                     *orderly,
                 ],
             )

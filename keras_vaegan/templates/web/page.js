@@ -75,7 +75,8 @@ function show(canvas, pixels) {
       const value = pixels[i * CHANNELS + (CHANNELS < 3 ? 0 : c)];
       image.data[4 * i + c] = Math.round(255 * Math.min(Math.max(value, 0), 1));
     }
-    image.data[4 * i + 3] = 255;
+    const alpha = CHANNELS === 4 ? pixels[i * CHANNELS + 3] : 1; // of four channels the last
+    image.data[4 * i + 3] = Math.round(255 * Math.min(Math.max(alpha, 0), 1));
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
@@ -218,7 +219,7 @@ function paint(row, column) {
       if (r < 0 || c < 0 || r >= HEIGHT || c >= WIDTH || !mask()[place]) continue;
       const strength = r === row && c === column ? 1 : r === row || c === column ? 0.6 : 0.25;
       for (let k = 0; k < CHANNELS; k++) {
-        const aim = $("erase").checked ? 0 : CHANNELS < 3 ? 1 : parseInt(colour.slice(1 + 2 * k, 3 + 2 * k), 16) / 255;
+        const aim = $("erase").checked ? 0 : CHANNELS < 3 || k > 2 ? 1 : parseInt(colour.slice(1 + 2 * k, 3 + 2 * k), 16) / 255;
         const now = given[place * CHANNELS + k];
         const mixed = now + strength * (aim - now);
         const keep = !$("erase").checked && CHANNELS < 3 ? Math.max(now, strength) : mixed;
