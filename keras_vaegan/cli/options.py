@@ -387,10 +387,7 @@ def preprocessing_for(image_shape: Sequence[int], metadata: Mapping[str, Any]) -
 
 def as_seen(data: "ImageData", image_shape: Sequence[int], metadata: Mapping[str, Any]) -> "ImageData":
     """The data as a model sees them: the centers of the images, if it was trained on random crops."""
-    from keras_vaegan.data.cropping import center_cropped
-
-    crop = preprocessing_for(image_shape, metadata).crop
-    return center_cropped(data, crop)
+    return data.center_cropped(preprocessing_for(image_shape, metadata).crop)
 
 
 def with_range_of(model: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from keras_vaegan.data.checks import (
     check_images,
     check_labels,
 )
+from keras_vaegan.data.crops import parse_crop
 from keras_vaegan.data.digits import read_digits
 from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32
@@ -35,7 +36,7 @@ from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
 from keras_vaegan.data.stored import is_stored
 from keras_vaegan.data.tfds import read_tfds
-from keras_vaegan.data.views import in_bytes, in_floats
+from keras_vaegan.data.views import centre_crop, in_bytes, in_floats
 from keras_vaegan.errors import InputError, choose, one_line, renaming, unknown_name, whole_number
 from keras_vaegan.files import user_path
 
@@ -103,6 +104,22 @@ class ImageData(tuple[Pair, Pair, Pair]):
         """Return what copies and pickles are made of."""
         names = ("name", "class_names", "notes", "source", "value_range", "preprocessing", "content")
         return tuple(self), {name: getattr(self, name) for name in names}
+
+    def center_cropped(self, size: int | Sequence[int] | None) -> "ImageData":
+        """The same data with the centers of their images, `(H, W)`; the data themselves for None.
+
+        A model that is trained on random crops sees images so everywhere else.
+
+        Raises `InputError` if the images are smaller.
+        """
+        crop = parse_crop(size, self.image_shape)
+        if crop is None or crop == self.image_shape[:2]:
+            return self
+        height, width, channels = self.image_shape
+        known = self.preprocessing or Preprocessing((height, width), channels)
+        _, facts = self.__getnewargs_ex__()
+        facts["preprocessing"] = dataclasses.replace(known, crop=crop)
+        return ImageData(*((centre_crop(x, crop), y) for x, y in self), **facts)
 
     @property
     def train(self) -> Pair:

@@ -29,7 +29,6 @@ from keras_vaegan.data import Batches, ImageData, named_mask, semi_supervised_sp
 from keras_vaegan.data.cache import parse_cache
 from keras_vaegan.data.checks import check_value_range
 from keras_vaegan.data.content import OLDER, change_since_training, describe
-from keras_vaegan.data.cropping import center_cropped
 from keras_vaegan.data.names import listed
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.sources import UNTRAINED
@@ -664,7 +663,7 @@ def _train(data: ImageData, folder: pathlib.Path, metadata: dict[str, Any], new:
     if metadata["mixed_precision"] != "none":
         keras.config.set_dtype_policy(f"mixed_{metadata['mixed_precision']}")
     try:
-        seen = center_cropped(data, preprocessing_of(metadata).crop)
+        seen = data.center_cropped(preprocessing_of(metadata).crop)
         model, batches = _built(data, seen, folder, metadata, new, how)
         return _fit(model, batches, seen, folder, metadata, new, how)
     finally:
