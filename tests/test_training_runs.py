@@ -98,6 +98,7 @@ def test_a_run_trains_saves_and_goes_on(tmp_path, digits, capsys):
     assert_tidy(tmp_path)
 
 
+@pytest.mark.draws  # as `whole` does
 @tensorflow_only
 def test_the_folder_is_that_of_the_command_line(tmp_path, digits, whole):
     console = Quiet()
@@ -250,6 +251,7 @@ def killed(folder, *more):
     return folder
 
 
+@pytest.mark.draws  # as `whole` does
 @tensorflow_only
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_run_killed_before_its_first_step_is_begun_when_resumed(tmp_path, capsys, monkeypatch, whole):
