@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_vaegan.data.checks import BYTES, TOLERANCE, check_extremes, check_labels, not_one_label_each
-from keras_vaegan.data.images import BRIGHT, SURELY_BRIGHT, Levels
+from keras_vaegan.data.images import BRIGHT, MOST_CHANNELS, SURELY_BRIGHT, Levels
 from keras_vaegan.data.names import normalize
 from keras_vaegan.data.npz import read_arrays, require_for_archive
 from keras_vaegan.data.preprocessing import Preprocessing
@@ -31,7 +31,6 @@ NAMES = "class_names"
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")  # files in a Zarr folder, of its third and second format
 SAMPLE = 256  # images that stand for all of them where a range was given
 PROGRESS_FROM = 2_000_000_000  # bytes of floats whose range is measured
-MOST_CHANNELS = 16
 FEW_CHANNELS = 4  # a second axis up to it, and a last one above 16, are channels and a width
 
 

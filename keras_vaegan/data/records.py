@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_vaegan.data.stored import StoredImages, readable, stamp
+from keras_vaegan.data.stored import StoredImages, readable, with_stamps
 from keras_vaegan.data.tensorflow_side import import_tensorflow
 from keras_vaegan.errors import InputError
 
@@ -177,8 +177,9 @@ class RecordImages(StoredImages):
 
     def fingerprint(self) -> str | None:
         """Return the files with their sizes and times, and what is done with the images."""
-        files = [f"{path} {skip} {take} {stamp(path)}" for path, skip, take in self.records.shards]
-        return f"{' '.join(files)} {self.key} {self.channels} {self.stored} {self.preprocessing!r}"
+        shards = self.records.shards
+        text = f"{shards} {self.key} {self.channels} {self.stored} {self.preprocessing!r}"
+        return with_stamps(text, [shard.path for shard in shards])
 
 
 def value_in(tf: Any, record: bytes, key: str) -> Any:

@@ -238,9 +238,13 @@ class Indexed(StoredImages):
                 self.array = self.array.mapped()
 
     def fingerprint(self) -> str | None:
-        """Return the place of a memory map with the size and time of its file."""
-        place = _place_of(self.array)
-        return None if place is None else f"{place.facts()} {stamp(place.path)}"
+        """Return the place of a memory map or Zarr array with the sizes and times of its files."""
+        place, folder = _place_of(self.array), _folder_of(self.array)
+        if place is not None:
+            return with_stamps(place.facts(), [place.path])
+        if folder is not None:
+            return with_stamps(f"{folder} {self.shape} {self.dtype}", sorted(_files_in(folder)))
+        return None
 
 
 class HDF5Images(StoredImages):
@@ -300,7 +304,7 @@ class HDF5Images(StoredImages):
 
     def fingerprint(self) -> str | None:
         """Return the place with the size and time of the file."""
-        return f"{self.path} {self.name} {self.shape} {self.dtype} {stamp(self.path)}"
+        return with_stamps(f"{self.path} {self.name} {self.shape} {self.dtype}", [self.path])
 
 
 class HDF5Array:
@@ -443,10 +447,36 @@ def _is_hdf5(x: Any) -> bool:
     return type(x).__module__.split(".")[0] == "h5py"
 
 
-def stamp(path: str) -> str:
-    """The size and time of a file; they are other ones if it has been written since."""
-    status = os.stat(path)
-    return f"{status.st_size} {status.st_mtime_ns}"
+def _folder_of(array: Any) -> str | None:
+    """The folder of a Zarr array in a local store; None for what is none."""
+    store = getattr(array, "store", None)
+    root = getattr(store, "root", None) or getattr(store, "path", None)  # of its third and second version
+    if not isinstance(root, (str, os.PathLike)):
+        return None
+    folder = os.path.abspath(os.path.join(os.fspath(root), getattr(array, "path", "")))
+    return folder if os.path.isdir(folder) else None
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield from (os.path.join(place, name) for name in names)
+
+
+def with_stamps(text: str, paths: Iterable[str]) -> str | None:
+    """Return a text and a hash of the sizes and times of files; None if one is missing.
+
+    They are other ones if a file has been written since.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            status = os.stat(path)
+            digest.update(
+                f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
+            )
+    except OSError:  # a file of HDF5 may be in memory
+        return None
+    return f"{text} {digest.hexdigest()[:16]}"
 
 
 def _shown(x: Any) -> str:

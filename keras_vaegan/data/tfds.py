@@ -125,24 +125,24 @@ class _Part:
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield `(start, images)` in order, several of one size, or each alone."""
-        for start, images, _ in self._batches():
+        for start, images, _ in self._batches(labelled=False):
             yield start, images
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Return some images `(n, h, w, c)` that stand for all: the first ones."""
         return next(iter(self.blocks()))[1]
 
-    def _batches(self) -> Iterator[tuple[int, np.ndarray, Any]]:
-        """Yield `(start, images, labels)`; labels may be None."""
+    def _batches(self, labelled: bool) -> Iterator[tuple[int, np.ndarray, Any]]:
+        """Yield `(start, images, labels)`; labels are None unless they are asked for."""
         if self.shards is not None and (self.format == "array_record" or len(self) < PIPELINE_FROM):
             labels: list[int] = []
-            records = self._records(labels)
+            records = self._records(labels if labelled else None)
             found = self._images(records, Preprocessing(self.shape[1:3], self.shape[3]))
             for i in range(len(self)):
                 image = next(found.decoded(np.array([i])))
                 yield i, image[None], labels[i : i + 1] or None
             return
-        tfds, wanted = self._tfds, ["image", "label"] if self.labelled else ["image"]
+        tfds, wanted = self._tfds, ["image", "label"] if labelled else ["image"]
         dataset = self.builder.as_dataset(
             split=self.split,
             batch_size=1 if None in self.feature.shape else READ_BATCH,
@@ -154,14 +154,15 @@ class _Part:
             yield start, batch["image"], batch.get("label")
             start += len(batch["image"])
 
-    def _records(self, labels: list[int]) -> Any:
-        """Find the records; those of labelled sets are read once, for `labels`."""
+    def _records(self, labels: list[int] | None) -> Any:
+        """Find the records; if there is a list for their labels, all are read once."""
         tf = import_tensorflow()
 
         def look(record: bytes) -> None:
-            labels.append(int(value_in(tf, record, "label")))
+            if labels is not None:
+                labels.append(int(value_in(tf, record, "label")))
 
-        return RECORDS[self.format](self.shards or [], look if self.labelled else None)
+        return RECORDS[self.format](self.shards or [], None if labels is None else look)
 
     def _images(self, records: Any, preprocessing: Preprocessing) -> RecordImages:
         return RecordImages(records, "image", self.feature.shape[-1], self.dtype, preprocessing)
@@ -169,7 +170,7 @@ class _Part:
     def stored(self, preprocessing: Preprocessing) -> tuple[RecordImages, np.ndarray | None]:
         """Return `(x, y)`; x stays on disk."""
         labels: list[int] = []
-        images = self._images(self._records(labels), preprocessing)
+        images = self._images(self._records(labels if self.labelled else None), preprocessing)
         return images, np.array(labels, np.int64) if self.labelled else None
 
     def loaded(self, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray | None]:
@@ -178,7 +179,7 @@ class _Part:
             (len(self), *(preprocessing.image_shape or ())), np.float32 if preprocessing.deep else np.uint8
         )
         labels = np.empty(len(self), np.int64)
-        for start, batch, batch_labels in self._batches():
+        for start, batch, batch_labels in self._batches(self.labelled):
             stop = start + len(batch)
             images[start:stop] = as_stored(batch, preprocessing)[:]
             if self.labelled:
