@@ -105,8 +105,8 @@ def filtered(values, depth):
 # What is read
 
 
-@row("Grey, 8 bits")
-def grey_of_8_bits(folder):
+@row("Gray, 8 bits")
+def gray_of_8_bits(folder):
     values = pixels()
     Image.fromarray(values).save(folder / "pillow.png")
     Image.fromarray(values).save(folder / "pillow.bmp")
@@ -143,8 +143,8 @@ def color_of_8_bits(folder):
     check(folder / "photo.jpg", imageio.imread(folder / "photo.jpg") / 255)
 
 
-@row("Grey, 16 bits")
-def grey_of_16_bits(folder):
+@row("Gray, 16 bits")
+def gray_of_16_bits(folder):
     values = pixels(bits=16)
     Image.fromarray(values).save(folder / "pillow.png")
     Image.fromarray(values).save(folder / "pillow.tif")
@@ -187,12 +187,12 @@ def color_of_16_bits(folder):
               .transpose((1, 2, 0) if path.stem == "planes" else (0, 1, 2)) / 65535)  # fmt: skip
     covered = pixels(4, bits=16)
     png(folder / "alpha.png", covered, 6)
-    png(folder / "grey_alpha.png", covered[..., :2], 4)
+    png(folder / "gray_alpha.png", covered[..., :2], 4)
     tifffile.imwrite(folder / "alpha.tif", covered, photometric="rgb", extrasamples=["unassalpha"])
     for name in ("alpha.png", "alpha.tif"):
         check(folder / name, covered / 65535, channels=4)
     share = covered[..., 1:2] / 65535
-    check(folder / "grey_alpha.png", covered[..., :1] / 65535 * share + 1 - share)
+    check(folder / "gray_alpha.png", covered[..., :1] / 65535 * share + 1 - share)
 
 
 @row("Color, 16 bits (PPM, JPEG 2000)")
@@ -241,9 +241,9 @@ def many_channels(folder):
         values = pixels(channels, bits=bits)
         stem = f"{channels}_{bits}"
         plane = np.moveaxis(values, -1, 0)
-        grey = {"photometric": "minisblack"}
-        tifffile.imwrite(folder / f"pixels_{stem}.tif", values, planarconfig="contig", **grey)
-        tifffile.imwrite(folder / f"planes_{stem}.tif", plane, planarconfig="separate", **grey)
+        gray = {"photometric": "minisblack"}
+        tifffile.imwrite(folder / f"pixels_{stem}.tif", values, planarconfig="contig", **gray)
+        tifffile.imwrite(folder / f"planes_{stem}.tif", plane, planarconfig="separate", **gray)
         np.save(folder / f"{stem}.npy", values)
         for path in folder.glob(f"*{stem}.*"):
             check(path, values / TOP[bits])
@@ -289,7 +289,7 @@ def cmyk(folder):
 
 @row("Alpha")
 def alpha(folder):
-    colour, grey = pixels(4), pixels(2)
+    colour, gray = pixels(4), pixels(2)
     Image.fromarray(colour).save(folder / "pillow.png")
     Image.fromarray(colour).save(folder / "pillow.webp", lossless=True, exact=True)
     imageio.imwrite(folder / "imageio.png", colour)
@@ -304,20 +304,20 @@ def alpha(folder):
     stored = np.concatenate([multiplied, colour[..., 3:]], axis=-1).astype(np.uint16) * 257
     tifffile.imwrite(folder / "associated.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
     check(folder / "associated.tif", multiplied / 255 + 1 - share, atol=1e-4)
-    Image.fromarray(grey, "LA").save(folder / "grey.png")
-    share = grey[..., 1:] / 255
-    check(folder / "grey.png", grey[..., :1] / 255 * share + 1 - share, atol=0.51 / 255)
-    red = grey[..., :1] / 255 * share + np.array([1, 0, 0]) * (1 - share)
-    check(folder / "grey.png", red, atol=0.51 / 255, background="#ff0000")
+    Image.fromarray(gray, "LA").save(folder / "gray.png")
+    share = gray[..., 1:] / 255
+    check(folder / "gray.png", gray[..., :1] / 255 * share + 1 - share, atol=0.51 / 255)
+    red = gray[..., :1] / 255 * share + np.array([1, 0, 0]) * (1 - share)
+    check(folder / "gray.png", red, atol=0.51 / 255, background="#ff0000")
     for bits, values in ((8, pixels(3)), (16, pixels(3, bits=16))):  # one color that is transparent
         png(folder / f"hidden{bits}.png", values, 2, depth=bits, hidden=values[2, 3])
         expected = values / TOP[bits]
         expected[2, 3] = 0
         check(folder / f"hidden{bits}.png", expected, background="black")
     level = pixels(bits=16)
-    png(folder / "hidden_grey.png", level, 0, hidden=level[2, 3])
+    png(folder / "hidden_gray.png", level, 0, hidden=level[2, 3])
     expected = np.where(level == level[2, 3], 1, level / 65535)
-    check(folder / "hidden_grey.png", expected)
+    check(folder / "hidden_gray.png", expected)
 
 
 def warned(function, *args, **kwargs):
@@ -374,27 +374,27 @@ def orientation(folder):
         check(path, upright / 255, atol=0.02 if path.suffix == ".jpg" else 1e-6)
 
 
-@row("Grey among color")
-def grey_among_color(folder):
+@row("Gray among color")
+def gray_among_color(folder):
     for i in range(4):
-        Image.fromarray(pixels(seed=i)).save(folder / f"grey{i}.png")
+        Image.fromarray(pixels(seed=i)).save(folder / f"gray{i}.png")
     Image.fromarray(pixels(2), "LA").save(folder / "alpha.png")
     tifffile.imwrite(folder / "deep.tif", pixels(bits=16))
     tifffile.imwrite(folder / "color.tif", pixels(3), photometric="rgb")
     data = load(folder)
     assert data.image_shape == (*SHAPE, 3)
     images = np.concatenate([x for x, _ in data])
-    grey = (images == images[..., :1]).all(axis=(1, 2, 3))
-    assert grey.sum() == 6
-    np.testing.assert_allclose(images[~grey][0], pixels(3) / 255, atol=1e-6)
-    found = sorted(images[grey][:, 0, 0, 0])
+    gray = (images == images[..., :1]).all(axis=(1, 2, 3))
+    assert gray.sum() == 6
+    np.testing.assert_allclose(images[~gray][0], pixels(3) / 255, atol=1e-6)
+    found = sorted(images[gray][:, 0, 0, 0])
     expected = [pixels(seed=i)[0, 0] / 255 for i in range(4)] + [pixels(bits=16)[0, 0] / 65535]
     level, share = pixels(2)[0, 0] / 255
     np.testing.assert_allclose(found, sorted([*expected, level * share + 1 - share]), atol=1e-6)
 
 
-@row("Grey stored as color")
-def grey_as_color(folder):
+@row("Gray stored as color")
+def gray_as_color(folder):
     for i in range(4):
         Image.fromarray(pixels(seed=i)).convert("RGB").save(folder / f"{i}.png")
         paletted = Image.fromarray(pixels(seed=i))
@@ -554,12 +554,12 @@ def test_the_table_has_these_rows():
 def test_compressed_tiff_of_16_bit_colors_is_read_in_full(tmp_path, compression):
     """PIL decodes LZW, of which it keeps 8 bits at a time; tifffile does not."""
     values = pixels(3, bits=16)
-    # PIL writes no 16-bit colors: a grey image of three times the width has the same bytes in its strip.
-    Image.fromarray(values.reshape(SHAPE[0], -1)).save(tmp_path / "grey.tif", compression=compression)
-    with tifffile.TiffFile(tmp_path / "grey.tif") as file:
+    # PIL writes no 16-bit colors: a gray image of three times the width has the same bytes in its strip.
+    Image.fromarray(values.reshape(SHAPE[0], -1)).save(tmp_path / "gray.tif", compression=compression)
+    with tifffile.TiffFile(tmp_path / "gray.tif") as file:
         (offset,), (count,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
         number = int(file.pages[0].compression)
-    strip = (tmp_path / "grey.tif").read_bytes()[offset : offset + count]
+    strip = (tmp_path / "gray.tif").read_bytes()[offset : offset + count]
     height, width = SHAPE
     tags = {
         256: width,
