@@ -93,9 +93,17 @@ def test_the_page_that_runs_a_model_is_in_the_site(browser, address):
 
 
 def blocks(page):
-    """The indented blocks of a page, each with its first line's number."""
-    lines, found, start = page.read_text(encoding="utf-8").splitlines(), [], None
+    """The fenced and the indented blocks of a page, each with its first line's number."""
+    lines, found, start, fence = page.read_text(encoding="utf-8").splitlines(), [], None, None
     for number, line in enumerate([*lines, "."]):
+        if line.startswith("```") and fence is not None:
+            found.append((fence + 2, "\n".join(lines[fence + 1 : number]).strip()))
+            fence = None
+            continue
+        if fence is not None:
+            continue
+        if line.startswith("```"):
+            fence = number
         inside = line.startswith("    ") or (start is not None and not line.strip())
         if inside and start is None:
             start = number

@@ -10,9 +10,11 @@ import pkgutil
 import re
 import shlex
 
+import h5py
 import keras
 import numpy as np
 import pytest
+import zarr
 from PIL import Image
 from test_docs import PAGES, blocks, is_python
 
@@ -59,6 +61,11 @@ def small_world(tmp_path, monkeypatch, brief_fits):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(tmp_path / path)
     np.savez(tmp_path / "samples.npz", images=x_val)
+    np.save(tmp_path / "images.npy", pictures[:60])
+    with h5py.File(tmp_path / "images.h5", "w") as images, h5py.File(tmp_path / "scans.h5", "w") as scans:
+        images["x"], images["y"] = pictures[:60], y[:60] % 2
+        scans["x"] = 16 * pictures[:60, ..., None].astype("uint16")
+    zarr.save_array(tmp_path / "scans.zarr", 16 * pictures[:60].astype("uint16"))
     rng = np.random.default_rng(0)
     return {
         "keras": keras,
