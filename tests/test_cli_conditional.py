@@ -216,7 +216,7 @@ BAD = {
     "complete completion --mask {text}": ["cannot be read"],
     "complete completion --num-samples 0": ["--num-samples"],
     "complete completion --images nowhere.png": ["there is none at nowhere.png"],
-    "complete completion --images {text}": ["images must be images"],
+    "complete completion --images {text}": ["images must be image files"],
     "complete completion --images {wide} --dataset digits": ["must not come with --dataset"],
     "interpolate completion --images {wide}": ["must hold pairs"],
     "generate cvae --labels 3-11": ["--labels must lie in 0..9; received 3-11"],

@@ -290,7 +290,6 @@ def _raise_for_none(
     path: str | os.PathLike[str],
     reasons: Sequence[str | None],
     argument: str = "source",
-    wanted: str = "images",
 ) -> None:
     """Raise the error for files of which none can be read."""
     counts = collections.Counter(reason for reason in reasons if reason)
@@ -300,12 +299,12 @@ def _raise_for_none(
     place = one_line(path)
     if not reasons:
         raise InputError(
-            f"{argument} must be {wanted} ({', '.join(sorted(EXTENSIONS))}); none in {place} is."
+            f"{argument} must be image files ({', '.join(sorted(EXTENSIONS))}); none in {place} is."
         )
     if not Path(path).is_dir():
-        raise InputError(f"{argument} must be {wanted}; {place} cannot be read: {why}.")
+        raise InputError(f"{argument} must be image files; {place} cannot be read: {why}.")
     raise InputError(
-        f"{argument} must hold {wanted}; none of the {len(reasons)} files in {place} can be read: {why}."
+        f"{argument} must hold images; none of the {len(reasons)} files in {place} can be read: {why}."
     )
 
 
