@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import io
 import logging
 import os
 import struct
@@ -396,20 +397,37 @@ def _deep_colours(path: str | os.PathLike[str], image: Any) -> Pixels:
     """Decode several channels of 16 bits by PIL, which keeps 8 of them: first the upper, then the lower."""
     raw, mode = _raw_mode(image), image.mode
     hidden = image.info.get("transparency")
-    if raw.startswith("LA"):  # as many bytes as four channels of 8 bits
-        pairs = _decoded_as(image, "RGBA", "RGBA").astype(np.uint16)
-        return Pixels(pairs[..., 0::2] * 256 + pairs[..., 1::2], True)
+    if raw.startswith("LA") and image.format == "PNG":
+        return Pixels(_gray_and_alpha(path), True)
     if raw[:-1] not in ("RGB;16", "RGBA;16"):
         return _from_pil(image)
-    first = _decoded_as(image, mode, raw[:-1] + "B").astype(np.uint16)  # the first byte of each two
+    first = _decoded_as(image, raw[:-1] + "B").astype(np.uint16)  # the first byte of each two
     with open_image(path) as again:
-        second = _decoded_as(again, mode, raw[:-1] + "L").astype(np.uint16)
+        second = _decoded_as(again, raw[:-1] + "L").astype(np.uint16)
     big = raw[-1] == "B" or (raw[-1] == "N" and sys.byteorder == "big")
     values = first * 256 + second if big else second * 256 + first
     return Pixels(values, True) if mode == "RGBA" else _with_hidden(values, hidden)
 
 
-def _decoded_as(image: Any, mode: str, raw: str) -> np.ndarray:
+def _gray_and_alpha(path: str | os.PathLike[str]) -> np.ndarray:
+    """Decode a PNG of gray and alpha in 16 bits, `(h, w, 2)`.
+
+    A pixel has as many bytes as one of four channels of 8 bits, so PNG stores both alike: the header is made
+    to say the latter.
+    """
+    from PIL import Image, ImageOps
+
+    with open(path, "rb") as file:
+        content = file.read()
+    header = content[12:24] + bytes([8, 6]) + content[26:29]  # IHDR, with 8 bits and color type 6
+    changed = content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
+    with Image.open(io.BytesIO(changed), formats=["PNG"]) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        pairs = np.asarray(image).astype(np.uint16)
+    return pairs[..., 0::2] * 256 + pairs[..., 1::2]
+
+
+def _decoded_as(image: Any, raw: str) -> np.ndarray:
     """Decode a file as if its pixels were stored in another way."""
     from PIL import ImageOps
 
@@ -417,7 +435,7 @@ def _decoded_as(image: Any, mode: str, raw: str) -> np.ndarray:
     for tile in image.tile:
         given = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
         changed.append(tile._replace(args=given) if hasattr(tile, "_replace") else (*tile[:3], given))
-    image.tile, image._mode = changed, mode
+    image.tile = changed
     ImageOps.exif_transpose(image, in_place=True)
     return np.asarray(image)
 

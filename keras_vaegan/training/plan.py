@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_vaegan import memory
+from keras_vaegan.backend.layers import layers_of
 from keras_vaegan.training.epochs import EpochCallback
 
 FEWEST_EPOCHS, MOST_EPOCHS, USUAL_EPOCHS = 10, 50, 20  # that steps are divided into, if they are enough
@@ -182,20 +183,9 @@ def step_memory(model: Any, batch_size: int) -> int:
     runs = {"decoder": 2, "discriminator": 3} if hasattr(model, "discriminator") else {}
     total = 0
     for network in (network for networks in model.player_networks().values() for network in networks):
-        given = sum(_outputs(layer) for layer in _leaves(network))
+        given = sum(_outputs(layer) for layer in layers_of(network) if not isinstance(layer, keras.Model))
         total += given * runs.get(network.name, 1)
     return 2 * 4 * batch_size * total * int(getattr(model, "steps", None) or 1)
-
-
-def _leaves(layer: Any) -> Iterator[Any]:
-    """The layers that are no containers of others."""
-    found: Any = getattr(layer, "layers", None) or getattr(layer, "_layers", None) or ()
-    inner = [one for one in found if one is not layer]
-    if isinstance(layer, keras.Model) or inner:
-        for one in inner:
-            yield from _leaves(one)
-    else:
-        yield layer
 
 
 def _outputs(layer: Any) -> int:
