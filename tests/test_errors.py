@@ -296,7 +296,8 @@ def written(expression, function, constants):
 
 def known_names():
     """Names of arguments: of all functions of the package, of options, and of the environment."""
-    names = {"KERAS_BACKEND", "KERAS_HOME", "SOURCE", "RUN", "validation_data", "backend"}
+    names = {"KERAS_BACKEND", "KERAS_HOME", "SOURCE", "RUN", "backend"}
+    names |= {"validation_data", "validation_split"}  # of Keras
     for tree in trees().values():
         names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     for command in cli.cli.commands.values():

@@ -174,8 +174,8 @@ def test_a_full_size_map_comes_before_the_last_convolution():
 BAD = [
     ("encoder", "image_shape", (28, 28)),
     ("encoder", "image_shape", (0, 3, 1)),
-    ("decoder", "image_shape", (8, 8, 5)),
-    ("discriminator", "image_shape", (8, 8, 5)),
+    ("decoder", "image_shape", (8, 8, 17)),
+    ("discriminator", "image_shape", (8, 8, 17)),
     ("encoder", "latent_dim", 0),
     ("encoder", "latent_dim", 2.5),
     ("decoder", "latent_dim", 0),

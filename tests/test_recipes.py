@@ -131,7 +131,7 @@ def test_changes_come_in_an_order_that_suits_them():
     assert plain["optimizer"]["generator"]["learning_rate"] == 0.5
     with pytest.raises(InputError, match="Did you mean 'beta'"):
         presets.RecipeChoice("vae", changes=[("bta", 1)]).before_images()
-    with pytest.raises(InputError, match="choice.changes"):
+    with pytest.raises(InputError, match="changes must be pairs"):
         presets.RecipeChoice.from_config({"key": "vae", "changes": [1]})
 
 

@@ -370,7 +370,9 @@ def load_data_for(
     settings |= {"resize": how.resize, "background": how.background}
     if num_classes:
         settings["class_names"] = metadata.get("class_names") or num_classes
-    return load_images(dataset, image_size or how.image_size, how.channels, told=told, **settings)
+    stored = metadata.get("preprocessing") is not None
+    channels = how.channels if stored or how.channels in (1, 3) else None  # others come as arrays
+    return load_images(dataset, image_size or how.image_size, channels, told=told, **settings)
 
 
 def preprocessing_for(image_shape: Sequence[int], metadata: Mapping[str, Any]) -> "Preprocessing":

@@ -163,7 +163,7 @@ def _open_zarr(path: pathlib.Path) -> dict[str, Any]:
         import zarr
     except ImportError as error:
         raise InputError(
-            f"source {one_line(os.fspath(path))} needs the package zarr: pip install zarr."
+            f"source {one_line(os.fspath(path))} needs the package zarr: pip install zarr.", argument="source"
         ) from error
     found = zarr.open(os.fspath(path), mode="r")
     arrays = dict(found.arrays()) if hasattr(found, "arrays") else {"x": found}
@@ -232,22 +232,22 @@ def labelled_images(
     return images, check_labels(labels[()], len(images), argument=label_key)
 
 
-def _stored(array: Any, key: str) -> StoredImages:
+def _stored(array: Any, argument: str) -> StoredImages:
     """The images of an array, channels last."""
     shape, dtype = tuple(array.shape or ()), array.dtype  # an empty dataset of HDF5 has no shape
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
-        raise InputError(f"{key} must be images (B, H, W, C), as numbers; received dtype {dtype}.")
+        raise InputError(f"{argument} must be images (B, H, W, C), as numbers; received dtype {dtype}.")
     if len(shape) not in (3, 4):
-        raise InputError(f"{key} must have the shape (B, H, W) or (B, H, W, C); received {shape}.")
+        raise InputError(f"{argument} must have the shape (B, H, W) or (B, H, W, C); received {shape}.")
     if 0 in shape:
-        raise InputError(f"{key} must hold at least one image; received the shape {shape}.")
+        raise InputError(f"{argument} must hold at least one image; received the shape {shape}.")
     images = as_stored(array)
     number, *sides = images.shape
     if len(shape) == 4 and sides[0] <= FEW_CHANNELS and sides[2] > MOST_CHANNELS:
         turned = (sides[1], sides[2], sides[0])
         return Mapped(images, channels_last, turned, images.dtype, "channels_last")
     if sides[2] > MOST_CHANNELS:
-        raise InputError(f"{key} must have 1 to {MOST_CHANNELS} channels (B, H, W, C); received {shape}.")
+        raise InputError(f"{argument} must have 1 to {MOST_CHANNELS} channels; received the shape {shape}.")
     return images
 
 

@@ -130,7 +130,8 @@ def _array_record_source(shards: Sequence[Shard]) -> Any:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
     except ImportError as error:
         raise InputError(
-            "source is stored as ArrayRecord, which needs the package array_record: pip install array_record."
+            "source is stored as ArrayRecord and needs the package array_record: pip install array_record.",
+            argument="source",
         ) from error
     return ArrayRecordDataSource([f"{path}[{skip}:{skip + take}]" for path, skip, take in shards if take])
 

@@ -66,7 +66,7 @@ class RecipeChoice:
         if not isinstance(changes, list) or any(
             not isinstance(one, list) or len(one) != 2 for one in changes
         ):
-            raise InputError("choice.changes must be pairs of an option and its value.")
+            raise InputError("changes must be pairs of an option and its value.")
         return cls(config["key"], config.get("dataset"), [(name, value) for name, value in changes])
 
 
