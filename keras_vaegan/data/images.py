@@ -80,11 +80,6 @@ def as_uint8(images: np.ndarray) -> np.ndarray:
     return images.astype(np.uint8, copy=False)
 
 
-def reduce_depth(image: np.ndarray) -> np.ndarray:
-    """Return a 16-bit array in 8 bits, other arrays as they are."""
-    return (image / 257).round().astype(np.uint8) if image.dtype.itemsize == 2 else image
-
-
 def set_channels(image: np.ndarray, channels: int | None, background: Colour = WHITE) -> np.ndarray:
     """Return `(..., C)`, uint8 or floats in [0, 1], with `channels` channels; None keeps C.
 
@@ -249,21 +244,6 @@ class Levels:
             if refuse and (largest == 1 if bits == 8 else largest < BRIGHT_OF_16_BITS):
                 raise InputError(text)
             warnings.warn(text.replace(" must ", " should ", 1), stacklevel=2)
-
-
-def range_for(bits: int, value_range: ValueRange) -> ValueRange:
-    """Return the range of integers of 8 or of more bits; 8 bits keep theirs unless it could be meant."""
-    return None if value_range is None or (bits == 8 and value_range[1] > BYTES[1]) else value_range
-
-
-def to_bytes(images: np.ndarray, value_range: ValueRange) -> np.ndarray:
-    """Return integers in 8 bits: `value_range` becomes 0..255, in parts, so that little memory is needed."""
-    if value_range in (None, BYTES):
-        return images.astype(np.uint8, copy=False)
-    scaled = np.empty(images.shape, np.uint8)
-    for i in range(len(images)):
-        scaled[i] = as_uint8(as_float32(images[i], value_range))
-    return scaled
 
 
 def require_for(shape: Sequence[int], bytes_per_value: int, argument: str) -> None:
