@@ -13,6 +13,7 @@ from test_training_runs import Quiet
 from keras_vaegan import InputError, data, plots, presets, training
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.kinds import check_recipe
+from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.choice import ALL_RATES, change
 from keras_vaegan.presets.own_images import recipe_by_images, widths
@@ -344,6 +345,35 @@ def test_a_run_that_was_killed_as_it_read_its_images_chooses_its_recipe_when_res
     recipe = json.loads((folder / METADATA).read_text())["recipe"]
     assert recipe["networks"]["latent_dim"] == 2 and recipe["training"]["steps"] == 3
     assert recipe["networks"]["encoder"]["filters"] == widths(12)
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_an_epoch_ends_with_some_of_many_validation_images(tmp_path, monkeypatch, colors, cache):
+    for module in ("plan", "runner"):
+        monkeypatch.setattr(f"keras_vaegan.training.{module}.MOST_VALIDATED", 3)
+    monkeypatch.setattr("keras_vaegan.training.runner.MOST_FITTED", 20)
+    seen, fit, fit_prior = {}, LatentVariableModel.fit, LatentVariableModel.fit_prior
+
+    def look_at_fit(model, *arguments, **settings):
+        seen["validation"] = settings["validation_data"][0]
+        return fit(model, *arguments, **settings)
+
+    def look_at_fit_prior(model, x):
+        seen["prior"] = x
+        fit_prior(model, x)
+
+    monkeypatch.setattr(LatentVariableModel, "fit", look_at_fit)
+    monkeypatch.setattr(LatentVariableModel, "fit_prior", look_at_fit_prior)
+    changes = [("latent_dim", 2), ("training.steps", 2), ("encoder.filters", [2]), ("decoder.filters", [2])]
+    choice, told = presets.RecipeChoice("vae_gan", str(colors), changes), Quiet()
+    training.run(choice, folder=tmp_path / "run", image_size=8, cache=cache, console=told, verbose=0)
+    whole = data.load(colors, image_size=8)
+    held_out = len(whole.validation[0])
+    assert held_out > 3 and len(whole.train[0]) > 20
+    assert any(f"losses of 3 of the {held_out} validation images" in line for line, _ in told.lines)
+    assert len(seen["prior"]) == 20
+    np.testing.assert_allclose(seen["validation"][:3], whole.validation[0][:3], atol=1e-6)
+    assert len(seen["validation"]) == 3
 
 
 # ---- the plan's numbers ----

@@ -17,6 +17,7 @@ FEWEST_EPOCHS, MOST_EPOCHS, USUAL_EPOCHS = 10, 50, 20  # that steps are divided 
 LEAST_STEPS = 25  # in one of several epochs: a sample grid after every few steps would cost more than they do
 STEPS_TIMED = 20  # at most, after the first ones, which compile
 SECONDS_TIMED = 10.0  # or fewer steps, if they take longer than this
+MOST_VALIDATED = 5000  # images after each epoch: more would take longer than short epochs do
 FIRST_STEPS = 2  # that compile, and are not timed
 WORTH_TELLING = 20.0  # seconds that a training must take for its time to be told
 NUMBERS_PER_WEIGHT = 5  # itself, its gradient, two means of Adam, and the average of the weights
@@ -142,8 +143,14 @@ class Plan:
         done = f"; {self.done:,} steps are done" if self.done else ""
         return (
             f"{_count(self.total, 'step', 'steps')} in {epochs} of {self.steps:,}{over}{done}; "
-            "a checkpoint and a sample grid after each epoch"
+            f"a checkpoint and a sample grid after each epoch{self._validated()}"
         )
+
+    def _validated(self) -> str:
+        number = self.num_images[1]
+        if number <= MOST_VALIDATED:
+            return ""
+        return f", and the losses of {MOST_VALIDATED:,} of the {number:,} validation images"
 
     def _memory(self) -> str:
         weights = sum(self.parameters.values()) * NUMBERS_PER_WEIGHT * 4

@@ -59,6 +59,7 @@ from keras_vaegan.runs import (
 )
 from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code, held_back
 from keras_vaegan.training.plan import (
+    MOST_VALIDATED,
     Plan,
     TellTime,
     length_of,
@@ -69,6 +70,7 @@ from keras_vaegan.training.plan import (
 from keras_vaegan.typing import PRECISIONS
 
 NUM_VIEWED = 2000  # images whose codes are drawn
+MOST_FITTED = 60_000  # images whose codes a prior is fitted to: more change it little
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
 AT_THE_END = ("finished", "interrupted")  # of the metadata, what does not hold while a run goes on
@@ -918,8 +920,10 @@ def _tell_of_stop(
 
 
 def _validation(model: LatentVariableModel, batches: Batches, data: ImageData) -> Any:
-    """The images held out as `fit` takes them; in batches where devices share them."""
+    """The first held-out images as `fit` takes them; in batches if devices share them."""
     x, y = data.validation
+    if len(x) > MOST_VALIDATED:
+        x, y = some_of(x, np.arange(MOST_VALIDATED)), None if y is None else y[:MOST_VALIDATED]
     if batches.multiple == 1:
         return (x, y) if model.num_classes else (x,)
     y = y if model.num_classes else None
@@ -943,7 +947,7 @@ def _finish(
             console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
         else:
             console.show(f"fits the prior, {model.prior.summary}, to the codes")
-            model.fit_prior(data.train[0])
+            model.fit_prior(some_of(data.train[0], np.arange(min(MOST_FITTED, len(data.train[0])))))
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     saved = presets.save_folder(model, folder, metadata)
