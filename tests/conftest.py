@@ -27,6 +27,12 @@ import numpy as np
 import pytest
 from keras import ops
 
+if keras.backend.backend() == "tensorflow":
+    # Graphs of a few steps run as they are: to optimize them takes a tenth of the suite's time.
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 # `core_on(which)` -> the backends whose core suite has the test. What does not depend on the backend is
 # tested on PyTorch alone, which is the fastest to import and compiles nothing.
 BACKENDS = ("tensorflow", "jax", "torch")
