@@ -5,7 +5,8 @@
 Makes a folder of synthetic 64x64 color JPEGs and measures, each in a process of its own, for the `vae_gan`
 that `keras-vaegan train` builds for these images:
 
-- seconds from the end of the listing to the end of the first training step of a run;
+- seconds from the end of the listing to the end of the first training step of a run; once more without the
+  system's copies of the files in memory, if it can be told to forget them (as root on Linux);
 - the most memory that a whole run of a few steps had, with all images and with 2,000;
 - images per second, read from the files by two worker threads and from memory; blocks of steps of the two
   alternate in one process, and the median counts;
@@ -56,6 +57,16 @@ def make_images(folder, count):
             segment = b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment
             path.write_bytes(kind[:2] + segment + kind[2:])
     return folder
+
+
+def forget_files():
+    """Let the system forget its copies of files in memory; whether it could be told to."""
+    os.sync()
+    try:
+        pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+    except OSError:
+        return False
+    return True
 
 
 # ---- measured in a process of its own ----
@@ -184,7 +195,9 @@ def measure(backend, folder, count, steps):
     few = make_images(folder / f"images_{FEW}", FEW)
     many = make_images(folder / f"images_{count}", count)
     found = {"begin": {}, "resumed": {}}
-    for name, images in (("few", few), ("all", many)):
+    for name, images in (("few", few), ("all", many), ("forgotten", many)):
+        if name == "forgotten" and not forget_files():
+            continue
         found["begin"][name] = in_process(backend, "begin", images, BLOCK)
         print(name, found["begin"][name], flush=True)
     found["speed"] = in_process(backend, "speed", many, steps)
@@ -205,10 +218,15 @@ def report(found, backend, count, steps):
     few, many, speeds = found["begin"]["few"], found["begin"]["all"], found["speed"]
     share, grown = speeds["files"] / speeds["memory"], many["memory"] - few["memory"]
     same = all(found["resumed"].values())
+    forgotten = found["begin"].get("forgotten")
+    slow = []
+    if forgotten:
+        slow = [("the same, none of the files in memory, seconds", f"{forgotten['done']:.1f}", "")]
     rows = [
         ("listing of the folder, seconds", f"{many['listing']:.1f}", ""),
         ("from there until the first step begins, seconds", f"{many['begun']:.1f}", ""),
         ("from there until the first step is done, seconds", f"{many['done']:.1f}", f"{MOST_SECONDS:g}"),
+        *slow,
         ("most memory with 2,000 images, MB", f"{few['memory']:,.0f}", ""),
         (f"most memory with {count:,} images, MB more", f"{grown:,.0f}", f"{MOST_MB:g}"),
         ("images per second from memory", f"{speeds['memory']:.1f}", ""),

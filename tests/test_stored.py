@@ -1,5 +1,6 @@
 """Images that are read batch by batch: the same batches, weights and numbers as from memory."""
 
+import concurrent.futures
 import copy
 import gc
 import os
@@ -21,6 +22,7 @@ from test_training_runs import Once, Quiet, tiny
 
 from keras_vaegan import InputError, callbacks, evaluation, training
 from keras_vaegan.data import Batches, ImageData, load, views
+from keras_vaegan.data import survey as survey_module
 from keras_vaegan.data.ahead import Ahead
 from keras_vaegan.data.content import change, change_since_training, describe
 from keras_vaegan.data.pictures import look
@@ -548,7 +550,7 @@ def test_a_file_that_breaks_later_has_a_stand_in_of_its_class(tmp_path):
 
 
 @core_on_one
-def test_a_survey_tells_what_a_closer_look_tells(tmp_path):
+def test_a_survey_tells_what_a_closer_look_tells(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     color, grey = (rng.integers(0, 256, shape).astype(np.uint8) for shape in ((7, 9, 3), (8, 8)))
     turned = Image.Exif()
@@ -584,6 +586,14 @@ def test_a_survey_tells_what_a_closer_look_tells(tmp_path):
     shuffled = [paths[i] for i in np.random.default_rng(1).permutation(len(paths))]
     assert survey(shuffled, [path.name for path in shuffled]).content == found.content
     assert survey(paths, [name.upper() for name in names]).content != found.content
+    pools = []
+    pool = concurrent.futures.ThreadPoolExecutor
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", lambda n: pools.append(n) or pool(n))
+    monkeypatch.setattr(survey_module, "READERS", 2)
+    for slow, threads in ((1e9, 2), (-1.0, 8)):  # of files in memory, and of files on a slow disk
+        monkeypatch.setattr(survey_module, "SLOW", slow)
+        assert survey(paths, names) == found
+        assert pools[-1] == threads
     large = tmp_path / "large.bmp"
     save(large, rng.integers(0, 256, (200, 200, 3)).astype(np.uint8))
     before = survey([large], ["large.bmp"]).content

@@ -5,6 +5,8 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import os
+import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +20,9 @@ PROGRESS_FROM = 2000  # files; fewer are read in a few seconds
 READ = 65536  # bytes of a file that are read
 TAIL = 64  # bytes at the end of a file, which tell that it is whole
 MASK = (1 << 128) - 1
+SAMPLE = 32  # files that are looked at first, to see how long each takes
+SLOW = 1e-4  # seconds for a file that the system has to fetch, from a disk or over a network
+WAITING_THREADS = 8  # that look at such files, as most of them wait
 
 
 @dataclasses.dataclass
@@ -46,7 +51,12 @@ def survey(paths: Sequence[str | os.PathLike[str]], names: Sequence[str]) -> Sur
     known: dict[Header, Header] = {}  # most files have equal ones, which are kept once
     headers: list[Header | None] = []
     doubtful, total = [], 0
-    looked = in_threads(lambda i: _look(os.fspath(paths[i]), names[i]), len(paths), "file", 256)
+
+    def look_at(i: int) -> tuple[Header | None, int, bool]:
+        return _look(os.fspath(paths[i]), names[i])
+
+    threads = _threads_for(look_at, len(paths))
+    looked = in_threads(look_at, len(paths), "file", 256, threads)
     for i, (header, number, is_whole) in enumerate(looked):
         headers.append(None if header is None else known.setdefault(header, header))
         total = (total + number) & MASK
@@ -56,7 +66,11 @@ def survey(paths: Sequence[str | os.PathLike[str]], names: Sequence[str]) -> Sur
 
 
 def in_threads(
-    function: Callable[[int], T], count: int, unit: str | None = None, at_once: int = 8
+    function: Callable[[int], T],
+    count: int,
+    unit: str | None = None,
+    at_once: int = 8,
+    threads: int = READERS,
 ) -> Iterator[T]:
     """Yield a function of 0, 1, ..., count - 1 in this order, computed in threads.
 
@@ -67,10 +81,10 @@ def in_threads(
         count: of the values.
         unit: what they are called in a progress bar, which many get; None for no bar.
         at_once: values that a thread computes at a time.
+        threads: their number.
     """
     many = unit is not None and count > PROGRESS_FROM
     progress: Any = keras.utils.Progbar(count, unit_name=unit, interval=1.0) if many else None
-    threads = READERS
 
     def some(start: int) -> list[T]:
         return [function(i) for i in range(start, min(start + at_once, count))]
@@ -93,6 +107,19 @@ def in_threads(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _threads_for(look_at: Callable[[int], Any], count: int) -> int:
+    """The number of threads that looks at all files in the least time.
+
+    More threads than processors help if they wait for a disk, and cost time if all files are in memory.
+    """
+    seconds = []
+    for i in range(0, count, max(1, count // SAMPLE)):
+        start = time.perf_counter()
+        look_at(i)
+        seconds.append(time.perf_counter() - start)
+    return max(READERS, WAITING_THREADS) if seconds and statistics.median(seconds) > SLOW else READERS
 
 
 def _look(path: str, name: str) -> tuple[Header | None, int, bool]:
