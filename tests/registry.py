@@ -24,6 +24,7 @@ SETTINGS = {
     **{
         name: ("game", name)
         for name in ("label_smoothing", "r1", "r2", "label_weight", "three_players", "margin")
+        + ("weight", "adaptive", "start", "warm_up")
     },
     **{
         name: ("classification", name)
@@ -195,6 +196,18 @@ ARGUMENTS = {
     "vae_gan_hinge": (vae_gan, {"game": "hinge", "gamma": 0.7, "pixel_weight": 0.2, "r1": 0.5}),
     "vae_gan_least_squares": (vae_gan, {"game": "least_squares", "gamma": 0.7}),
     "vae_gan_relativistic": (vae_gan, {"game": "relativistic", "gamma": 0.7, "r1": 0.3}),
+    "vae_gan_late": (
+        vae_gan,
+        {
+            "game": "hinge",
+            "pixel_weight": 0.5,
+            "fakes_from": "none",
+            "weight": 0.5,
+            "adaptive": True,
+            "start": 1,
+            "warm_up": 1,
+        },
+    ),
     "vae_gan_patches": (patch_vae_gan, {"game": "hinge", "r1": 0.5, "r2": 0.5}),
     "vae_gan_mixture": (vae_gan, {"gamma": 0.7, "prior_components": 3}),
     "vae_gan_convolutional": (convolutional_vae_gan, {}),
@@ -279,6 +292,7 @@ TRANSCRIBED = {
     not in (
         "vae_mixture",
         "vae_gan_convolutional",
+        "vae_gan_late",
         "vae_gan_patches",
         "cvae_both",
         "ssl_vae_consistent",
