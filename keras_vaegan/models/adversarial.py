@@ -278,10 +278,10 @@ class Adversarial(VAE):
         outputs = self.discriminator.output
         if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
             raise InputError("discriminator must give a dictionary with 'logits' and 'features'.")
-        if tuple(self.discriminator.input_shape[1:]) != self.image_shape:
+        taken = tuple(self.discriminator.input_shape[1:])
+        if taken not in (self.image_shape, (None, None, self.image_shape[-1])):
             raise InputError(
-                f"discriminator must take the images of the encoder, {self.image_shape}; "
-                f"received {tuple(self.discriminator.input_shape[1:])}."
+                f"discriminator must take the images of the encoder, {self.image_shape}; received {taken}."
             )
         number = 1 if self.num_classes is None else self.num_classes + 1
         shape = tuple(outputs["logits"].shape[1:])

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan import memory, registry
 from keras_vaegan.backend import Seeds, part, shares
+from keras_vaegan.code_statistics import CodeStatistics
 from keras_vaegan.conditions import Conditioning
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import (
@@ -39,6 +41,7 @@ from keras_vaegan.presets.folder import save_folder
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.presets.sources import Presets
 from keras_vaegan.priors import Prior
+from keras_vaegan.tiling import in_tiles, tile_and_overlap
 from keras_vaegan.training.inputs import Guard, by_name
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
@@ -92,6 +95,8 @@ class LatentVariableModel(MultiPlayerModel):
     classifiers: tuple[str, ...] = ()
     """Who can tell classes, of a model with a classifier of its own."""
     in_batches: tuple[str, ...] = ("encoded", "decoded", "generated", "log_weights", "elbos", "kls")
+    code_statistics: CodeStatistics | None = None
+    """Mean and scale of spatial codes, of a model whose networks take images of any size."""
 
     def __init__(
         self, seed: int | None = None, value_range: Sequence[int] | None = None, **kwargs: Any
@@ -225,7 +230,8 @@ class LatentVariableModel(MultiPlayerModel):
             return {"pixels": self.decoded(given(inputs, "codes"))}
 
         def reconstruct(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return decode({**inputs, "codes": encode(inputs)["mean"]})
+            pixels = decode({**inputs, "codes": encode(inputs)["mean"]})["pixels"]
+            return {"pixels": cut(pixels, ops.shape(inputs["images"])[1:3]) if self.any_size else pixels}
 
         def transfer_style(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return decode({"codes": encode(inputs)["mean"], "labels": inputs["new_labels"]})
@@ -307,7 +313,10 @@ class LatentVariableModel(MultiPlayerModel):
         condition = dict(x) if isinstance(x, Mapping) else {"images": x}
         x = self.as_images(condition.pop("images"))
         z = self.posterior(x, condition, training).mean
-        return self.condition.with_visible(self.likelihood(z, condition, training).mean, condition)
+        images = self.likelihood(z, condition, training).mean
+        if self.any_size:  # the encoder has padded it
+            images = cut(images, ops.shape(x)[1:3])
+        return self.condition.with_visible(images, condition)
 
     # Each takes a dictionary of its tensor and of the condition as the networks take it.
 
@@ -497,7 +506,7 @@ class LatentVariableModel(MultiPlayerModel):
 
     def _inputs(self, x: Any, labels: ArrayLike | None, mask: str | ArrayLike | None) -> Any:
         """What `call` takes, from images and the verbs' arguments."""
-        x = check_images(x, self.image_shape, "x", self.value_range)
+        x = check_images(x, self.shape_taken, "x", self.value_range)
         condition = self.conditioned(len(x), labels, x, mask)
         return {"images": x, **condition} if condition else x
 
@@ -548,6 +557,21 @@ class LatentVariableModel(MultiPlayerModel):
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the code of one image, `(Z,)`."""
         return (self.latent_dim,)
+
+    @property
+    def any_size(self) -> bool:
+        """Whether the networks take images of any size, whose codes are maps `(h, w, Z)`."""
+        return False
+
+    @property
+    def factor(self) -> int:
+        """f, the pixels of a side that become one position of a map of codes; 1 for vectors."""
+        return 1
+
+    @property
+    def shape_taken(self) -> tuple[int | None, ...]:
+        """`(H, W, C)` of the images that `encode`, `reconstruct` and `predict` take, None for any."""
+        return (None, None, self.image_shape[-1]) if self.any_size else self.image_shape
 
     @property
     def noise_dim(self) -> int:
@@ -617,6 +641,8 @@ class LatentVariableModel(MultiPlayerModel):
         sample: bool = False,
         seed: int | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
+        scaled: bool = False,
     ) -> np.ndarray:
         """Codes of images.
 
@@ -628,20 +654,25 @@ class LatentVariableModel(MultiPlayerModel):
             sample: a draw from q(z|x) in place of its mean.
             seed: of the draw.
             batch_size: images encoded at a time.
+            tile: pixels, for images of any size: they are encoded in overlapping tiles of that height and
+                width, and the results are blended. None for whole images.
+            scaled: whether each channel of spatial codes gets mean 0 and variance 1, by what `measure_codes`
+                has measured.
 
         Returns:
-            `(B, Z)` float32.
+            `(B, Z)` float32; of networks that take images of any size `(B, h, w, Z)`.
 
         Raises:
             InputError: images of another shape or range, labels that are none of the model's classes, a mask
                 that is none; as of all verbs.
         """
         sample, seed = flag("sample", sample), as_seed(seed)
-        q = self.posterior_parameters(x, labels, mask, batch_size)
-        if not sample:
-            return q["mean"]
-        noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], seed)
-        return placed(q, noise)
+        statistics = self._statistics(scaled)
+        q = self.posterior_parameters(x, labels, mask, batch_size, tile)
+        codes = q["mean"]
+        if sample:
+            codes = placed(q, prior_noise(len(codes), codes.shape[1:], seed))
+        return statistics.scaled(codes) if statistics else codes
 
     @by_parts
     def posterior_parameters(
@@ -650,11 +681,24 @@ class LatentVariableModel(MultiPlayerModel):
         labels: ArrayLike | None = None,
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
     ) -> dict[str, np.ndarray]:
         """Mean and log-variance of q(z|x): `{"mean", "log_variance"}`, `(B, Z)` float32; see `encode`."""
-        x = self.intake.images(x)
+        x = self.intake.images(x, shape=self.shape_taken)
         condition = self.conditioned(len(x), labels, x, mask)
-        return self.batched("encoded", {"images": x, **condition}, batch_size)
+        if tile is None:
+            return self.batched("encoded", {"images": x, **condition}, batch_size)
+        tile, overlap = self._tile(tile)
+        factor = self.factor
+        padding = [(0, -side % factor) for side in x.shape[1:3]]
+        x = np.pad(x, [(0, 0), *padding, (0, 0)], mode="edge")  # as the encoder does with a whole image
+
+        def encoded(part: np.ndarray) -> np.ndarray:
+            q = self.batched("encoded", {"images": part, **condition}, batch_size)
+            return np.concatenate([q["mean"], q["log_variance"]], axis=-1)
+
+        both = in_tiles(encoded, x, tile, overlap, Fraction(1, factor))
+        return dict(zip(("mean", "log_variance"), np.split(both, 2, axis=-1), strict=True))
 
     @by_parts
     def kl_per_dimension(
@@ -672,6 +716,8 @@ class LatentVariableModel(MultiPlayerModel):
         images: ArrayLike | None = None,
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
+        scaled: bool = False,
     ) -> np.ndarray:
         """Images in pixels `(B, H, W, C)` float32 from codes `z` `(B, Z)`: the mean of p(x|z).
 
@@ -680,24 +726,77 @@ class LatentVariableModel(MultiPlayerModel):
             labels: classes `(B,)`, for a model that is conditioned on them.
             images, mask: images of which the visible part is given, for a model that completes them.
             batch_size: images decoded at a time.
+            tile, scaled: as for `encode`; `scaled` codes are taken back to their own mean and variance.
 
         Raises:
             InputError: codes of another shape, and as of `encode`.
         """
+        statistics = self._statistics(scaled)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
             z = numbers(z, "z", "biuf", "codes").astype("float32")
         if not np.isfinite(z).all():
             raise InputError("z must be finite codes; received NaN or infinite values.")
-        if z.shape[1:] != self.code_shape or z.ndim == len(self.code_shape):
-            shape = ", ".join(map(str, ("B", *self.code_shape)))
+        form: tuple[Any, ...] = (None, None, self.latent_dim) if self.any_size else self.code_shape
+        if z.ndim != 1 + len(form) or any(
+            size not in (None, given) for size, given in zip(form, z.shape[1:], strict=True)
+        ):
+            shape = ", ".join("any" if size is None else str(size) for size in ("B", *form))
             raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
         if not len(z):
             raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
         if images is not None:  # without a mask they say nothing, and yet may be wrong
-            images = self.intake.images(images, "images")
+            images = self.intake.images(images, "images", self.shape_taken)
             if len(images) != len(z):
                 raise InputError(f"images must be {len(z)}, as many as the codes; received {len(images)}.")
-        return self._decoded(z, self.conditioned(len(z), labels, images, mask), batch_size)
+        z = statistics.unscaled(z) if statistics else z
+        condition = self.conditioned(len(z), labels, images, mask)
+        if tile is None:
+            return self._decoded(z, condition, batch_size)
+        tile, overlap = (pixels // self.factor for pixels in self._tile(tile))
+        ratio = Fraction(self.factor)
+        decoded = in_tiles(lambda z: self._uncut(z, condition, batch_size), z, tile, overlap, ratio)
+        return cut(decoded, self.image_shape) if z.shape[1:] == self.code_shape else decoded
+
+    def _tile(self, tile: int) -> tuple[int, int]:
+        """The size of tiles and their overlap in pixels, checked."""
+        if not self.any_size:
+            raise InputError(
+                f"tile must be None: the networks of this {type(self).__name__} take images of "
+                f"{self.image_shape[:2]} alone; received {shown(tile)}."
+            )
+        return tile_and_overlap(whole_number("tile", tile, 1), self.factor)
+
+    def _statistics(self, scaled: bool) -> CodeStatistics | None:
+        """The statistics to scale codes by; None for codes as they are."""
+        if not flag("scaled", scaled):
+            return None
+        if self.code_statistics is None:
+            raise InputError(
+                f"scaled must be False: this {type(self).__name__} has no spatial codes with channels."
+            )
+        return self.code_statistics
+
+    def measure_codes(self, x: ArrayLike, seed: int | None = 0, batch_size: int = 128) -> None:
+        """Measure mean and standard deviation of each channel of the codes of images, one draw for each.
+
+        `encode(scaled=True)` and `decode(scaled=True)` use them from then on, and they are saved with the
+        model.
+
+        Args:
+            x: images `(B, H, W, C)`, those of the training.
+            seed: of the draws.
+            batch_size: images encoded at a time.
+
+        Raises:
+            InputError: a model without spatial codes; as of `encode`.
+        """
+        statistics = self._statistics(True)
+        assert statistics is not None
+        statistics.measure(self.encode(x, sample=True, seed=seed, batch_size=batch_size))
+
+    def _uncut(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
+        """Pixels of codes of a tile, as the decoder gives them."""
+        return self.batched("decoded_whole", {"codes": z, **condition}, batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
         return self.batched("decoded", {"codes": z, **condition}, batch_size)
@@ -709,17 +808,18 @@ class LatentVariableModel(MultiPlayerModel):
         labels: ArrayLike | None = None,
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
     ) -> np.ndarray:
         """Reconstructions of images: their codes, the means of q(z|x), decoded.
 
         Args:
-            x, labels, mask, batch_size: as for `encode`.
+            x, labels, mask, batch_size, tile: as for `encode`.
 
         Returns:
             `(B, H, W, C)` float32 in [0, 1], as `predict` gives, without its progress bar.
         """
-        codes = self.encode(x, labels, mask, batch_size=batch_size)
-        return self.decode(codes, labels, x, mask, batch_size)
+        codes = self.encode(x, labels, mask, batch_size=batch_size, tile=tile)
+        return cut(self.decode(codes, labels, x, mask, batch_size, tile), np.shape(x)[1:3])
 
     def generate(
         self,
@@ -1026,6 +1126,11 @@ class LatentVariableModel(MultiPlayerModel):
         """Raise unless `count` times as many images as `images`, and their codes, fit into memory."""
         numbers = 2 * math.prod(self.image_shape) + 2 * math.prod(self.code_shape)  # logits and pixels, noise
         memory.require(f"{argument}={count}", 4 * count * images * numbers, advice)
+
+
+def cut(images: Any, size: Sequence[Any]) -> Any:
+    """The upper left part of images `(B, H, W, C)`, as high and wide as `size` begins with."""
+    return images[:, : size[0], : size[1]]
 
 
 def _apart(inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Condition]:
