@@ -94,7 +94,8 @@ def encoder(
     bottom or at the right.
 
     Args:
-        image_shape: `(H, W, C)`. The network depends on C alone; H and W may be None.
+        image_shape: `(H, W, C)`. The weights depend on C alone. H and W are the size of the images that a
+            model with this encoder is trained on and generates; both may be None for a network on its own.
         latent_dim: c, the channels of the latent code.
         size: default of `filters` and `blocks`, as `SIZES` has them: `small` for processors, `base`, or
             `large`, about as many weights as KL-f4 and KL-f8 of Rombach et al. 2022 have.
@@ -121,7 +122,7 @@ def encoder(
             integers; a list whose length is not the number of resolutions; a name that there is not;
             `attention` that is no integer of at least 0; `remat` that is neither True nor False.
     """
-    *_, channels = shared.check_open_shape(image_shape)
+    *sides, channels = shared.check_open_shape(image_shape)
     (latent_dim,) = shared.check_positive("latent_dim", latent_dim)
     widths, counts = _resolutions(size, factor, filters, blocks, "encoder")
     choose("down", down, DOWNS)
@@ -130,7 +131,8 @@ def encoder(
         "images", open_shape, open_shape, num_classes, False, name
     )
     style = _style(normalization, activation, condition, remat)
-    x = PadToMultiple(2 ** (len(widths) - 1), name=f"{name}_pad")(images)
+    known = None if None in sides else sides
+    x = PadToMultiple(2 ** (len(widths) - 1), known, name=f"{name}_pad")(images)
     x = shared.Conv2D(widths[0], 3, padding="same", name=f"{name}_stem")(x)
     for i, (width, count) in enumerate(zip(widths[:-1], counts[:-1], strict=True)):
         level = f"{name}_level_{i}"
@@ -325,15 +327,20 @@ class PadToMultiple(layers.Layer):
 
     Args:
         factor: a positive integer.
+        image_size: `(H, W)` of the images that the network is built for, which a model with the network reads
+            here; None if it is not known.
         **kwargs: of `keras.layers.Layer`.
 
     Raises:
-        InputError: a factor that is no positive integer.
+        InputError: a factor or a side that is no positive integer.
     """
 
-    def __init__(self, factor: int, **kwargs: Any) -> None:
+    def __init__(self, factor: int, image_size: Sequence[int] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = whole_number("factor", factor, 1)
+        self.image_size = None
+        if image_size is not None:
+            self.image_size = [whole_number("image_size", side, 1) for side in image_size]
 
     def call(self, images: Tensor) -> Tensor:
         """Images `(B, H, W, C)` -> `(B, f ceil(H / f), f ceil(W / f), C)`."""
@@ -351,7 +358,7 @@ class PadToMultiple(layers.Layer):
         return (batch, *whole, channels)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor}
+        return {**super().get_config(), "factor": self.factor, "image_size": self.image_size}
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
