@@ -95,8 +95,6 @@ class LatentVariableModel(MultiPlayerModel):
     classifiers: tuple[str, ...] = ()
     """Who can tell classes, of a model with a classifier of its own."""
     in_batches: tuple[str, ...] = ("encoded", "decoded", "generated", "log_weights", "elbos", "kls")
-    code_statistics: CodeStatistics | None = None
-    """Mean and scale of spatial codes, of a model whose networks take images of any size."""
 
     def __init__(
         self, seed: int | None = None, value_range: Sequence[int] | None = None, **kwargs: Any
@@ -107,6 +105,7 @@ class LatentVariableModel(MultiPlayerModel):
             raise InputError(f"seed must be an integer of 0 to {LARGEST_SEED}; received {seed}.")
         self.value_range = check_value_range(value_range)
         self.preset_metadata: dict[str, Any] = {}
+        self.code_statistics: CodeStatistics | None = None  # of spatial codes
         self.seed_generator = Seeds(self.seed)
         self.intake = Intake(self)
         self.batched = InBatches(self, self.in_batches)
@@ -207,7 +206,7 @@ class LatentVariableModel(MultiPlayerModel):
             print(f"wrote {made}")
 
     def functions(self) -> dict[str, Function]:
-        """The functions that `export` writes, by name; the first, `generate`, is what the model is for."""
+        """The functions that `export` writes, by name; the first is `generate`, unless the model cannot."""
         image, (labels, seen) = image_port(self.image_shape), self.condition.ports()
         images, pixels = {"images": image}, {"pixels": image}
         codes = Port(self.code_shape, "float32", "any, near a standard normal distribution")
@@ -236,8 +235,10 @@ class LatentVariableModel(MultiPlayerModel):
         def transfer_style(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return decode({"codes": encode(inputs)["mean"], "labels": inputs["new_labels"]})
 
-        found = {
-            "generate": Function("Images from the prior.", {**noise, **labels}, pixels, generate),
+        found = {}
+        if self.generates:
+            found["generate"] = Function("Images from the prior.", {**noise, **labels}, pixels, generate)
+        found |= {
             "encode": Function("Mean and log-variance of q(z|x).", {**seen, **images}, normal, encode),
             "decode": Function("Images from codes.", {"codes": codes, **seen}, pixels, decode),
             "reconstruct": Function(
@@ -564,6 +565,11 @@ class LatentVariableModel(MultiPlayerModel):
         return False
 
     @property
+    def generates(self) -> bool:
+        """Whether latent codes follow the prior, so that `generate` makes images."""
+        return True
+
+    @property
     def factor(self) -> int:
         """f, the pixels of a side that become one position of a map of codes; 1 for vectors."""
         return 1
@@ -843,14 +849,19 @@ class LatentVariableModel(MultiPlayerModel):
             `(num_images, H, W, C)` float32 in [0, 1].
 
         Raises:
-            InputError: no image asked for, a negative seed or start, labels that are no classes of the model.
+            InputError: no image asked for, a negative seed or start, labels that are no classes of the model;
+                an autoencoder whose codes do not follow the prior.
         """
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         seed = as_seed(seed)
+        self.must_generate()
         self._require_memory("num_images", num_images, "Make them in parts, by `start`.")
         condition = self.conditioned(num_images, self.labels_in_turn(num_images, labels, start))
         noise = prior_noise(num_images, self.code_shape, seed, start)
         return self.batched("generated", {"noise": noise, **condition}, batch_size)
+
+    def must_generate(self) -> None:
+        """Raise `InputError` unless the model `generates`."""
 
     def labels_in_turn(
         self, num_images: int, labels: ArrayLike | None = None, start: int = 0
@@ -1094,7 +1105,7 @@ class LatentVariableModel(MultiPlayerModel):
         condition = dict(inputs)
         x, noise, *parts = (condition.pop(name) for name in ("images", "noise", "mean", "log_variance"))
         q = DiagonalNormal(*parts)
-        z = q.place(noise)
+        z = q.place(ops.reshape(noise, (-1, *self.code_shape)))
         p = self.likelihood(z, condition)
         log_joint = p.log_prob(x, self.condition.hidden(condition)) + self.prior.given(condition).log_prob(z)
         return log_joint - q.log_prob(z)

@@ -21,6 +21,8 @@ from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
+LEAST_BETA = 1e-3  # weight of the KL below which the codes are those of an autoencoder
+
 
 @register("vae")
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -35,7 +37,8 @@ class VAE(LatentVariableModel):
             (`networks.resnet`); latent codes then are maps `(B, h, w, Z)`.
         likelihood: p(x|z), of `keras_vaegan.likelihoods`: `bernoulli` (gray pixels allowed), `gaussian`, an
             object as `Bernoulli(binarize=True)`, or a dictionary of settings.
-        beta: weight of the KL in the training loss (Higgins et al. 2017); 1 is the ELBO.
+        beta: weight of the KL in the training loss (Higgins et al. 2017); 1 is the ELBO. Below 0.001 the
+            model is an autoencoder: its codes do not follow N(0, I), so `generate` refuses.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
         prior: p(z), of `keras_vaegan.priors`: `standard_normal`, `mixture`, an object as `Mixture(40)`, or a
@@ -132,6 +135,17 @@ class VAE(LatentVariableModel):
         images = keras.KerasTensor((1, *self.image_shape), "float32")
         inputs = {**inputs, "images": images} if isinstance(inputs, dict) else images
         return tuple(self.encoder.compute_output_spec(inputs)["mean"].shape[1:])
+
+    @property
+    def generates(self) -> bool:
+        return self.beta >= LEAST_BETA or self.prior.fitted_to_codes
+
+    def must_generate(self) -> None:
+        if not self.generates:
+            raise InputError(
+                f"beta must be at least {LEAST_BETA} for samples: with less, latent codes do not follow the "
+                f"prior N(0, I); received {self.beta}. Encode images, and let a second model learn the codes."
+            )
 
     # ---- p and q ----
 

@@ -61,6 +61,6 @@ def _padding(network: keras.Model) -> Any:
         if getattr(layer, "image_size", None) and hasattr(layer, "factor"):
             return layer
     raise InputError(
-        f"{network.name} must say which size its images have in training: build it for an image_shape, or "
+        "encoder must say which size its images have in training: build it for an image_shape, or "
         "begin it with keras_vaegan.networks.PadToMultiple(factor, image_size=(height, width))."
     )

@@ -847,7 +847,7 @@ def _fit(
                 callbacks=[
                     monitor,
                     *how.callbacks,
-                    SampleGrids(folder / SAMPLES),
+                    SampleGrids(folder / SAMPLES, images=data.validation[0], labels=data.validation[1]),
                     history,
                     checkpoints,
                     keras.callbacks.LambdaCallback(on_epoch_end=note_time),
@@ -879,7 +879,8 @@ def _fit(
         console.show(f"the model, of the last good step, is in {folder}")
         return result
     result.finished = True
-    console.show(f"the model is in {folder}; look at {folder / 'samples.png'}")
+    picture = "samples.png" if model.generates else "reconstructions.png"
+    console.show(f"the model is in {folder}; look at {folder / picture}")
     return result
 
 
@@ -963,7 +964,8 @@ def _finish(
 def _draw(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> None:
     """Draw what the model makes, from the prior and of images that it was not trained on."""
     columns = plots.class_columns(model.num_classes) or 10
-    plots.save_grid(model.generate(10 * columns, seed=0), folder / "samples.png", columns)
+    if model.generates:
+        plots.save_grid(model.generate(10 * columns, seed=0), folder / "samples.png", columns)
 
     def first(count: int, skipped: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
         rows, (x, y) = slice(skipped, skipped + count), data.validation
