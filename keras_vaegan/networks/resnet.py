@@ -131,7 +131,7 @@ def encoder(
         "images", open_shape, open_shape, num_classes, False, name
     )
     style = _style(normalization, activation, condition, remat)
-    known = None if None in sides else sides
+    known = None if None in sides else [int(side) for side in sides if side is not None]
     x = PadToMultiple(2 ** (len(widths) - 1), known, name=f"{name}_pad")(images)
     x = shared.Conv2D(widths[0], 3, padding="same", name=f"{name}_stem")(x)
     for i, (width, count) in enumerate(zip(widths[:-1], counts[:-1], strict=True)):
