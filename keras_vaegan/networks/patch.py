@@ -38,10 +38,10 @@ def discriminator(
     whether one that does not follows them. A receptive field of 70 with kernels of 4 is the network of Isola
     et al. 2017: three convolutions with strides of 2, one without, and the logits.
 
-    Several scales are several networks: one judges the image, another the image at half size, and so on (Wang
-    et al. 2018, section 3.2). A coarse map of logits is repeated to the size of the finest. The maps stand
-    one below another, `(B, scales h, w, num_outputs)`. So there is one verdict, and the mean over its patches
-    is the mean over the scales: each scale counts the same, although a coarser one has fewer patches.
+    Several scales are several networks: one judges the image, another the image at half size, and so on
+    (Wang et al. 2018, section 3.2). A coarse map of logits is repeated to the size of the finest, and the
+    maps stand one below another, `(B, scales h, w, num_outputs)`. So there is one verdict, and the mean over
+    its patches is the mean over the scales: each counts the same, although a coarser one has fewer patches.
 
     Args:
         image_shape: `(H, W, C)`; `(None, None, C)` for images of any size.
