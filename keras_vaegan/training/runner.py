@@ -70,7 +70,7 @@ from keras_vaegan.training.plan import (
 from keras_vaegan.typing import PRECISIONS
 
 NUM_VIEWED = 2000  # images whose codes are drawn
-MOST_FITTED = 60_000  # images whose codes a prior is fitted to: more change it little
+MOST_FITTED = 2_600_000  # numbers in the codes that a prior is fitted to: 20,000 codes of 128 take minutes
 MOST_MEASURED = 2000  # images whose spatial codes are measured: each has many positions
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
@@ -949,9 +949,8 @@ def _finish(
             console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
         else:
             console.show(f"fits the prior, {model.prior.summary}, to the codes")
-            model.fit_prior(some_of(data.train[0], np.arange(min(MOST_FITTED, len(data.train[0])))))
-    if model.code_statistics is not None:
-        model.measure_codes(some_of(data.train[0], np.arange(min(MOST_MEASURED, len(data.train[0])))))
+            most = max(1, MOST_FITTED // math.prod(model.code_shape))
+            model.fit_prior(some_of(data.train[0], np.arange(min(most, len(data.train[0])))))
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     saved = presets.save_folder(model, folder, metadata)
