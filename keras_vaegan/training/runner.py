@@ -951,6 +951,8 @@ def _finish(
             console.show(f"fits the prior, {model.prior.summary}, to the codes")
             most = max(1, MOST_FITTED // math.prod(model.code_shape))
             model.fit_prior(some_of(data.train[0], np.arange(min(most, len(data.train[0])))))
+    if model.code_statistics is not None:
+        model.measure_codes(some_of(data.train[0], np.arange(min(MOST_MEASURED, len(data.train[0])))))
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     saved = presets.save_folder(model, folder, metadata)
