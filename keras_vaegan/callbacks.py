@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vaegan import evaluation, plots
 from keras_vaegan.checkpoints import Checkpoints
@@ -32,24 +34,40 @@ __all__ = [
 class SampleGrids(EpochCallback):
     """Write `epoch_0001.png`, ... : images from the prior, of the same noise each epoch.
 
-    An epoch that is stopped before its end gets none.
+    A model that cannot generate, as an autoencoder of a small `beta`, shows the given images above their
+    reconstructions. An epoch that is stopped before its end gets no grid.
 
     Args:
         folder: where they go.
         num_images: images in a grid.
         seed: of the noise.
+        images: `(N, H, W, C)` to reconstruct, of which half of `num_images` are used.
+        labels: their classes `(N,)`, for a model that is conditioned on them.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], num_images: int = 64, seed: int = 0) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        num_images: int = 64,
+        seed: int = 0,
+        images: Any = None,
+        labels: ArrayLike | None = None,
+    ) -> None:
         super().__init__()
         self.folder, self.num_images, self.seed = pathlib.Path(folder), num_images, seed
+        self.images, self.labels = images, labels
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.broken_off or self.gone_back:
             return
-        images = self.model.generate(self.num_images, seed=self.seed)
-        columns = plots.class_columns(self.model.num_classes, self.num_images)
-        plots.save_grid(images, self.folder / f"epoch_{epoch + 1:04d}.png", columns)
+        path = self.folder / f"epoch_{epoch + 1:04d}.png"
+        if self.model.generates:
+            images = self.model.generate(self.num_images, seed=self.seed)
+            plots.save_grid(images, path, plots.class_columns(self.model.num_classes, self.num_images))
+        elif self.images is not None:
+            x = self.images[: max(1, self.num_images // 2)]
+            known = None if self.labels is None else np.asarray(self.labels)[: len(x)]
+            plots.save_reconstructions(x, self.model.reconstruct(x, self.model.labels_of(known, x)), path)
 
 
 class ScoreSamples(EpochCallback):

@@ -18,9 +18,12 @@ from keras import ops
 
 from keras_vaegan import losses
 from keras_vaegan.backend import input_gradient
-from keras_vaegan.errors import InputError, at_least, flag
+from keras_vaegan.errors import InputError, at_least, flag, whole_number
 from keras_vaegan.parts import Part
 from keras_vaegan.typing import Tensor
+
+LEAST_PULL = 1e-6  # added to the length of a gradient that is divided by
+MOST_BALANCE = 1e4
 
 
 class Verdict(NamedTuple):
@@ -63,9 +66,17 @@ class Game(Part):
         margin: None, or `(equilibrium, margin)`, as Larsen's released code has (0.68, 0.35). D stands still
             while its loss on real images or on prior samples is below equilibrium - margin, the player
             `generator` while one is above equilibrium + margin; both move if both would stand still.
+        weight: of the game in L_G, of all fakes alike.
+        adaptive: whether that weight is multiplied, anew in each step, by the factor under which the
+            generator's loss on reconstructions x~ pulls x~ as strongly as the reconstruction losses do:
+            |dL_rec/dx~| / (|dL_game/dx~| + 1e-6), at most 1e4 (Esser et al. 2021, eq. 7, who take the
+            gradients at the last layer). D's features do not count as a reconstruction loss there.
+        start: training step from which D is trained, counted from 0.
+        warm_up: steps from `start` in which D is trained alone. Before `start + warm_up` the generator's loss
+            has no part of D: neither the game nor D's features count.
 
     Raises:
-        InputError: a weight below 0; a margin that is no pair.
+        InputError: a weight or a number of steps below 0; a margin that is no pair.
     """
 
     target = 1.0  # probability of real that D is to give to real images
@@ -78,11 +89,17 @@ class Game(Part):
         label_weight: float = 1.0,
         three_players: bool = False,
         margin: tuple[float, float] | None = None,
+        weight: float = 1.0,
+        adaptive: bool = False,
+        start: int = 0,
+        warm_up: int = 0,
     ) -> None:
         self.r1, self.r2 = at_least("r1", r1, 0.0), at_least("r2", r2, 0.0)
         self.label_weight = at_least("label_weight", label_weight, 0.0)
         self.three_players = flag("three_players", three_players)
         self.margin = None if margin is None else _pair("margin", margin)
+        self.weight, self.adaptive = at_least("weight", weight, 0.0), flag("adaptive", adaptive)
+        self.start, self.warm_up = whole_number("start", start, 0), whole_number("warm_up", warm_up, 0)
 
     # ---- of scores s, elementwise ----
 
@@ -123,6 +140,30 @@ class Game(Part):
     def probability_real(self, verdict: Verdict, other: Verdict) -> Tensor:
         """P(real) as D sees it, `(B,)`, the mean over patches, beside its verdict on the other kind."""
         return losses.mean_of_patches(self.probability(verdict.scores, other.scores))
+
+    # ---- when and how much the game counts ----
+
+    def balance(self, reconstruction: Tensor, pull: Tensor) -> Tensor:
+        """The factor of an adaptive weight, a float32 scalar without a gradient.
+
+        Args:
+            reconstruction, pull: gradients of the reconstruction losses and of the generator's loss at x~,
+                `(B, H, W, C)`, each of the sum over the batch.
+        """
+        lengths = [
+            ops.sqrt(ops.sum(ops.square(ops.cast(ops.stop_gradient(gradient), "float32"))))
+            for gradient in (reconstruction, pull)
+        ]
+        return ops.clip(lengths[0] / (lengths[1] + LEAST_PULL), 0.0, MOST_BALANCE)
+
+    @property
+    def starts_late(self) -> bool:
+        """Whether there are steps in which the generator does not play yet."""
+        return self.start + self.warm_up > 0
+
+    def counts(self, step: Tensor) -> Tensor:
+        """1.0 from the training step on in which the generator plays, 0.0 before it: a float32 scalar."""
+        return ops.cast(step >= self.start + self.warm_up, "float32")
 
     # ---- penalties ----
 

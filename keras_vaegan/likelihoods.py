@@ -16,13 +16,20 @@ from keras_vaegan.errors import at_least, flag
 from keras_vaegan.parts import Part
 from keras_vaegan.typing import Tensor
 
+NEAREST = 1e-6  # to 0 and 1 that a mean comes whose logit is taken
+
 
 class Likelihood(Part):
-    """Base class of likelihoods."""
+    """Base class of likelihoods. The mean of a distribution is the sigmoid of the logits."""
 
     def __call__(self, logits: Tensor) -> Any:
         """The distribution over images `(B, H, W, C)` of the decoder's outputs `(B, H, W, C)`."""
         raise NotImplementedError
+
+    def around(self, mean: Tensor) -> Any:
+        """The distribution whose mean is `mean`, pixels `(B, H, W, C)` in [0, 1]."""
+        mean = ops.clip(ops.cast(mean, "float32"), NEAREST, 1.0 - NEAREST)
+        return self(ops.log(mean) - ops.log1p(-mean))
 
     def observe(self, x: Tensor, seed: Any) -> Tensor:
         """What the ELBO is of: images `(B, H, W, C)` in [0, 1], or what is drawn from them."""

@@ -214,7 +214,7 @@ class _Reference:
 
     def diversity(self, model: Any, seed: int) -> float | None:
         """Ratio of the distances among samples to those here; None where it says nothing."""
-        if self.count < FEWEST or not self.distance > 0.0:
+        if self.count < FEWEST or not self.distance > 0.0 or not model.generates:
             return None
         return nearest_distance(model.generate(self.count, seed=seed)) / self.distance
 

@@ -328,29 +328,34 @@ def play(
     r1=0.0,
     spectral=False,
     game="standard",
+    weight=1.0,
+    fakes_from="prior",
     **_,
 ):
     """The players' losses and what is reported of D; in another game than `standard` D has one logit."""
     real, real_features, gradient = discriminate(weights, x, spectral=spectral)
     recon, recon_features, _ = discriminate(weights, x_tilde, spectral=spectral)
     drawn, _, _ = discriminate(weights, x_prior, spectral=spectral)
-    scores = real, recon, drawn
-    real, recon, drawn = log_shares(real), log_shares(recon), log_shares(drawn)
+    fakes = (recon,) if fakes_from == "none" else (recon, drawn)
+    scores = real, *fakes
+    real, fakes = log_shares(real), [log_shares(fake) for fake in fakes]
     # Beside the class of fakes there are those of the labels, or the one of real images.
     truth = np.ones((len(x), 1)) if num_classes is None else one_hot(labels, num_classes)
 
     features = np.sum((real_features - recon_features) ** 2, axis=1) / 2
     fooling = 0.0
-    for shares in (recon, drawn):
+    for shares in fakes:
         real_at_all = np.log1p(-np.exp(shares[:, -1]))  # log P(real), the rest is log P(y|real)
         of_class = np.sum(truth * shares[:, :-1], axis=1) - real_at_all
         fooling = fooling - real_at_all - label_weight * of_class
     judging = -(1.0 - label_smoothing) * np.sum(truth * real[:, :-1], axis=1)
-    judging = judging - label_smoothing * real[:, -1] - recon[:, -1] - drawn[:, -1]
+    judging = judging - label_smoothing * real[:, -1] - sum(shares[:, -1] for shares in fakes)
     penalty = np.sum(gradient**2, axis=1) / 2
-    d_real, d_fake = 1.0 - np.exp(real[:, -1]), 1.0 - (np.exp(recon[:, -1]) + np.exp(drawn[:, -1])) / 2
+    d_real = 1.0 - np.exp(real[:, -1])
+    d_fake = 1.0 - np.mean([np.exp(shares[:, -1]) for shares in fakes], axis=0)
     if game != "standard":
         judging, fooling, d_real, d_fake = OTHER_GAMES[game](*scores)
+    fooling = weight * fooling
     if three_players:
         players = {
             "encoder": beta * kl + features + pixel_weight * pixels,
@@ -364,6 +369,31 @@ def play(
         "d_real": d_real,
         "d_fake": d_fake,
     }
+
+
+def balance(weights, x, noise, labels=None, pixel_weight=0.0, gamma=1.0, step=1e-5, **arguments):
+    """Esser et al. 2021, eq. 7, at x~: |dL_rec/dx~| / (|dL_game/dx~| + 1e-6), by central differences."""
+    parts, hidden = condition(np.float64(x), labels, **arguments)
+    x = joined(np.float64(x))
+    mean, log_variance = encode(weights, x, parts)
+    x_tilde = decode(weights, mean + np.exp(log_variance / 2) * np.float64(noise)[0], parts)
+
+    def reconstruction(x_tilde):
+        return -pixel_weight * np.sum(hidden * log_density(x, x_tilde, **arguments))
+
+    def fooling(x_tilde):
+        told = arguments | {"fakes_from": "none", "gamma": 0.0, "weight": 1.0}
+        return np.sum(play(weights, x, x_tilde, x_tilde, 0.0, 0.0, labels, **told)["generator"])
+
+    lengths = []
+    for loss in (reconstruction, fooling):
+        slope = np.zeros_like(x_tilde)
+        for index in np.ndindex(x_tilde.shape):
+            moved = np.zeros_like(x_tilde)
+            moved[index] = step
+            slope[index] = (loss(x_tilde + moved) - loss(x_tilde - moved)) / (2 * step)
+        lengths.append(np.linalg.norm(slope))
+    return min(lengths[0] / (lengths[1] + 1e-6), 1e4)
 
 
 def hinge(real, *fakes):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vaegan as kvg
-from keras_vaegan.networks import dcgan, draw, heads, mlp, patch
+from keras_vaegan.networks import dcgan, draw, heads, mlp, patch, resnet
 from keras_vaegan.training.watch import Snapshot
 
 IMAGE_SHAPE = (2, 3, 1)
@@ -24,6 +24,7 @@ SETTINGS = {
     **{
         name: ("game", name)
         for name in ("label_smoothing", "r1", "r2", "label_weight", "three_players", "margin")
+        + ("weight", "adaptive", "start", "warm_up")
     },
     **{
         name: ("classification", name)
@@ -80,6 +81,19 @@ def vae_gan(image_shape=IMAGE_SHAPE, spectral=False, **arguments):
     if arguments.get("prior_components"):  # samples will be of the codes
         arguments.setdefault("fakes_from", "posterior")
     return kvg.VAEGAN(*networks, **objects(**arguments))
+
+
+def spatial_vae_gan(image_shape=IMAGE_SHAPE, num_classes=None, **arguments):
+    """A VAE/GAN of images of any size, whose latent codes are maps."""
+    style = {"factor": 2, "filters": 4, "blocks": 1, "normalization": "rms", "num_classes": num_classes}
+    open_shape = (None, None, image_shape[-1])
+    outputs = 1 if num_classes is None else num_classes + 1
+    judge = patch.discriminator(
+        open_shape, filters=(4,), kernel_size=2, activation="softplus", num_outputs=outputs
+    )
+    networks = [build(image_shape, LATENT_DIM, **style) for build in (resnet.encoder, resnet.decoder)]
+    kind = kvg.VAEGAN if num_classes is None else kvg.CVAEGAN
+    return kind(*networks, judge, **objects(**arguments))
 
 
 def patch_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
@@ -195,7 +209,21 @@ ARGUMENTS = {
     "vae_gan_hinge": (vae_gan, {"game": "hinge", "gamma": 0.7, "pixel_weight": 0.2, "r1": 0.5}),
     "vae_gan_least_squares": (vae_gan, {"game": "least_squares", "gamma": 0.7}),
     "vae_gan_relativistic": (vae_gan, {"game": "relativistic", "gamma": 0.7, "r1": 0.3}),
+    "vae_gan_late": (
+        vae_gan,
+        {
+            "game": "hinge",
+            "pixel_weight": 0.5,
+            "fakes_from": "none",
+            "weight": 0.5,
+            "adaptive": True,
+            "start": 1,
+            "warm_up": 1,
+        },
+    ),
     "vae_gan_patches": (patch_vae_gan, {"game": "hinge", "r1": 0.5, "r2": 0.5}),
+    "vae_gan_spatial": (spatial_vae_gan, {"game": "hinge", "beta": 0.3, "pixel_weight": 0.5, "warm_up": 1}),
+    "cvae_gan_spatial": (spatial_vae_gan, {"num_classes": NUM_CLASSES, "fakes_from": "none"}),
     "vae_gan_mixture": (vae_gan, {"gamma": 0.7, "prior_components": 3}),
     "vae_gan_convolutional": (convolutional_vae_gan, {}),
     "cvae": (cvae, {"num_classes": NUM_CLASSES}),
@@ -251,6 +279,7 @@ REPRESENTATIVES = (
     "vae_gan_three_players",
     "vae_gan_convolutional",
     "vae_gan_patches",
+    "vae_gan_spatial",
     "cvae_both",
     "cvae_gan_three_players",
     "ssl_vae_consistent",
@@ -279,7 +308,10 @@ TRANSCRIBED = {
     not in (
         "vae_mixture",
         "vae_gan_convolutional",
+        "vae_gan_late",
         "vae_gan_patches",
+        "vae_gan_spatial",
+        "cvae_gan_spatial",
         "cvae_both",
         "ssl_vae_consistent",
         "stacked_ssl_vae",

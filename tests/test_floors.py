@@ -15,10 +15,11 @@ ROOT = pathlib.Path(keras_vaegan.__file__).parent
 # that stands on another floor than its package.
 FLOORS = (
     ("errors", "typing", "registry", "signals", "training.epochs", "training.slots"),
-    ("kinds", "memory", "noise", "interpolation", "parts", "backend_choice", "distributions"),
+    ("kinds", "memory", "noise", "interpolation", "tiling", "parts", "backend_choice", "distributions"),
     ("files", "locks", "pages", "svg", "embedded", "losses"),
     ("backend",),
-    ("likelihoods", "priors", "games", "reconstructions", "classification", "functions", "diagnosis", "runs"),
+    ("likelihoods", "priors", "games", "reconstructions", "classification", "code_statistics")
+    + ("functions", "diagnosis", "runs"),
     ("data", "training"),
     ("conditions", "networks", "metrics", "plots"),
     ("presets",),

@@ -24,6 +24,8 @@ GAMES = {
     "relativistic": {"game": "relativistic", "gamma": 0.7, "r1": 1.0, "three_players": True},
     "r1": {"gamma": 0.5, "beta": 0.5, "r1": 3.0},
     "r1_spectral": {"gamma": 2.0, "r1": 2.0, "spectral": True, "three_players": True},
+    "weight": {"gamma": 0.7, "pixel_weight": 0.3, "weight": 0.2},
+    "no_samples": {"game": "hinge", "gamma": 0.4, "pixel_weight": 0.3, "r1": 1.0, "fakes_from": "none"},
     "mixture": {"gamma": 0.7, "beta": 0.4, "pixel_weight": 0.3, "prior_components": 3},
     "gaussian_free_bits": {
         "pixel_weight": 1.5,
@@ -101,6 +103,47 @@ def test_each_player_descends_its_own_loss(game, play):
     for player in model.players:
         expected = reference.gradient(weights, player, registry.images(), noise, LABELS, **arguments)
         assert_same_direction_and_length(applied, expected)
+
+
+@pytest.mark.parametrize("game", ["standard", "classes", "no_samples"])
+def test_an_adaptive_weight_is_the_ratio_of_two_gradients(game, play):
+    """The weight has no gradient itself: it is a number in the transcription."""
+    arguments, noise = (
+        {"pixel_weight": 0.3, "gamma": 0.7, "weight": 0.5} | GAMES.get(game, {}),
+        registry.noise(),
+    )
+    model = play(**arguments, adaptive=True)
+    weights = reference.weights_of(model)
+    batch = registry.images(), noise, LABELS
+    balance = reference.balance(weights, *batch, **arguments)
+    assert 0.0 < balance < 1e4 and abs(balance - 1.0) > 0.01
+    applied = updates(model, dict.fromkeys(model.players, 1.0))
+    adapted = arguments | {"weight": balance * arguments["weight"]}
+    for player in model.players:
+        expected = reference.gradient(weights, player, *batch, **adapted)
+        assert_same_direction_and_length(applied, expected)
+
+
+@pytest.mark.parametrize("three_players", [False, True])
+def test_before_the_start_the_generator_has_no_part_of_d(three_players, inject_noise):
+    arguments = {"game": "hinge", "gamma": 0.7, "pixel_weight": 0.3, "three_players": three_players}
+    inject_noise(*registry.noise())
+    model = compile_for_steps(build(**arguments, start=1, warm_up=1))
+    batch = registry.images(), registry.noise()
+    alone = {"gamma": 0.0, "weight": 0.0}
+    for step, (moves, counts) in enumerate([(False, alone), (True, alone), (True, {})]):
+        weights = reference.weights_of(model)
+        applied = updates(model, dict.fromkeys(model.players, 0.1))
+        for player in model.players:
+            told = arguments | counts
+            if player == "encoder" and counts:  # its features have no weight that could be 0
+                continue
+            expected = reference.gradient(weights, player, *batch, **told)
+            expected = {path: 0.1 * value for path, value in expected.items()}
+            if player == "discriminator" and not moves:
+                assert all(np.all(applied[path] == 0.0) for path in expected), step
+            else:
+                assert_same_direction_and_length(applied, expected)
 
 
 @pytest.mark.parametrize("game", ["gaussian_free_bits", "classes_prior"])

@@ -15,8 +15,8 @@ from keras_vaegan.backend import input_gradient
 from keras_vaegan.networks import FAMILIES as ALL_FAMILIES
 from keras_vaegan.networks import SpectralConv2D, SpectralDense, dcgan, mlp
 
-FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name not in ("draw", "patch")}
-# DRAW's are of steps, and of patches there is a discriminator alone.
+FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name not in ("draw", "patch", "resnet")}
+# DRAW's are of steps, of patches there is a discriminator alone, and the codes of `resnet` are maps.
 SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (3,), "units": (4,)}}
 SHAPES = [(28, 28, 1), (32, 32, 3), (20, 28, 2), (9, 7, 4)]
 Z = 3
@@ -526,7 +526,12 @@ def test_a_number_of_classes_that_is_none_is_refused(family, name, value):
 REPLACED = {
     "tensorflow": {},
     "jax": {"Conv2DTranspose": "call", "MaxPooling2D": "call"},
-    "torch": {"Conv2D": "convolution_op", "Conv2DTranspose": "call", "MaxPooling2D": "call"},
+    "torch": {
+        "Conv2D": "convolution_op",
+        "Conv2DTranspose": "call",
+        "MaxPooling2D": "call",
+        "GroupNormalization": "call",
+    },
 }[keras.backend.backend()]
 
 
@@ -587,6 +592,21 @@ def test_pooling_and_its_gradient_are_those_of_the_largest_of_each_square(size):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "settings", [{"groups": 3}, {"groups": -1, "scale": False, "center": False}], ids=str
+)
+def test_fast_group_normalization_has_the_values_and_gradients_of_keras(settings):
+    theirs, ours = (keras.layers.GroupNormalization(**settings) for _ in range(2))
+    x = draw(2, 5, 4, 6)
+    for layer in (theirs, ours):
+        layer.build(x.shape)
+        layer.set_weights([draw(*weight.shape, seed=i) for i, weight in enumerate(layer.weights)])
+    backend.quicken_layers(ours)
+    assert replaced(theirs) == set() and replaced(ours) == {REPLACED.get("GroupNormalization")} - {None}
+    for one, other in zip(value_and_gradients(ours, x), value_and_gradients(theirs, x), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
 class Doubled(keras.layers.Conv2D):
     """A layer of a user's that overrides what a fast form replaces."""
 
@@ -609,12 +629,15 @@ LEFT_ALONE = {
     "pooling by 1": lambda: keras.layers.MaxPooling2D(2, 1, padding="same"),
     "valid pooling": lambda: keras.layers.MaxPooling2D(2),
     "pooling to means": lambda: keras.layers.AveragePooling2D(2, padding="same"),
+    "normalized along a row": lambda: keras.layers.GroupNormalization(2, axis=1),
 }
 
 
 @pytest.mark.parametrize("make", LEFT_ALONE.values(), ids=LEFT_ALONE.keys())
 def test_layers_that_a_fast_form_does_not_cover_stay_as_they_are(make):
     layer = make()
+    if isinstance(layer, keras.layers.GroupNormalization):
+        layer.build((1, 2, 2, 3))
     backend.quicken_layers(layer)
     assert replaced(layer) == set()
 

@@ -30,6 +30,10 @@ PARTS = {
             "three_players": True,
             "margin": (5.0, 0.1),
             "label_smoothing": 0.2,
+            "weight": 0.4,
+            "adaptive": True,
+            "start": 5,
+            "warm_up": 5,
         },
     ),
     "likelihood": (LIKELIHOODS, {"binarize": True, "noise_scale": 0.5}),
@@ -207,6 +211,10 @@ def test_settings_without_an_effect_are_refused_by_name():
     refused("reconstruction must have features and pixels", reconstruction=[Own(), Pixels()], **matching)
     refused("reconstruction must have .*Pixels.*Doubled", reconstruction=[Features(), Doubled()])
     refused("label_weight must be left out", label_weight=0.3, **matching)
+    refused("weight must be left out.*0.3", weight=0.3, **matching)
+    refused("adaptive must be False in a Semi", adaptive=True)
+    with pytest.raises(InputError, match="adaptive must be False without a reconstruction loss"):
+        registry.vae_gan(gamma=1.0, adaptive=True)
     refused("expectation must be left out.*'sampled'", expectation="sampled", **matching)
     assert registry.ssl_vae_gan(reconstruction={"l1": 0.0}, **matching)
 
@@ -250,6 +258,7 @@ class Alone(Standard):
 
 def test_settings_are_those_of_the_classes_above_where_they_are_passed_on():
     of_game = ["r1", "r2", "label_weight", "three_players", "margin"]
+    of_game += ["weight", "adaptive", "start", "warm_up"]
     assert list(settings_of(GAMES["standard"])) == ["label_smoothing", *of_game]
     assert list(settings_of(GAMES["relativistic"])) == list(settings_of(GAMES["hinge"])) == of_game
     assert list(settings_of(Annealed)) == ["warmth", "r1", "label_smoothing", *of_game[1:]]

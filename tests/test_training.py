@@ -27,6 +27,8 @@ LOGS = {
     "vae_gan_least_squares": VAE_LOGS + GAME_LOGS,
     "vae_gan_relativistic": VAE_LOGS + GAME_LOGS,
     "vae_gan_patches": VAE_LOGS + GAME_LOGS,
+    "vae_gan_spatial": VAE_LOGS + GAME_LOGS,
+    "vae_gan_late": VAE_LOGS + GAME_LOGS,
     "vae_gan_convolutional": VAE_LOGS + GAME_LOGS,
     "cvae": VAE_LOGS,
     "cvae_completion": VAE_LOGS,
@@ -42,6 +44,7 @@ LOGS = {
     "ssl_vae_gan_matching": [*SSL_LOGS, *GAME_LOGS, "d_error"],
     "ssl_vae_gan_sampled": [*SSL_LOGS, "encoder", *GAME_LOGS, "d_error", "d_consistency"],
     "cvae_gan": VAE_LOGS + GAME_LOGS,
+    "cvae_gan_spatial": VAE_LOGS + GAME_LOGS,
     "cvae_gan_three_players": [*VAE_LOGS, "encoder", *GAME_LOGS],
 }
 QUIET = {"verbose": 0, "shuffle": False, "batch_size": registry.BATCH}

@@ -13,6 +13,7 @@ from keras import layers
 from keras_vaegan.typing import Tensor
 
 Convolve = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]  # images, kernel, strides -> images
+Normalize = Callable[[Tensor, int, Tensor | None, Tensor | None, float], Tensor]  # as `torch.group_normalize`
 
 
 def layers_of(network: keras.Layer) -> list[keras.Layer]:
@@ -25,19 +26,25 @@ def quicken(
     convolve: Convolve | None = None,
     conv_transpose: Convolve | None = None,
     halve_by_max: Callable[[Tensor], Tensor] | None = None,
+    group_normalize: Normalize | None = None,
 ) -> None:
     """Let layers of a network compute by these functions; None leaves Keras' own way.
 
-    Only images with channels last and padding `same` are concerned. A class that overrides the method of
-    Keras that a form replaces keeps its own.
+    Only images with channels last are concerned, and of convolutions and pooling those with padding `same`. A
+    class that overrides the method of Keras that a form replaces keeps its own.
 
     Args:
         network: a layer or a model; all layers in it are looked at.
         convolve: computes the convolution of `Conv2D`, without dilation or groups.
         conv_transpose: computes the transposed convolution of `Conv2DTranspose`, without dilation.
         halve_by_max: computes `MaxPooling2D` of 2x2 with strides of 2.
+        group_normalize: computes `GroupNormalization` of the last axis of four.
     """
     for layer in layers_of(network):
+        if group_normalize is not None and _leaves(layer, layers.GroupNormalization, "call"):
+            if layer.built and layer.axis in (-1, 3) and layer.input_spec.ndim == 4:
+                layer.call = functools.partial(_call_normalizing, layer, group_normalize)
+            continue
         if getattr(layer, "data_format", None) != "channels_last" or getattr(layer, "padding", "") != "same":
             continue
         if convolve is not None and _leaves(layer, layers.Conv2D, "convolution_op"):
@@ -72,3 +79,12 @@ def _call_transposed(layer: layers.Conv2DTranspose, conv_transpose: Convolve, in
 def _call_halving(halve_by_max: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """`MaxPooling2D.call` by `halve_by_max`."""
     return halve_by_max(inputs)
+
+
+def _call_normalizing(layer: layers.GroupNormalization, normalize: Normalize, inputs: Tensor) -> Tensor:
+    """`GroupNormalization.call` by `normalize`, in float32 at least, as in Keras."""
+    scales = layer.gamma if layer.scale else None, layer.beta if layer.center else None
+    gamma, beta = (None if scale is None else keras.ops.convert_to_tensor(scale) for scale in scales)
+    wide = keras.backend.result_type(keras.backend.standardize_dtype(inputs.dtype), "float32")
+    outputs = normalize(keras.ops.cast(inputs, wide), layer.groups, gamma, beta, layer.epsilon)
+    return keras.ops.cast(outputs, layer.compute_dtype)

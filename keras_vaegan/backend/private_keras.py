@@ -221,6 +221,7 @@ def _instances_are_called() -> bool:
     kinds = [
         keras.layers.Conv2DTranspose(1, 2, padding="same"),
         keras.layers.MaxPooling2D(2, padding="same"),
+        keras.layers.GroupNormalization(1),
     ]
     for layer in kinds:
         layer.build(x.shape)
@@ -420,7 +421,7 @@ PRIVATE = (
     ),
     Private(
         "call",
-        "keras.layers.Conv2DTranspose and MaxPooling2D",
+        "keras.layers.Conv2DTranspose, MaxPooling2D and GroupNormalization",
         ("backend/layers.py",),
         "to give an instance the backend's fast form",
         _instances_are_called,

@@ -138,7 +138,7 @@ part = worker
 
 def quicken_layers(network: keras.Layer) -> None:
     """See `keras_vaegan.backend.quicken_layers`."""
-    layers.quicken(network, convolve, conv_transpose, halve_by_max)
+    layers.quicken(network, convolve, conv_transpose, halve_by_max, group_normalize)
 
 
 def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
@@ -205,6 +205,24 @@ def halve_by_max(x: Tensor) -> Tensor:
     """
     images = channels_first(x)
     return channels_last(torch.nn.functional.max_pool2d(images, 2, ceil_mode=True))
+
+
+def group_normalize(
+    x: Tensor, groups: int, gamma: Tensor | None, beta: Tensor | None, epsilon: float
+) -> Tensor:
+    """Maps less the mean of their group of channels, over its standard deviation.
+
+    On PyTorch Keras computes the variance as E[x^2] - E[x]^2, which rounding can make negative: maps of mean
+    100 and standard deviation 0.01 become NaN. On processors it also takes two to four times as long.
+
+    Args:
+        x: `(B, H, W, C)` float32.
+        groups: into which the channels are cut.
+        gamma: `(C,)`, factors of the channels; None for 1.
+        beta: `(C,)`, what is added to them; None for 0.
+        epsilon: what is added to the variance.
+    """
+    return channels_last(torch.nn.functional.group_norm(channels_first(x), groups, gamma, beta, epsilon))
 
 
 def channels_first(x: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def check_value_range(value_range: Any, argument: str = "value_range") -> ValueR
 
 def check_images(
     images: ArrayLike,
-    image_shape: Sequence[int] | None = None,
+    image_shape: Sequence[int | None] | None = None,
     argument: str = "x",
     value_range: ValueRange = None,
 ) -> np.ndarray:
@@ -62,7 +62,7 @@ def check_images(
 
     Args:
         images: array `(B, H, W, C)`: integers in 0..255, floats in [0, 1] or booleans.
-        image_shape: `(H, W, C)` that the images must have; None allows any.
+        image_shape: `(H, W, C)` that the images must have, each None for any; None allows any shape.
         argument: the argument's name in the error.
         value_range: `(low, high)`, the range of integers; None for `(0, 255)`.
 
@@ -78,10 +78,12 @@ def check_images(
         raise InputError(f"{argument} must have the shape (B, H, W, C); received {images.shape}.")
     if images.size == 0:
         raise InputError(f"{argument} must hold at least one image; received the shape {images.shape}.")
-    if image_shape is not None and images.shape[1:] != tuple(image_shape):
+    if image_shape is not None and any(
+        wanted not in (None, size) for size, wanted in zip(images.shape[1:], image_shape, strict=True)
+    ):
+        wanted = ", ".join("any" if size is None else str(size) for size in image_shape)
         raise InputError(
-            f"{argument} must hold images of the shape (H, W, C) = {tuple(image_shape)}; "
-            f"received {images.shape[1:]}."
+            f"{argument} must hold images of the shape (H, W, C) = ({wanted}); received {images.shape[1:]}."
         )
     _check_range(images, argument, value_range)
     if images.dtype.kind in "iu" or images.dtype == np.float32:

@@ -113,6 +113,8 @@ class Evaluation:
 
     def samples(self) -> Iterator[np.ndarray]:
         """The images that are scored, in chunks `(n, H, W, C)`, the same each time."""
+        if self.model is not None and not self.model.generates:
+            raise NotApplicable("the model draws no samples: its codes do not follow the prior")
         for start in range(0, self.num_images, CHUNK):
             number = min(CHUNK, self.num_images - start)
             if self.images is not None:

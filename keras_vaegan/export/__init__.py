@@ -25,6 +25,7 @@ from keras_vaegan.export.serving import check_name, describe, next_version
 from keras_vaegan.export.web import runtime_folder
 from keras_vaegan.files import atomic_folder, atomic_path, holding_stderr, scratch_folder, sweep
 from keras_vaegan.locks import FolderLock
+from keras_vaegan.noise import prior_noise
 from keras_vaegan.typing import EXPORT_PRECISIONS
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def export(
         path: what to make: a folder, or with one function a `.tflite` or `.onnx` file.
         format: `tf_saved_model`, `litert`, `onnx` or `web`; also `saved_model` and `tflite`.
         signature: the function to write, by its name in the model's `functions`; all of them, or in a single
-            file `generate`, if None.
+            file the first, `generate`, if None.
         precision: of a LiteRT file's weights, `float32` or `float16`, or `int8` for its arithmetic too.
         data: images `(N, H, W, C)`, or a tuple of them and their labels, from which `int8` takes its ranges;
             some hundreds are enough.
@@ -82,6 +83,8 @@ def export(
     known = list(model.functions())
     if signature is not None:
         choose("signature", signature, known)
+    if format == "web":
+        model.must_generate()
     choose("precision", precision, EXPORT_PRECISIONS)
     if serving is not None:
         check_name(serving)
@@ -191,8 +194,12 @@ def _examples(model: "LatentVariableModel", data: Any, precision: str) -> dict[s
     if data is None:
         if precision == "int8":
             raise InputError("data must be given for the precision int8: it takes its ranges from images.")
-        images = model.generate(4 * (model.num_classes or 1), seed=0)
-        labels = model.labels_in_turn(len(images))
+        count = 4 * (model.num_classes or 1)
+        labels = model.labels_in_turn(count)
+        if model.generates:
+            images = model.generate(count, seed=0)
+        else:
+            images = model.decode(prior_noise(count, model.code_shape, 0), labels)
     else:
         images, labels = (*data, None)[:2] if isinstance(data, tuple) else (data, None)
         images = model.intake.images(images, "data")

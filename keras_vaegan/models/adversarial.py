@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vaegan.backend import input_gradient
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.games import GAMES, Game, Verdict
@@ -20,7 +21,7 @@ from keras_vaegan.reconstructions import Reconstruction, choose_reconstruction
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
 
-FAKES_FROM = ("prior", "posterior")
+FAKES_FROM = ("prior", "posterior", "none")
 
 
 class Adversarial(VAE):
@@ -28,13 +29,15 @@ class Adversarial(VAE):
 
     With x~ the reconstruction, x_p a decoded sample and f a layer of D:
 
-        L_G = beta KL + sum_i w_i reconstruction_i(x, x~) + game.generator_loss(x~) + game.generator_loss(x_p)
+        L_G = beta KL + sum_i w_i reconstruction_i(x, x~)
+              + w (game.generator_loss(x~) + game.generator_loss(x_p))
         L_D = game.real_loss(x) + game.fake_loss(x~) + game.fake_loss(x_p) + r1 |ds/dx|^2 / 2
 
     For the standard game and the default reconstruction these are the losses of the papers, with
-    w_features = gamma. A game of three players splits the generator as Larsen et al. do (algorithm 1): the
-    encoder minimizes beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`, the rest of L_G.
-    Each has the other reconstruction losses.
+    w_features = gamma. The weight w of the game is 1 unless it is set, adapted or starts late. A game of
+    three players splits the generator as Larsen et al. do (algorithm 1): the encoder minimizes
+    beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`, the rest of L_G. Each has the other
+    reconstruction losses.
 
     Args:
         encoder, decoder: as for the VAE.
@@ -49,7 +52,8 @@ class Adversarial(VAE):
             leaves out are the model's own: features 1 and pixels 0 (1 for DRAW-GAN).
         fakes_from: codes of x_p in training: of the `prior`, or another draw of the `posterior` q(z|x). Use
             `posterior` with a mixture that is fitted to codes afterwards. Samples of N(0, I), which nobody
-            will draw, would teach the decoder what lies between the codes.
+            will draw, would teach the decoder what lies between the codes. `none`: there is no x_p, as for an
+            autoencoder whose codes a second model learns to generate.
         **kwargs: the other arguments of the VAE.
 
     Logs, beside `loss`, `kl` and `reconstruction` of `VAE` (the ELBO in pixels, for comparison; it is not the
@@ -112,23 +116,34 @@ class Adversarial(VAE):
 
         q, _, steps = self.infer(seen, c, training)  # q(z|x, c), z ~ q, p(x|z, c)
         x_tilde = [p.mean for p in steps]
-        x_p = [p.mean for p in self.paint(self.codes_of_fakes(q, prior), c, training)]
+        x_p = [p.mean for p in self.paint(self.codes_of_fakes(q, prior), c, training)] if self.has_x_p else []
         real, penalty = self.judge_real(x, training)  # D(x), and R1
-        recon, drawn = self.judge(x_tilde, training), self.judge(x_p, training)
-        penalty = penalty + game.penalty_of_fakes(self.discriminator, (x_tilde[-1], x_p[-1]), training)
+        recon, pull = self.judge_reconstructions(x_tilde, real, y, training)
+        fakes = [recon, self.judge(x_p, training)] if x_p else [recon]
+        last = [images[-1] for images in (x_tilde, x_p) if images]
+        penalty = penalty + game.penalty_of_fakes(self.discriminator, last, training)
 
         kl = prior.kl(q)  # KL(q(z|x, c) || p(z|c)) of each dimension
-        features, pixels, rest = self.reconstruct_losses(seen, steps[-1], c, real, recon[-1])
-        fooling = sum(self.weighed(lambda d: game.generator_loss(d, real, y), d) for d in (recon, drawn))
+        features, pixels, rest, toward = self.reconstruct_losses(
+            seen, steps[-1], c, real, recon[-1], training
+        )
+        fooling = sum(self.weighed(lambda d: game.generator_loss(d, real, y), one) for one in fakes)
+        if pull is not None:
+            fooling = game.balance(toward, pull) * fooling
         real_cost = game.real_loss(real, y)
-        costs = [self.weighed(lambda d: game.fake_loss(d, real), d) for d in (recon, drawn)]
+        costs = [self.weighed(lambda d: game.fake_loss(d, real), one) for one in fakes]
 
-        players = self.generators(self.weighted_kl(kl, training), features, rest, fooling)
+        players = self.generators(self.weighted_kl(kl, training), features, rest, fooling, training)
         players["discriminator"] = real_cost + sum(costs) + penalty
 
         logs = self.elbo(kl, pixels) | players | {"feature_matching": features}
-        logs |= self.verdicts(real, recon, drawn)
-        return Losses(players, logs, self.active(real_cost, costs[1]) if training else {})
+        logs |= self.verdicts(real, fakes)
+        return Losses(players, logs, self.active(real_cost, costs[-1]) if training else {})
+
+    @property
+    def has_x_p(self) -> bool:
+        """Whether there are decoded samples in training."""
+        return self.fakes_from != "none"
 
     def codes_of_fakes(self, q: DiagonalNormal, prior: Any) -> Tensor:
         """Codes `(B, ..., Z)` of x_p."""
@@ -136,23 +151,44 @@ class Adversarial(VAE):
             return q.sample(self.seed_generator)
         return prior.sample(ops.shape(q.mean)[0], self.seed_generator)
 
-    def generators(self, kl: Tensor, features: Tensor, rest: Tensor, fooling: Tensor) -> dict[str, Tensor]:
+    def generators(
+        self, kl: Tensor, features: Tensor, rest: Tensor, fooling: Tensor, training: bool
+    ) -> dict[str, Tensor]:
         """The losses of the players that make images, from the parts of L_G, `(B,)` each."""
-        gamma = self.reconstruction[0].weight
+        gamma, weight = self.reconstruction[0].weight, self.game.weight
+        if training and self.game.starts_late:
+            counts = self.game.counts(self.optimizer.iterations)
+            features, fooling = counts * features, counts * fooling
+        fooling = fooling if weight == 1.0 else weight * fooling
         if self.game.three_players:
             return {"encoder": kl + features + rest, "generator": gamma * features + rest + fooling}
         return {"generator": kl + gamma * features + rest + fooling}
 
     def reconstruct_losses(
-        self, x: Tensor, p: Any, condition: Condition, real: Verdict, fake: Verdict
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature matching and -log p(x|z), and the weighed sum of all but the first, `(B,)` each."""
-        compared = (x, p, self.condition.hidden(condition), real.features, fake.features)
-        values = [term.loss(*compared) for term in self.reconstruction]
-        rest = sum(
-            term.weight * value for term, value in zip(self.reconstruction[1:], values[1:], strict=True)
-        )
-        return values[0], values[1], rest
+        self, x: Tensor, p: Any, condition: Condition, real: Verdict, fake: Verdict, training: bool
+    ) -> tuple[Tensor, Tensor, Any, Tensor | None]:
+        """Feature matching, -log p(x|z), and the weighed sum of all but the first, `(B,)` each.
+
+        And, for an adaptive weight of the game, the gradient of that sum at x~.
+        """
+        hidden, (first, second, *others) = self.condition.hidden(condition), self.reconstruction
+
+        def weighed(p: Any) -> Any:
+            compared = (x, p, hidden, real.features, fake.features)
+            return sum(term.weight * term.loss(*compared) for term in others)
+
+        features, pixels = (term.loss(x, p, hidden, real.features, fake.features) for term in (first, second))
+        if not (self.game.adaptive and training):
+            return features, pixels, second.weight * pixels + weighed(p), None
+
+        def at(x_tilde: Tensor) -> tuple[Tensor, Any]:
+            p = self.observation.around(x_tilde)
+            loss = weighed(p)
+            of_pixels = second.loss(x, p, hidden, real.features, fake.features)
+            return loss + second.weight * of_pixels, loss
+
+        toward, loss = input_gradient(at, p.mean)
+        return features, pixels, second.weight * pixels + loss, toward
 
     # ---- D's verdicts ----
 
@@ -164,6 +200,20 @@ class Adversarial(VAE):
     def judge(self, images: Iterable[Tensor], training: bool) -> list[Verdict]:
         """D's verdicts on fakes, each `(B, H, W, C)`."""
         return [Verdict.of(self.discriminator(x, training=training)) for x in images]
+
+    def judge_reconstructions(
+        self, images: Sequence[Tensor], real: Verdict, labels: Tensor | None, training: bool
+    ) -> tuple[list[Verdict], Tensor | None]:
+        """D's verdicts on x~, and for an adaptive weight the gradient of the generator's loss at the last."""
+        if not (self.game.adaptive and training):
+            return self.judge(images, training), None
+
+        def fooling(x: Tensor) -> tuple[Tensor, Verdict]:
+            verdict = Verdict.of(self.discriminator(x, training=training))
+            return self.game.generator_loss(verdict, real, labels), verdict
+
+        pull, verdict = input_gradient(fooling, images[-1])
+        return [*self.judge(images[:-1], training), verdict], pull
 
     def judge_real(self, x: Tensor, training: bool) -> tuple[Verdict, Any]:
         """D's verdict on real images `(B, H, W, C)`, and r1 times their gradient penalty `(B,)`."""
@@ -178,27 +228,28 @@ class Adversarial(VAE):
             weight * loss(verdict) for weight, verdict in zip(self.step_weights, verdicts, strict=True)
         )
 
-    def verdicts(
-        self, real: Verdict, recon: Sequence[Verdict], drawn: Sequence[Verdict]
-    ) -> dict[str, Tensor]:
-        """`d_real` and `d_fake`, `(B,)` each."""
+    def verdicts(self, real: Verdict, fakes: Sequence[Sequence[Verdict]]) -> dict[str, Tensor]:
+        """`d_real` and `d_fake`, `(B,)` each; `fakes` are the verdicts on x~ and, if there are any, x_p."""
         p = self.game.probability_real
-        fakes = [self.weighed(lambda d: p(d, real), verdicts) for verdicts in (recon, drawn)]
-        return {"d_real": p(real, recon[-1]), "d_fake": 0.5 * sum(fakes)}
+        of_fakes = [self.weighed(lambda d: p(d, real), verdicts) for verdicts in fakes]
+        return {"d_real": p(real, fakes[0][-1]), "d_fake": sum(of_fakes) / len(of_fakes)}
 
-    def active(self, real_cost: Tensor, prior_cost: Tensor) -> dict[str, Tensor]:
-        """Who moves in this step, `{player: boolean scalar}`; empty without a margin."""
-        if self.game.margin is None:
-            return {}
-        equilibrium, margin = self.game.margin
-        costs = self.replica_mean(ops.stop_gradient(ops.stack([ops.mean(real_cost), ops.mean(prior_cost)])))
-        discriminator = ops.all(costs >= equilibrium - margin)
-        generator = ops.all(costs <= equilibrium + margin)
-        neither = ops.logical_not(ops.logical_or(discriminator, generator))
-        return {
-            "discriminator": ops.logical_or(discriminator, neither),
-            "generator": ops.logical_or(generator, neither),
-        }
+    def active(self, real_cost: Tensor, fake_cost: Tensor) -> dict[str, Tensor]:
+        """Who moves in this step, `{player: boolean scalar}`; empty if all always do."""
+        moves: dict[str, Tensor] = {}
+        if self.game.margin is not None:
+            equilibrium, margin = self.game.margin
+            costs = ops.stop_gradient(ops.stack([ops.mean(real_cost), ops.mean(fake_cost)]))
+            costs = self.replica_mean(costs)
+            discriminator = ops.all(costs >= equilibrium - margin)
+            generator = ops.all(costs <= equilibrium + margin)
+            neither = ops.logical_not(ops.logical_or(discriminator, generator))
+            moves["discriminator"] = ops.logical_or(discriminator, neither)
+            moves["generator"] = ops.logical_or(generator, neither)
+        if self.game.start:
+            begun = self.optimizer.iterations >= self.game.start
+            moves["discriminator"] = ops.logical_and(moves.get("discriminator", True), begun)
+        return moves
 
     # ---- configuration ----
 
@@ -216,16 +267,21 @@ class Adversarial(VAE):
                 f"game must not be feature_matching in a {type(self).__name__}: it is that of the "
                 "semi-supervised VAE/GAN."
             )
+        if self.game.adaptive and not any(term.weight for term in self.reconstruction[1:]):
+            raise InputError(
+                "adaptive must be False without a reconstruction loss beside D's features, as "
+                f"{{'l1': 1.0}}; received {self.reconstruction}."
+            )
         self._check_discriminator()
 
     def _check_discriminator(self) -> None:
         outputs = self.discriminator.output
         if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
             raise InputError("discriminator must give a dictionary with 'logits' and 'features'.")
-        if tuple(self.discriminator.input_shape[1:]) != self.image_shape:
+        taken = tuple(self.discriminator.input_shape[1:])
+        if taken not in (self.image_shape, (None, None, self.image_shape[-1])):
             raise InputError(
-                f"discriminator must take the images of the encoder, {self.image_shape}; "
-                f"received {tuple(self.discriminator.input_shape[1:])}."
+                f"discriminator must take the images of the encoder, {self.image_shape}; received {taken}."
             )
         number = 1 if self.num_classes is None else self.num_classes + 1
         shape = tuple(outputs["logits"].shape[1:])

@@ -155,11 +155,13 @@ class DRAW(VAE):
         sample: bool = False,
         seed: int | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
+        scaled: bool = False,
     ) -> np.ndarray:
         """Codes `(B, T, Z)` of images; see every model's `encode`."""
         seed = as_seed(seed)
-        if not flag("sample", sample):
-            return super().encode(x, labels, mask, seed=seed, batch_size=batch_size)
+        if not flag("sample", sample) or tile is not None or scaled:  # which are refused
+            return super().encode(x, labels, mask, False, seed, batch_size, tile, scaled)
         images: Any = x if is_stored(x) else self.intake.images(x)
         noise = prior_noise(len(images), self.code_shape, seed)
         return self._encoded_with(images, labels, mask, noise, batch_size)

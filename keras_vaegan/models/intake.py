@@ -133,7 +133,7 @@ class Intake:
         if set(x) != {"images", *condition.inputs}:
             names = ", ".join(["images", *condition.inputs])
             raise InputError(f"x must be images, or a dictionary of {names}; received {_kind(x)}.")
-        images = check_images(x["images"], self.model.image_shape, "images", self.model.value_range)
+        images = check_images(x["images"], self.model.shape_taken, "images", self.model.value_range)
         return {"images": images, **condition.checked(x, len(images))}
 
     def _looked_at(self, batches: Iterator[Any], prefix: str) -> Iterator[Any]:
@@ -168,17 +168,20 @@ class Intake:
 
     # ---- images of the verbs ----
 
-    def images(self, x: ArrayLike, argument: str = "x") -> np.ndarray:
+    def images(
+        self, x: ArrayLike, argument: str = "x", shape: Sequence[int | None] | None = None
+    ) -> np.ndarray:
         """Images `(B, H, W, C)` as the networks take them, float32 in [0, 1].
 
         Args:
             x: floats in [0, 1], or integers of the model's `value_range`.
             argument: the argument's name in errors.
+            shape: `(H, W, C)` that they must have, None for any; that of the training if it is None.
 
         Raises:
             InputError: images of another shape or range.
         """
-        x = check_images(x, self.model.image_shape, argument, self.model.value_range)
+        x = check_images(x, shape or self.model.image_shape, argument, self.model.value_range)
         if x.dtype.kind in "iu" and self.model.value_range is None and x.max() == 1:  # a dark image may be so
             warnings.warn(
                 f"{argument} holds integers of 0 and 1 alone, which are almost black in 0..255. "

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import keras
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from keras_vaegan import memory, registry
 from keras_vaegan.backend import Seeds, part, shares
+from keras_vaegan.code_statistics import CodeStatistics
 from keras_vaegan.conditions import Conditioning
 from keras_vaegan.data.batches import Batches
 from keras_vaegan.data.checks import (
@@ -39,6 +41,7 @@ from keras_vaegan.presets.folder import save_folder
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.presets.sources import Presets
 from keras_vaegan.priors import Prior
+from keras_vaegan.tiling import in_tiles, tile_and_overlap
 from keras_vaegan.training.inputs import Guard, by_name
 from keras_vaegan.training.multi_player import MultiPlayerModel
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
@@ -102,6 +105,7 @@ class LatentVariableModel(MultiPlayerModel):
             raise InputError(f"seed must be an integer of 0 to {LARGEST_SEED}; received {seed}.")
         self.value_range = check_value_range(value_range)
         self.preset_metadata: dict[str, Any] = {}
+        self.code_statistics: CodeStatistics | None = None  # of spatial codes
         self.seed_generator = Seeds(self.seed)
         self.intake = Intake(self)
         self.batched = InBatches(self, self.in_batches)
@@ -202,7 +206,7 @@ class LatentVariableModel(MultiPlayerModel):
             print(f"wrote {made}")
 
     def functions(self) -> dict[str, Function]:
-        """The functions that `export` writes, by name; the first, `generate`, is what the model is for."""
+        """The functions that `export` writes, by name; the first is `generate`, unless the model cannot."""
         image, (labels, seen) = image_port(self.image_shape), self.condition.ports()
         images, pixels = {"images": image}, {"pixels": image}
         codes = Port(self.code_shape, "float32", "any, near a standard normal distribution")
@@ -225,13 +229,16 @@ class LatentVariableModel(MultiPlayerModel):
             return {"pixels": self.decoded(given(inputs, "codes"))}
 
         def reconstruct(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return decode({**inputs, "codes": encode(inputs)["mean"]})
+            pixels = decode({**inputs, "codes": encode(inputs)["mean"]})["pixels"]
+            return {"pixels": cut(pixels, ops.shape(inputs["images"])[1:3]) if self.any_size else pixels}
 
         def transfer_style(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return decode({"codes": encode(inputs)["mean"], "labels": inputs["new_labels"]})
 
-        found = {
-            "generate": Function("Images from the prior.", {**noise, **labels}, pixels, generate),
+        found = {}
+        if self.generates:
+            found["generate"] = Function("Images from the prior.", {**noise, **labels}, pixels, generate)
+        found |= {
             "encode": Function("Mean and log-variance of q(z|x).", {**seen, **images}, normal, encode),
             "decode": Function("Images from codes.", {"codes": codes, **seen}, pixels, decode),
             "reconstruct": Function(
@@ -307,7 +314,10 @@ class LatentVariableModel(MultiPlayerModel):
         condition = dict(x) if isinstance(x, Mapping) else {"images": x}
         x = self.as_images(condition.pop("images"))
         z = self.posterior(x, condition, training).mean
-        return self.condition.with_visible(self.likelihood(z, condition, training).mean, condition)
+        images = self.likelihood(z, condition, training).mean
+        if self.any_size:  # the encoder has padded it
+            images = cut(images, ops.shape(x)[1:3])
+        return self.condition.with_visible(images, condition)
 
     # Each takes a dictionary of its tensor and of the condition as the networks take it.
 
@@ -497,7 +507,7 @@ class LatentVariableModel(MultiPlayerModel):
 
     def _inputs(self, x: Any, labels: ArrayLike | None, mask: str | ArrayLike | None) -> Any:
         """What `call` takes, from images and the verbs' arguments."""
-        x = check_images(x, self.image_shape, "x", self.value_range)
+        x = check_images(x, self.shape_taken, "x", self.value_range)
         condition = self.conditioned(len(x), labels, x, mask)
         return {"images": x, **condition} if condition else x
 
@@ -548,6 +558,26 @@ class LatentVariableModel(MultiPlayerModel):
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the code of one image, `(Z,)`."""
         return (self.latent_dim,)
+
+    @property
+    def any_size(self) -> bool:
+        """Whether the networks take images of any size, whose codes are maps `(h, w, Z)`."""
+        return False
+
+    @property
+    def generates(self) -> bool:
+        """Whether latent codes follow the prior, so that `generate` makes images."""
+        return True
+
+    @property
+    def factor(self) -> int:
+        """f, the pixels of a side that become one position of a map of codes; 1 for vectors."""
+        return 1
+
+    @property
+    def shape_taken(self) -> tuple[int | None, ...]:
+        """`(H, W, C)` of the images that `encode`, `reconstruct` and `predict` take, None for any."""
+        return (None, None, self.image_shape[-1]) if self.any_size else self.image_shape
 
     @property
     def noise_dim(self) -> int:
@@ -617,6 +647,8 @@ class LatentVariableModel(MultiPlayerModel):
         sample: bool = False,
         seed: int | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
+        scaled: bool = False,
     ) -> np.ndarray:
         """Codes of images.
 
@@ -628,20 +660,25 @@ class LatentVariableModel(MultiPlayerModel):
             sample: a draw from q(z|x) in place of its mean.
             seed: of the draw.
             batch_size: images encoded at a time.
+            tile: pixels, for images of any size: they are encoded in overlapping tiles of that height and
+                width, and the results are blended. None for whole images.
+            scaled: whether each channel of spatial codes gets mean 0 and variance 1, by what `measure_codes`
+                has measured.
 
         Returns:
-            `(B, Z)` float32.
+            `(B, Z)` float32; of networks that take images of any size `(B, h, w, Z)`.
 
         Raises:
             InputError: images of another shape or range, labels that are none of the model's classes, a mask
                 that is none; as of all verbs.
         """
         sample, seed = flag("sample", sample), as_seed(seed)
-        q = self.posterior_parameters(x, labels, mask, batch_size)
-        if not sample:
-            return q["mean"]
-        noise = prior_noise(len(q["mean"]), q["mean"].shape[1:], seed)
-        return placed(q, noise)
+        statistics = self._statistics(scaled)
+        q = self.posterior_parameters(x, labels, mask, batch_size, tile)
+        codes = q["mean"]
+        if sample:
+            codes = placed(q, prior_noise(len(codes), codes.shape[1:], seed))
+        return statistics.scaled(codes) if statistics else codes
 
     @by_parts
     def posterior_parameters(
@@ -650,11 +687,24 @@ class LatentVariableModel(MultiPlayerModel):
         labels: ArrayLike | None = None,
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
     ) -> dict[str, np.ndarray]:
         """Mean and log-variance of q(z|x): `{"mean", "log_variance"}`, `(B, Z)` float32; see `encode`."""
-        x = self.intake.images(x)
+        x = self.intake.images(x, shape=self.shape_taken)
         condition = self.conditioned(len(x), labels, x, mask)
-        return self.batched("encoded", {"images": x, **condition}, batch_size)
+        if tile is None:
+            return self.batched("encoded", {"images": x, **condition}, batch_size)
+        tile, overlap = self._tile(tile)
+        factor = self.factor
+        padding = [(0, -side % factor) for side in x.shape[1:3]]
+        x = np.pad(x, [(0, 0), *padding, (0, 0)], mode="edge")  # as the encoder does with a whole image
+
+        def encoded(part: np.ndarray) -> np.ndarray:
+            q = self.batched("encoded", {"images": part, **condition}, batch_size)
+            return np.concatenate([q["mean"], q["log_variance"]], axis=-1)
+
+        both = in_tiles(encoded, x, tile, overlap, Fraction(1, factor))
+        return dict(zip(("mean", "log_variance"), np.split(both, 2, axis=-1), strict=True))
 
     @by_parts
     def kl_per_dimension(
@@ -672,6 +722,8 @@ class LatentVariableModel(MultiPlayerModel):
         images: ArrayLike | None = None,
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
+        scaled: bool = False,
     ) -> np.ndarray:
         """Images in pixels `(B, H, W, C)` float32 from codes `z` `(B, Z)`: the mean of p(x|z).
 
@@ -680,24 +732,77 @@ class LatentVariableModel(MultiPlayerModel):
             labels: classes `(B,)`, for a model that is conditioned on them.
             images, mask: images of which the visible part is given, for a model that completes them.
             batch_size: images decoded at a time.
+            tile, scaled: as for `encode`; `scaled` codes are taken back to their own mean and variance.
 
         Raises:
             InputError: codes of another shape, and as of `encode`.
         """
+        statistics = self._statistics(scaled)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
             z = numbers(z, "z", "biuf", "codes").astype("float32")
         if not np.isfinite(z).all():
             raise InputError("z must be finite codes; received NaN or infinite values.")
-        if z.shape[1:] != self.code_shape or z.ndim == len(self.code_shape):
-            shape = ", ".join(map(str, ("B", *self.code_shape)))
+        form: tuple[Any, ...] = (None, None, self.latent_dim) if self.any_size else self.code_shape
+        if z.ndim != 1 + len(form) or any(
+            size not in (None, given) for size, given in zip(form, z.shape[1:], strict=True)
+        ):
+            shape = ", ".join("any" if size is None else str(size) for size in ("B", *form))
             raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
         if not len(z):
             raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
         if images is not None:  # without a mask they say nothing, and yet may be wrong
-            images = self.intake.images(images, "images")
+            images = self.intake.images(images, "images", self.shape_taken)
             if len(images) != len(z):
                 raise InputError(f"images must be {len(z)}, as many as the codes; received {len(images)}.")
-        return self._decoded(z, self.conditioned(len(z), labels, images, mask), batch_size)
+        z = statistics.unscaled(z) if statistics else z
+        condition = self.conditioned(len(z), labels, images, mask)
+        if tile is None:
+            return self._decoded(z, condition, batch_size)
+        tile, overlap = (pixels // self.factor for pixels in self._tile(tile))
+        ratio = Fraction(self.factor)
+        decoded = in_tiles(lambda z: self._uncut(z, condition, batch_size), z, tile, overlap, ratio)
+        return cut(decoded, self.image_shape) if z.shape[1:] == self.code_shape else decoded
+
+    def _tile(self, tile: int) -> tuple[int, int]:
+        """The size of tiles and their overlap in pixels, checked."""
+        if not self.any_size:
+            raise InputError(
+                f"tile must be None: the networks of this {type(self).__name__} take images of "
+                f"{self.image_shape[:2]} alone; received {shown(tile)}."
+            )
+        return tile_and_overlap(whole_number("tile", tile, 1), self.factor)
+
+    def _statistics(self, scaled: bool) -> CodeStatistics | None:
+        """The statistics to scale codes by; None for codes as they are."""
+        if not flag("scaled", scaled):
+            return None
+        if self.code_statistics is None:
+            raise InputError(
+                f"scaled must be False: this {type(self).__name__} has no spatial codes with channels."
+            )
+        return self.code_statistics
+
+    def measure_codes(self, x: ArrayLike, seed: int | None = 0, batch_size: int = 128) -> None:
+        """Measure mean and standard deviation of each channel of the codes of images, one draw for each.
+
+        `encode(scaled=True)` and `decode(scaled=True)` use them from then on, and they are saved with the
+        model.
+
+        Args:
+            x: images `(B, H, W, C)`, those of the training.
+            seed: of the draws.
+            batch_size: images encoded at a time.
+
+        Raises:
+            InputError: a model without spatial codes; as of `encode`.
+        """
+        statistics = self._statistics(True)
+        assert statistics is not None
+        statistics.measure(self.encode(x, sample=True, seed=seed, batch_size=batch_size))
+
+    def _uncut(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
+        """Pixels of codes of a tile, as the decoder gives them."""
+        return self.batched("decoded_whole", {"codes": z, **condition}, batch_size)
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
         return self.batched("decoded", {"codes": z, **condition}, batch_size)
@@ -709,17 +814,18 @@ class LatentVariableModel(MultiPlayerModel):
         labels: ArrayLike | None = None,
         mask: str | ArrayLike | None = None,
         batch_size: int = 128,
+        tile: int | None = None,
     ) -> np.ndarray:
         """Reconstructions of images: their codes, the means of q(z|x), decoded.
 
         Args:
-            x, labels, mask, batch_size: as for `encode`.
+            x, labels, mask, batch_size, tile: as for `encode`.
 
         Returns:
             `(B, H, W, C)` float32 in [0, 1], as `predict` gives, without its progress bar.
         """
-        codes = self.encode(x, labels, mask, batch_size=batch_size)
-        return self.decode(codes, labels, x, mask, batch_size)
+        codes = self.encode(x, labels, mask, batch_size=batch_size, tile=tile)
+        return cut(self.decode(codes, labels, x, mask, batch_size, tile), np.shape(x)[1:3])
 
     def generate(
         self,
@@ -743,14 +849,19 @@ class LatentVariableModel(MultiPlayerModel):
             `(num_images, H, W, C)` float32 in [0, 1].
 
         Raises:
-            InputError: no image asked for, a negative seed or start, labels that are no classes of the model.
+            InputError: no image asked for, a negative seed or start, labels that are no classes of the model;
+                an autoencoder whose codes do not follow the prior.
         """
         num_images, start = whole_number("num_images", num_images, 1), whole_number("start", start, 0)
         seed = as_seed(seed)
+        self.must_generate()
         self._require_memory("num_images", num_images, "Make them in parts, by `start`.")
         condition = self.conditioned(num_images, self.labels_in_turn(num_images, labels, start))
         noise = prior_noise(num_images, self.code_shape, seed, start)
         return self.batched("generated", {"noise": noise, **condition}, batch_size)
+
+    def must_generate(self) -> None:
+        """Raise `InputError` unless the model `generates`."""
 
     def labels_in_turn(
         self, num_images: int, labels: ArrayLike | None = None, start: int = 0
@@ -994,7 +1105,7 @@ class LatentVariableModel(MultiPlayerModel):
         condition = dict(inputs)
         x, noise, *parts = (condition.pop(name) for name in ("images", "noise", "mean", "log_variance"))
         q = DiagonalNormal(*parts)
-        z = q.place(noise)
+        z = q.place(ops.reshape(noise, (-1, *self.code_shape)))
         p = self.likelihood(z, condition)
         log_joint = p.log_prob(x, self.condition.hidden(condition)) + self.prior.given(condition).log_prob(z)
         return log_joint - q.log_prob(z)
@@ -1026,6 +1137,11 @@ class LatentVariableModel(MultiPlayerModel):
         """Raise unless `count` times as many images as `images`, and their codes, fit into memory."""
         numbers = 2 * math.prod(self.image_shape) + 2 * math.prod(self.code_shape)  # logits and pixels, noise
         memory.require(f"{argument}={count}", 4 * count * images * numbers, advice)
+
+
+def cut(images: Any, size: Sequence[Any]) -> Any:
+    """The upper left part of images `(B, H, W, C)`, as high and wide as `size` begins with."""
+    return images[:, : size[0], : size[1]]
 
 
 def _apart(inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Condition]:

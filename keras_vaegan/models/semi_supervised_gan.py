@@ -123,7 +123,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         play = self._feature_matching if self.game.matches_means else self._averaged
         result = play(seen, terms, real, training)
 
-        players = self.generators(cost, result.matching, result.rest, result.fooling)
+        players = self.generators(cost, result.matching, result.rest, result.fooling, training)
         if self.game.three_players:  # M2's objective, which has the pixels, is the encoder's
             pixels = self.pixel_share() * expected(terms.shares, terms.reconstruction)
             players["generator"] = players["generator"] + pixels
@@ -260,6 +260,11 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
                 "reconstruction must have reconstructions.Pixels as its loss of pixels, that of M2's "
                 f"objective; received a {type(pixels).__name__}."
             )
+        if self.game.adaptive:
+            raise InputError(
+                "adaptive must be False in a SemiSupervisedVAEGAN: each class has a reconstruction of its "
+                "own. Set the game's weight."
+            )
         if not self.game.matches_means:
             return
         if type(matching) is not Features or any(term.weight for term in others):
@@ -267,12 +272,16 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
                 "reconstruction must have features and pixels alone in the game of feature_matching, where D "
                 f"judges no reconstruction; received {self.reconstruction}."
             )
-        for argument, part in (("label_weight", self.game), ("expectation", self.classification)):
+        for argument, part in (
+            ("label_weight", self.game),
+            ("weight", self.game),
+            ("expectation", self.classification),
+        ):
             value, plain = getattr(part, argument), settings_of(type(part))[argument].default
             if value != plain:
                 raise InputError(
                     f"{argument} must be left out in the game of feature_matching, which draws the classes "
-                    f"of its samples and has no cross-entropy of them; received {value!r}."
+                    f"of its samples and has neither L_G nor a cross-entropy; received {value!r}."
                 )
 
     def _check_classification(self) -> None:

@@ -1,5 +1,6 @@
 """The variational auto-encoder (Kingma and Welling 2014)."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -7,17 +8,20 @@ import keras
 from keras import ops
 
 from keras_vaegan import losses
+from keras_vaegan.code_statistics import CodeStatistics
 from keras_vaegan.conditions import Conditioning, inputs_of
 from keras_vaegan.distributions import DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.likelihoods import LIKELIHOODS, Likelihood
-from keras_vaegan.models.latent import LatentVariableModel
-from keras_vaegan.networks.functional import as_functional, feed, input_of
+from keras_vaegan.models.latent import LatentVariableModel, cut
+from keras_vaegan.networks.functional import as_functional, factor_of, feed, input_of, size_built_for
 from keras_vaegan.parts import choose_part
 from keras_vaegan.priors import PRIORS, Conditional, Prior
 from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
+
+LEAST_BETA = 1e-3  # weight of the KL below which the codes are those of an autoencoder
 
 
 @register("vae")
@@ -29,10 +33,12 @@ class VAE(LatentVariableModel):
 
     Args:
         encoder: functional model, images `(B, H, W, C)` -> `{"mean", "log_variance"}` `(B, Z)`.
-        decoder: functional model, codes `(B, Z)` -> logits `(B, H, W, C)`.
+        decoder: functional model, codes `(B, Z)` -> logits `(B, H, W, C)`. Both may be of images of any size
+            (`networks.resnet`); latent codes then are maps `(B, h, w, Z)`.
         likelihood: p(x|z), of `keras_vaegan.likelihoods`: `bernoulli` (gray pixels allowed), `gaussian`, an
             object as `Bernoulli(binarize=True)`, or a dictionary of settings.
-        beta: weight of the KL in the training loss (Higgins et al. 2017); 1 is the ELBO.
+        beta: weight of the KL in the training loss (Higgins et al. 2017); 1 is the ELBO. Below 0.001 the
+            model is an autoencoder: its codes do not follow N(0, I), so `generate` refuses.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
         prior: p(z), of `keras_vaegan.priors`: `standard_normal`, `mixture`, an object as `Mixture(40)`, or a
@@ -63,6 +69,7 @@ class VAE(LatentVariableModel):
     own_inputs: tuple[str, ...] = ("codes",)  # what the decoder takes beside the condition
     takes: tuple[str, ...] = ()  # what it may be conditioned on
     unlabelled = False  # whether training takes the label -1
+    in_batches: tuple[str, ...] = (*LatentVariableModel.in_batches, "decoded_whole")
 
     def __init__(
         self,
@@ -93,16 +100,52 @@ class VAE(LatentVariableModel):
             prior = Conditional(as_functional("prior", prior))
         self.prior = choose_part("prior", prior, PRIORS, Prior, "standard_normal")
         self.prior.begin(self.code_shape, self.condition.inputs)
+        if self.any_size:
+            self.code_statistics = CodeStatistics(self.latent_dim)
+
+    @functools.cached_property
+    def image_shape(self) -> tuple[int, ...]:
+        """`(H, W, C)`: of the encoder's input, or of the images for which a network of any size was built."""
+        *size, channels = input_of(self.encoder, "images").shape[1:]
+        return (*(size_built_for(self.encoder) if None in size else size), channels)
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
-        """`(H, W, C)`."""
-        return tuple(input_of(self.encoder, "images").shape[1:])
+    def any_size(self) -> bool:
+        """Whether the networks take images of any size."""
+        return None in input_of(self.encoder, "images").shape[1:]
+
+    @functools.cached_property
+    def factor(self) -> int:
+        return factor_of(self.encoder) if self.any_size else 1
 
     @property
     def latent_dim(self) -> int:
-        """Z, the dimension of a code."""
+        """Z, the dimension of a code, or the channels of a map of codes."""
         return input_of(self.decoder, "codes").shape[-1]
+
+    @functools.cached_property
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of the code of one image: `(Z,)`, or `(h, w, Z)`."""
+        shape = tuple(input_of(self.decoder, "codes").shape[1:])
+        if None not in shape:
+            return shape
+        inputs = keras.tree.map_structure(
+            lambda tensor: keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype), self.encoder.input
+        )
+        images = keras.KerasTensor((1, *self.image_shape), "float32")
+        inputs = {**inputs, "images": images} if isinstance(inputs, dict) else images
+        return tuple(self.encoder.compute_output_spec(inputs)["mean"].shape[1:])
+
+    @property
+    def generates(self) -> bool:
+        return self.beta >= LEAST_BETA or self.prior.fitted_to_codes
+
+    def must_generate(self) -> None:
+        if not self.generates:
+            raise InputError(
+                f"beta must be at least {LEAST_BETA} for samples: with less, latent codes do not follow the "
+                f"prior N(0, I); received {self.beta}. Encode images, and let a second model learn the codes."
+            )
 
     # ---- p and q ----
 
@@ -115,7 +158,19 @@ class VAE(LatentVariableModel):
 
     def likelihood(self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
         """p(x|z, c) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
-        return self.observation(self.decoder(feed(self.decoder, "codes", z, condition), training=training))
+        logits = self.logits(z, condition, training)
+        if self.any_size and tuple(z.shape[1:]) == self.code_shape:  # without what the encoder has padded
+            logits = cut(logits, self.image_shape)
+        return self.observation(logits)
+
+    def logits(self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False) -> Tensor:
+        """The decoder's logits `(B, H, W, C)` of codes `(B, Z)`; of maps of codes `(B, f h, f w, C)`."""
+        return self.decoder(feed(self.decoder, "codes", z, condition), training=training)
+
+    def decoded_whole(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Pixels of `codes` `(B, h, w, Z)` with all that the encoder has padded."""
+        condition = dict(inputs)
+        return self.observation(self.logits(condition.pop("codes"), condition)).mean
 
     def infer(
         self, x: Tensor, condition: Condition, training: bool
@@ -202,15 +257,17 @@ class VAE(LatentVariableModel):
         outputs = self.encoder.output
         if not isinstance(outputs, dict) or not {"mean", "log_variance"} <= set(outputs):
             raise InputError("encoder must give a dictionary with 'mean' and 'log_variance'.")
-        if outputs["mean"].shape[1:] != (self.latent_dim,):
+        codes = tuple(input_of(self.decoder, "codes").shape[1:])
+        if tuple(outputs["mean"].shape[1:]) != codes:
             raise InputError(
                 f"encoder and decoder must agree on the code; "
-                f"received {outputs['mean'].shape[1:]} and {(self.latent_dim,)}."
+                f"received {tuple(outputs['mean'].shape[1:])} and {codes}."
             )
-        if tuple(self.decoder.output_shape[1:]) != self.image_shape:
+        taken = tuple(input_of(self.encoder, "images").shape[1:])
+        if tuple(self.decoder.output_shape[1:]) != taken:
             raise InputError(
                 f"encoder and decoder must agree on the image; "
-                f"received {self.image_shape} and {tuple(self.decoder.output_shape[1:])}."
+                f"received {taken} and {tuple(self.decoder.output_shape[1:])}."
             )
 
     def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:

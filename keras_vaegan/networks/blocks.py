@@ -9,13 +9,15 @@ import keras
 from keras import layers, ops
 
 from keras_vaegan.data import checks
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, choose, must_be
 from keras_vaegan.typing import Tensor
 
 MOST_CHANNELS = 16  # of an image; more are no image but a volume
 LAST = "channels_last"  # of all images here, whatever Keras' configuration says
-Normalization: TypeAlias = Literal["none", "batch", "layer", "instance"]
-NORMALIZATIONS = ("none", "batch", "layer", "instance")
+Normalization: TypeAlias = Literal["none", "batch", "layer", "instance", "group", "rms"]
+NORMALIZATIONS = ("none", "batch", "layer", "instance", "group", "rms")
+GROUPS, GROUP_WIDTH = 32, 4  # the most groups of channels, and the fewest channels in a group
+RMS_EPSILON = 1e-5  # Keras' own, 1e-7, lets gradients grow 3,000 times where all channels are near zero
 
 
 # Keras' own layers: a saved network names nothing of the package. A model speeds them up (`quicken_layers`).
@@ -40,10 +42,37 @@ def check_positive(argument: str, values: int | Sequence[int]) -> tuple[int, ...
     return tuple(int(value) for value in given)
 
 
-def normalization(kind: Normalization, name: str) -> keras.Layer | None:
-    """The normalisation layer of that kind, or None: `none`, `batch`, `layer` or `instance`.
+def check_open_shape(image_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Return `image_shape` as a tuple `(H, W, C)`, in which H and W may be None, for images of any size.
 
-    Any other kind raises `InputError`.
+    Anything else raises `InputError`.
+    """
+    shape = tuple(image_shape) if isinstance(image_shape, (tuple, list)) else ()
+    if None not in shape[:2]:
+        return check_image_shape(image_shape)  # type: ignore[arg-type]
+    try:
+        closed: list[Any] = [1 if n is None else n for n in shape[:2]]
+        checked = check_image_shape([*closed, *shape[2:]])
+    except InputError:
+        allowed = f"(height, width, channels) with 1 to {MOST_CHANNELS} channels, None for sides of any size"
+        raise must_be("image_shape", allowed, image_shape) from None
+    return (*(None if n is None else int(n) for n in shape[:2]), checked[2])
+
+
+def normalization(kind: Normalization, name: str, channels: int) -> keras.Layer | None:
+    """The normalization layer of that kind for maps of so many channels, or None.
+
+    All are Keras' own layers. `instance`, `group` and `rms` compute in float32, whatever the dtype policy.
+
+    Args:
+        kind: `none`; `batch`, over batch and positions; `layer`, over the channels of a position; `instance`,
+            over the positions of a channel; `group`, over positions and a group of channels (Wu and He 2018);
+            `rms`, by the root mean square of the channels of a position (Zhang and Sennrich 2019).
+        name: of the layer.
+        channels: of the maps. They make at most 32 groups, of at least 4 channels if there are as many.
+
+    Raises:
+        InputError: any other kind.
     """
     choose("normalization", kind, NORMALIZATIONS)
     return {
@@ -51,12 +80,20 @@ def normalization(kind: Normalization, name: str) -> keras.Layer | None:
         "batch": lambda: layers.BatchNormalization(name=name),
         "layer": lambda: layers.LayerNormalization(name=name),
         "instance": lambda: layers.GroupNormalization(groups=-1, name=name),
+        "group": lambda: layers.GroupNormalization(groups=num_groups(channels), name=name),
+        "rms": lambda: layers.RMSNormalization(epsilon=RMS_EPSILON, name=name),
     }[kind]()
+
+
+def num_groups(channels: int) -> int:
+    """The largest number of equal groups of channels: at most 32, and of at least 4 channels if possible."""
+    most = max(min(GROUPS, channels // GROUP_WIDTH), 1)
+    return max(groups for groups in range(1, most + 1) if channels % groups == 0)
 
 
 def normalize_and_activate(x: Tensor, kind: Normalization, activation: str, name: str) -> Tensor:
     """Apply the normalisation of that kind (if any), then the activation."""
-    layer = normalization(kind, f"{name}_norm")
+    layer = normalization(kind, f"{name}_norm", x.shape[-1])
     if layer is not None:
         x = layer(x)
     return activate(x, activation, f"{name}_activation")
@@ -71,8 +108,8 @@ def activate(x: Tensor, activation: str, name: str) -> Tensor:
 
 def conditional_inputs(
     own: str,
-    shape: Sequence[int],
-    image_shape: Sequence[int],
+    shape: Sequence[int | None],
+    image_shape: Sequence[Any],
     num_classes: int | None,
     given: bool,
     name: str,
@@ -95,7 +132,7 @@ def conditional_inputs(
     return ({own: tensor, **condition} if condition else tensor), tensor, condition
 
 
-def condition_inputs(image_shape: Sequence[int], num_classes: int | None, given: bool) -> dict[str, Tensor]:
+def condition_inputs(image_shape: Sequence[Any], num_classes: int | None, given: bool) -> dict[str, Tensor]:
     """Inputs for a condition: none, or both, of `labels` `(B, K)`, one-hot, and `given`
     `(B, H, W, C + 1)`, the visible part of the images and the mask.
 

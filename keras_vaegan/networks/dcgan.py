@@ -43,7 +43,8 @@ def encoder(
         filters: channels of the strided convolutions, each halving height and width.
         kernel_size: of the convolutions.
         units: widths of the dense layers between the convolutions and the code.
-        normalization: `none`, `batch`, `layer` or `instance`, after each convolution but the first.
+        normalization: `none`, `batch`, `layer`, `instance`, `group` or `rms`, after each convolution but the
+            first.
         activation: Keras name of the activation; `leaky_relu` has slope 0.2.
         num_classes: K, of a network that is conditioned on labels.
         given: whether it is conditioned on part of the images.

@@ -43,3 +43,24 @@ def feed(network: keras.Model, own: str, value: Tensor, condition: Condition) ->
 def input_of(network: keras.Model, own: str) -> Tensor:
     """The symbolic input of that name of a network, or its only one."""
     return network.input[own] if isinstance(network.input, dict) else network.input
+
+
+def size_built_for(network: keras.Model) -> tuple[int, ...]:
+    """`(H, W)` of the images for which a network of any size was built."""
+    return tuple(_padding(network).image_size)
+
+
+def factor_of(network: keras.Model) -> int:
+    """f, by which an encoder of images of any size shrinks height and width."""
+    return _padding(network).factor
+
+
+def _padding(network: keras.Model) -> Any:
+    """The layer that pads images of any size, which says what they are; `InputError` if there is none."""
+    for layer in network.layers:
+        if getattr(layer, "image_size", None) and hasattr(layer, "factor"):
+            return layer
+    raise InputError(
+        "encoder must say which size its images have in training: build it for an image_shape, or "
+        "begin it with keras_vaegan.networks.PadToMultiple(factor, image_size=(height, width))."
+    )

@@ -40,7 +40,7 @@ def trunk(
         filters: channels of the convolutions.
         kernel_size: of the convolutions.
         units: widths of the dense layers behind them; none for their flat maps.
-        normalization: `none`, `batch`, `layer` or `instance`, after each convolution.
+        normalization: `none`, `batch`, `layer`, `instance`, `group` or `rms`, after each convolution.
         activation: Keras name of the activation.
         dropout: share of each dense layer, and of what goes into the first, that is left out in training.
         name: of the model; prefix of its layers' names.
@@ -107,7 +107,7 @@ def _flat_maps(
         block = f"{name}_conv_{i}"
         x = convolution(channels, kernel_size, padding="same", name=block)(x)
         outputs.append(x)
-        normalize = blocks.normalization(normalization, f"{block}_norm")
+        normalize = blocks.normalization(normalization, f"{block}_norm", x.shape[-1])
         x = pooled(x if normalize is None else normalize(x), activation, block)
     return blocks.flat(x, dropout, name)
 

@@ -71,6 +71,7 @@ from keras_vaegan.typing import PRECISIONS
 
 NUM_VIEWED = 2000  # images whose codes are drawn
 MOST_FITTED = 2_600_000  # numbers in the codes that a prior is fitted to: 20,000 codes of 128 take minutes
+MOST_MEASURED = 2000  # images whose spatial codes are measured: each has many positions
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
 AT_THE_END = ("finished", "interrupted")  # of the metadata, what does not hold while a run goes on
@@ -846,7 +847,7 @@ def _fit(
                 callbacks=[
                     monitor,
                     *how.callbacks,
-                    SampleGrids(folder / SAMPLES),
+                    SampleGrids(folder / SAMPLES, images=data.validation[0], labels=data.validation[1]),
                     history,
                     checkpoints,
                     keras.callbacks.LambdaCallback(on_epoch_end=note_time),
@@ -878,7 +879,8 @@ def _fit(
         console.show(f"the model, of the last good step, is in {folder}")
         return result
     result.finished = True
-    console.show(f"the model is in {folder}; look at {folder / 'samples.png'}")
+    picture = "samples.png" if model.generates else "reconstructions.png"
+    console.show(f"the model is in {folder}; look at {folder / picture}")
     return result
 
 
@@ -949,6 +951,8 @@ def _finish(
             console.show(f"fits the prior, {model.prior.summary}, to the codes")
             most = max(1, MOST_FITTED // math.prod(model.code_shape))
             model.fit_prior(some_of(data.train[0], np.arange(min(most, len(data.train[0])))))
+    if model.code_statistics is not None:
+        model.measure_codes(some_of(data.train[0], np.arange(min(MOST_MEASURED, len(data.train[0])))))
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     saved = presets.save_folder(model, folder, metadata)
@@ -961,7 +965,8 @@ def _finish(
 def _draw(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> None:
     """Draw what the model makes, from the prior and of images that it was not trained on."""
     columns = plots.class_columns(model.num_classes) or 10
-    plots.save_grid(model.generate(10 * columns, seed=0), folder / "samples.png", columns)
+    if model.generates:
+        plots.save_grid(model.generate(10 * columns, seed=0), folder / "samples.png", columns)
 
     def first(count: int, skipped: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
         rows, (x, y) = slice(skipped, skipped + count), data.validation
