@@ -57,11 +57,12 @@ def test_a_golden_file_gives_its_outputs(file):
 def test_a_golden_file_goes_on(file):
     model = keras.saving.load_model(FOLDER / file)
     steps = {player: int(model.player_optimizer(player).iterations) for player in model.players}
-    assert set(steps.values()) == {2}
+    late = model.game.start if hasattr(model, "game") else 0  # steps in which D does not move
+    assert steps == {player: 2 - (late if player == "discriminator" else 0) for player in model.players}
     for player in model.players:
         optimizer = model.player_optimizer(player)
         assert optimizer.use_ema
-        assert float(optimizer.learning_rate) == pytest.approx(1e-3 * 0.9 ** (2 / 10), rel=1e-5)
+        assert float(optimizer.learning_rate) == pytest.approx(1e-3 * 0.9 ** (steps[player] / 10), rel=1e-5)
         moments = [v for v in optimizer.variables if "momentum" in v.path or "velocity" in v.path]
         assert moments and any(np.any(keras.ops.convert_to_numpy(v) != 0) for v in moments)
     logs = model.fit(*registry.data(model, 8), batch_size=4, verbose=0).history
