@@ -16,8 +16,8 @@ ROOT = pathlib.Path(keras_vaegan.__file__).parent
 FLOORS = (
     ("errors", "typing", "registry", "signals", "training.epochs", "training.slots"),
     ("kinds", "memory", "noise", "interpolation", "tiling", "parts", "backend_choice", "distributions"),
-    ("files", "locks", "pages", "svg", "embedded", "losses"),
-    ("backend",),
+    ("files", "locks", "pages", "svg", "embedded", "losses", "weights"),
+    ("backend", "networks.efficientnet_lite"),
     ("likelihoods", "priors", "games", "reconstructions", "classification", "code_statistics")
     + ("functions", "diagnosis", "runs"),
     ("data", "training"),

@@ -46,6 +46,9 @@ def test_the_wheel_has_every_module_the_type_marker_and_one_version(distribution
     assert presets and {str(path.relative_to(ROOT)) for path in presets} <= names
     templates = [path for path in (ROOT / "keras_vaegan/templates").rglob("*") if path.is_file()]
     assert templates and {str(path.relative_to(ROOT)) for path in templates} <= names
+    network = list((ROOT / "keras_vaegan/networks/weights").iterdir())
+    assert {path.suffix for path in network} == {".npz", ".md", ""}  # weights, origin, license
+    assert {str(path.relative_to(ROOT)) for path in network} <= names
     assert {"keras_vaegan/py.typed", "keras_vaegan/metrics/weights/mnist_plain.npz"} <= names
     assert {name.split("/")[0] for name in names} == {
         "keras_vaegan",

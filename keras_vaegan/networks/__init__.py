@@ -1,6 +1,6 @@
 """Encoders, decoders and discriminators: functional Keras models built from an image shape."""
 
-from keras_vaegan.networks import dcgan, draw, heads, lenet, mlp, patch, resnet
+from keras_vaegan.networks import dcgan, draw, efficientnet_lite, heads, lenet, mlp, patch, resnet
 from keras_vaegan.networks.blocks import SpectralConv2D, SpectralDense
 from keras_vaegan.networks.resnet import PadToMultiple
 
@@ -13,6 +13,7 @@ __all__ = [
     "SpectralDense",
     "dcgan",
     "draw",
+    "efficientnet_lite",
     "heads",
     "lenet",
     "mlp",
