@@ -108,8 +108,8 @@ def activate(x: Tensor, activation: str, name: str) -> Tensor:
 
 def conditional_inputs(
     own: str,
-    shape: Sequence[int],
-    image_shape: Sequence[int],
+    shape: Sequence[int | None],
+    image_shape: Sequence[Any],
     num_classes: int | None,
     given: bool,
     name: str,
@@ -118,7 +118,7 @@ def conditional_inputs(
 
     Args:
         own: name of what it computes on, `images` or `codes`, of the `shape` without B.
-        image_shape: `(H, W, C)`.
+        image_shape: `(H, W, C)`; H and W may be None.
         num_classes: K, of a network that is conditioned on labels, or None.
         given: whether it is conditioned on part of the images.
         name: of the network.
@@ -132,7 +132,7 @@ def conditional_inputs(
     return ({own: tensor, **condition} if condition else tensor), tensor, condition
 
 
-def condition_inputs(image_shape: Sequence[int], num_classes: int | None, given: bool) -> dict[str, Tensor]:
+def condition_inputs(image_shape: Sequence[Any], num_classes: int | None, given: bool) -> dict[str, Tensor]:
     """Inputs for a condition: none, or both, of `labels` `(B, K)`, one-hot, and `given`
     `(B, H, W, C + 1)`, the visible part of the images and the mask.
 
