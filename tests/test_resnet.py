@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_vaegan as kvg
 from keras_vaegan import backend, presets
-from keras_vaegan.networks import blocks, resnet
+from keras_vaegan.networks import blocks, patch, resnet
 from keras_vaegan.presets import configure
 
 C, Z, K = 2, 3, 3
@@ -466,6 +466,39 @@ def test_gradients_compute_the_blocks_once_more():
         assert plain == 0 and rematerialized >= 2  # a block at each of two resolutions
     else:
         assert plain == 5 and rematerialized == 9  # of two blocks with two activations each, and the last
+
+
+def model_of_known_size(remat):
+    """A VAE/GAN of images (8, 8, 1) and codes (4,), whose networks have those of the family in them."""
+    settings = SMALL | {"factor": 4, "remat": remat}
+    images, codes = keras.Input((8, 8, 1)), keras.Input((4,))
+    q = resnet.encoder((8, 8, 1), 1, **settings, name="maps")(images)
+    flat = {part: keras.layers.Flatten(name=f"flat_{part}")(value) for part, value in q.items()}
+    logits = resnet.decoder((8, 8, 1), 1, **settings, name="images")(keras.layers.Reshape((2, 2, 1))(codes))
+    judge = patch.discriminator((8, 8, 1), filters=(3,), activation="softplus")
+    game = {"class": "hinge", "r1": 0.5}
+    model = kvg.VAEGAN(keras.Model(images, flat), keras.Model(codes, logits), judge, game=game)
+    model.compile({player: keras.optimizers.SGD(0.01) for player in model.players})
+    return randomized(model)
+
+
+def test_a_game_is_played_alike_with_rematerialization(inject_noise):
+    """Each player takes its gradient of the same pass, so blocks are computed once more for each."""
+    inject_noise(*np.random.default_rng(1).standard_normal((2, 3, 4)))
+    x, moved = np.random.default_rng(0).random((3, 8, 8, 1), "float32"), []
+    for remat in (False, True):
+        model = model_of_known_size(remat)
+        before = weights_of(model)
+        model.train_on_batch(x)
+        moved.append({path: before[path] - after for path, after in weights_of(model).items()})
+    one, other = moved
+    assert one.keys() == other.keys()
+    for path in one:
+        assert np.all(np.isfinite(one[path]))
+        scale = np.abs(one[path]).max()
+        np.testing.assert_allclose(other[path], one[path], rtol=1e-3, atol=1e-3 * scale + 1e-6, err_msg=path)
+    for network in ("maps", "images", "discriminator"):
+        assert max(np.abs(one[path]).max() for path in one if path.startswith(network)) > 1e-4
 
 
 # ---- files ----

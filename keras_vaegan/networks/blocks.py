@@ -118,7 +118,7 @@ def conditional_inputs(
 
     Args:
         own: name of what it computes on, `images` or `codes`, of the `shape` without B.
-        image_shape: `(H, W, C)`.
+        image_shape: `(H, W, C)`; H and W may be None.
         num_classes: K, of a network that is conditioned on labels, or None.
         given: whether it is conditioned on part of the images.
         name: of the network.
