@@ -524,7 +524,7 @@ def test_a_number_of_classes_that_is_none_is_refused(family, name, value):
 
 # By backend, the methods that a fast form replaces.
 REPLACED = {
-    "tensorflow": {},
+    "tensorflow": {"UpSampling2D": "call"},
     "jax": {"Conv2DTranspose": "call", "MaxPooling2D": "call"},
     "torch": {
         "Conv2D": "convolution_op",
@@ -607,6 +607,21 @@ def test_fast_group_normalization_has_the_values_and_gradients_of_keras(settings
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(3, 5), (1, 2)], ids=str)
+def test_doubling_repeats_each_pixel_and_its_gradient_is_a_sum(size):
+    layer, x, weights = (
+        keras.layers.UpSampling2D(2),
+        draw(2, *size, 3),
+        draw(2, 2 * size[0], 2 * size[1], 3, seed=1),
+    )
+    backend.quicken_layers(layer)
+    assert replaced(layer) == {REPLACED.get("UpSampling2D")} - {None}
+    expected = x.repeat(2, axis=1).repeat(2, axis=2)
+    gradient = sum(weights[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    for one, other in zip(value_and_gradients(layer, x), (expected, gradient), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 class Doubled(keras.layers.Conv2D):
     """A layer of a user's that overrides what a fast form replaces."""
 
@@ -629,6 +644,8 @@ LEFT_ALONE = {
     "pooling by 1": lambda: keras.layers.MaxPooling2D(2, 1, padding="same"),
     "valid pooling": lambda: keras.layers.MaxPooling2D(2),
     "pooling to means": lambda: keras.layers.AveragePooling2D(2, padding="same"),
+    "tripled": lambda: keras.layers.UpSampling2D(3),
+    "doubled by lines": lambda: keras.layers.UpSampling2D(2, interpolation="bilinear"),
     "normalized along a row": lambda: keras.layers.GroupNormalization(2, axis=1),
 }
 

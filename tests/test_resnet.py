@@ -155,6 +155,8 @@ def test_a_graph_of_open_sizes_takes_every_size():
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, C), "float32")])
     def through(x):
+        doubled = decoder.get_layer("decoder_level_0_up_repeat")(x)
+        assert tuple(doubled.shape) == (None, None, None, C)  # LiteRT has to know the channels
         traced.append(x.shape)
         return decoder(encoder(x)["mean"])
 

@@ -27,6 +27,7 @@ def quicken(
     conv_transpose: Convolve | None = None,
     halve_by_max: Callable[[Tensor], Tensor] | None = None,
     group_normalize: Normalize | None = None,
+    double: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Let layers of a network compute by these functions; None leaves Keras' own way.
 
@@ -39,13 +40,20 @@ def quicken(
         conv_transpose: computes the transposed convolution of `Conv2DTranspose`, without dilation.
         halve_by_max: computes `MaxPooling2D` of 2x2 with strides of 2.
         group_normalize: computes `GroupNormalization` of the last axis of four.
+        double: computes `UpSampling2D` of 2x2 by the nearest pixel.
     """
     for layer in layers_of(network):
         if group_normalize is not None and _leaves(layer, layers.GroupNormalization, "call"):
             if layer.built and layer.axis in (-1, 3) and layer.input_spec.ndim == 4:
                 layer.call = functools.partial(_call_normalizing, layer, group_normalize)
             continue
-        if getattr(layer, "data_format", None) != "channels_last" or getattr(layer, "padding", "") != "same":
+        if getattr(layer, "data_format", None) != "channels_last":
+            continue
+        if double is not None and _leaves(layer, layers.UpSampling2D, "call"):
+            if set(layer.size) == {2} and layer.interpolation == "nearest":
+                layer.call = functools.partial(_call_on_inputs, double)
+            continue
+        if getattr(layer, "padding", "") != "same":
             continue
         if convolve is not None and _leaves(layer, layers.Conv2D, "convolution_op"):
             if layer.groups == 1 and set(layer.dilation_rate) == {1}:
@@ -55,7 +63,7 @@ def quicken(
                 layer.call = functools.partial(_call_transposed, layer, conv_transpose)
         elif halve_by_max is not None and _leaves(layer, layers.MaxPooling2D, "call"):
             if set(layer.pool_size) == set(layer.strides) == {2}:
-                layer.call = functools.partial(_call_halving, halve_by_max)
+                layer.call = functools.partial(_call_on_inputs, halve_by_max)
 
 
 def _leaves(layer: keras.Layer, kind: type[keras.Layer], method: str) -> bool:
@@ -76,9 +84,9 @@ def _call_transposed(layer: layers.Conv2DTranspose, conv_transpose: Convolve, in
     return outputs if layer.activation is None else layer.activation(outputs)
 
 
-def _call_halving(halve_by_max: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """`MaxPooling2D.call` by `halve_by_max`."""
-    return halve_by_max(inputs)
+def _call_on_inputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """`MaxPooling2D.call` or `UpSampling2D.call` by a function of the images alone."""
+    return function(inputs)
 
 
 def _call_normalizing(layer: layers.GroupNormalization, normalize: Normalize, inputs: Tensor) -> Tensor:

@@ -222,6 +222,7 @@ def _instances_are_called() -> bool:
         keras.layers.Conv2DTranspose(1, 2, padding="same"),
         keras.layers.MaxPooling2D(2, padding="same"),
         keras.layers.GroupNormalization(1),
+        keras.layers.UpSampling2D(2),
     ]
     for layer in kinds:
         layer.build(x.shape)
@@ -421,7 +422,7 @@ PRIVATE = (
     ),
     Private(
         "call",
-        "keras.layers.Conv2DTranspose, MaxPooling2D and GroupNormalization",
+        "keras.layers.Conv2DTranspose, MaxPooling2D, GroupNormalization and UpSampling2D",
         ("backend/layers.py",),
         "to give an instance the backend's fast form",
         _instances_are_called,

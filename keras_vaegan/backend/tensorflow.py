@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vaegan.backend import stateful
+from keras_vaegan.backend import layers, stateful
 from keras_vaegan.backend.stateful import StatefulSteps, in_turn, one_device, unfold
 from keras_vaegan.errors import InputError
 from keras_vaegan.typing import Tensor
@@ -194,7 +194,21 @@ def _reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def quicken_layers(network: keras.Layer) -> None:
-    """See `keras_vaegan.backend.quicken_layers`: TensorFlow computes Keras' own forms fast."""
+    """See `keras_vaegan.backend.quicken_layers`: TensorFlow computes most of Keras' own forms fast."""
+    layers.quicken(network, double=double)
+
+
+def double(x: Tensor) -> Tensor:
+    """Each pixel 2x2 times: `(B, H, W, C)` -> `(B, 2 H, 2 W, C)`.
+
+    Keras' form loses the number of channels in a graph of open height and width, which LiteRT then refuses.
+
+    Args:
+        x: `(B, H, W, C)`.
+    """
+    batch, height, width, channels = keras.ops.shape(x)
+    wide = tf.reshape(tf.concat([x, x], axis=3), (batch, height, 2 * width, channels))
+    return tf.reshape(tf.concat([wide, wide], axis=2), (batch, 2 * height, 2 * width, channels))
 
 
 def be_deterministic() -> None:

@@ -348,7 +348,9 @@ class PadToMultiple(layers.Layer):
             size = ops.shape(images)[axis]
             if isinstance(size, int) and size % self.factor == 0:
                 continue
-            places = ops.arange(-(-size // self.factor) * self.factor, dtype="int32")
+            # Of positive numbers, which ONNX divides as Python does.
+            whole = (size + self.factor - 1) // self.factor * self.factor
+            places = ops.arange(whole, dtype="int32")
             images = ops.take(images, ops.minimum(places, size - 1), axis=axis)
         return images
 
