@@ -18,6 +18,7 @@ FLOORS = (
     ("kinds", "memory", "noise", "interpolation", "parts", "backend_choice", "distributions"),
     ("files", "locks", "pages", "svg", "embedded", "losses", "weights"),
     ("backend", "networks.efficientnet_lite"),
+    ("perceptual",),
     ("likelihoods", "priors", "games", "reconstructions", "classification", "functions", "diagnosis", "runs"),
     ("data", "training"),
     ("conditions", "networks", "metrics", "plots"),

@@ -45,8 +45,8 @@ class Adversarial(VAE):
             `least_squares`, `relativistic`, an object as `Standard(label_smoothing=0.1, r1=0.03)`, or a
             dictionary of settings.
         reconstruction: weights of the reconstruction losses of `keras_vaegan.reconstructions`, as
-            `{"features": 1.0, "pixels": 0.1, "l1": 0.0}`, or a list of objects. Weights that the dictionary
-            leaves out are the model's own: features 1 and pixels 0 (1 for DRAW-GAN).
+            `{"features": 1.0, "pixels": 0.1, "perceptual": 0.0}`, or a list of objects. Weights that the
+            dictionary leaves out are the model's own: features 1 and pixels 0 (1 for DRAW-GAN).
         fakes_from: codes of x_p in training: of the `prior`, or another draw of the `posterior` q(z|x). Use
             `posterior` with a mixture that is fitted to codes afterwards. Samples of N(0, I), which nobody
             will draw, would teach the decoder what lies between the codes.
@@ -78,6 +78,8 @@ class Adversarial(VAE):
         self.discriminator = as_functional("discriminator", discriminator)
         self.game = choose_part("game", game, GAMES, Game, "standard")
         self.reconstruction = choose_reconstruction(reconstruction, self.default_reconstruction)
+        for term in self.reconstruction:
+            term.begin(self.image_shape)
         self.fakes_from = choose("fakes_from", fakes_from, self.fakes)
         self._check_game()
 
@@ -93,7 +95,7 @@ class Adversarial(VAE):
 
     def decoding_networks(self) -> list[Any]:
         """The networks of the player `generator` if the encoder plays for itself."""
-        return [self.decoder]
+        return [self.decoder, *self.likelihood_networks()]
 
     @property
     def log_names(self) -> tuple[str, ...]:

@@ -79,7 +79,8 @@ class DRAW(VAE):
 
     def player_networks(self) -> dict[str, list[Any]]:
         cell = self.cell
-        return {"generator": [cell.encoder, cell.first_looking, cell.decoder, cell.first_drawing]}
+        networks = [cell.encoder, cell.first_looking, cell.decoder, cell.first_drawing]
+        return {"generator": [*networks, *self.likelihood_networks()]}
 
     # ---- p and q ----
 

@@ -65,7 +65,7 @@ class DRAWGAN(Adversarial, DRAW):
         self._judged = [t for t, weight in enumerate(self._weights) if weight]
 
     def decoding_networks(self) -> list[Any]:
-        return [self.cell.decoder, self.cell.first_drawing]
+        return [self.cell.decoder, self.cell.first_drawing, *self.likelihood_networks()]
 
     def finished_steps(self, made: Mapping[str, Tensor]) -> list[Any]:
         return [self.observation(made["canvases"][:, t]) for t in self._judged]

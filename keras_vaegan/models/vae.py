@@ -30,8 +30,8 @@ class VAE(LatentVariableModel):
     Args:
         encoder: functional model, images `(B, H, W, C)` -> `{"mean", "log_variance"}` `(B, Z)`.
         decoder: functional model, codes `(B, Z)` -> logits `(B, H, W, C)`.
-        likelihood: p(x|z), of `keras_vaegan.likelihoods`: `bernoulli` (gray pixels allowed), `gaussian`, an
-            object as `Bernoulli(binarize=True)`, or a dictionary of settings.
+        likelihood: p(x|z), of `keras_vaegan.likelihoods`: `bernoulli` (gray pixels allowed), `gaussian`,
+            `learned_gaussian`, an object as `Bernoulli(binarize=True)`, or a dictionary of settings.
         beta: weight of the KL in the training loss (Higgins et al. 2017); 1 is the ELBO.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
@@ -135,7 +135,11 @@ class VAE(LatentVariableModel):
         networks = [self.encoder, self.decoder]
         if self.prior.trainable_variables:
             networks.append(self.prior)
-        return {"generator": networks}
+        return {"generator": [*networks, *self.likelihood_networks()]}
+
+    def likelihood_networks(self) -> list[Any]:
+        """The likelihood, if it has weights."""
+        return [self.observation] if getattr(self.observation, "trainable_variables", ()) else []
 
     @property
     def log_names(self) -> tuple[str, ...]:
