@@ -92,11 +92,7 @@ class FeatureDistance:
         """Images with the channels and the size that the network takes."""
         channels = images.shape[-1]
         if channels != self.channels:
-            if channels == 4:
-                cover = images[..., 3:]
-                images = images[..., :3] * cover + (1.0 - cover)
-            else:
-                images = ops.repeat(images, 3, axis=-1)
+            images = on_white(images) if channels == 4 else ops.repeat(images, 3, axis=-1)
         height, width = ops.shape(images)[1:3]
         size = tuple(side or own for side, own in zip(self.size, (height, width), strict=True))
         if size == (height, width) and self.smallest > 1 and None not in images.shape[1:3]:
@@ -107,6 +103,12 @@ class FeatureDistance:
         return ops.image.resize(
             images, size, interpolation="bilinear", antialias=True, data_format="channels_last"
         )
+
+
+def on_white(images: Tensor) -> Tensor:
+    """Images `(B, H, W, 4)` in [0, 1] without their alpha, laid on white."""
+    cover = images[..., 3:]
+    return images[..., :3] * cover + (1.0 - cover)
 
 
 def check_network(network: Any) -> None:

@@ -65,6 +65,7 @@ MEANINGS = {
     "structural_similarity": "of reconstructions and their originals",
     "mean_squared_error": "of reconstructions and their originals",
     "peak_signal_to_noise_ratio": "of reconstructions and their originals",
+    "reconstruction_distance": "of reconstructions and their originals, in the features of a network",
     "log_likelihood": "importance-weighted bound of real images",
     "active_units": "dimensions of the code that carry something",
 }

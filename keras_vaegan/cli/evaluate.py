@@ -34,8 +34,8 @@ from keras_vaegan.runs import SCORES, check_own
 @option(
     "--features",
     default=None,
-    show_default="mnist_plain,mnist_residual; in colour inception_v3",
-    help="What distances are measured in: those names, or .keras files of your own.",
+    show_default="mnist_plain,mnist_residual; in color imagenet",
+    help="Measure distances in these, inception_v3 or own .keras.",
 )
 @option(
     "--num-images",

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+TRAINED_IN = "the model was trained in these features"
 
 
 def score(
@@ -83,7 +84,7 @@ def score(
         "format_version": FORMAT_VERSION,
         **_provenance(of),
         "scores": [dataclasses.asdict(one) for one in scores],
-        "findings": findings(scores),
+        "findings": [*findings(scores), *_flattery(scores)],
         "skipped": skipped,
     }
 
@@ -107,6 +108,8 @@ def compute(
             progress(name)
         try:
             for one in GROUPS[name](of):
+                if of.trained_in(one.features):
+                    one.note = ", ".join(filter(None, (one.note, TRAINED_IN)))
                 scores.append(one)
                 if finished is not None:
                     finished(one)
@@ -137,6 +140,16 @@ def check_groups(argument: str, groups: Sequence[str] | None) -> None:
 def save_scores(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write what `score` returned as JSON; numbers that are not finite become null."""
     write_json(path, _finite(result))
+
+
+def _flattery(scores: Sequence[Score]) -> list[str]:
+    """A warning of features that the model was trained in."""
+    flattered = dict.fromkeys(one.features for one in scores if TRAINED_IN in (one.note or ""))
+    return [
+        f"{features} flatters the model, which was trained with the perceptual loss of that network; compare "
+        "it in other features, too"
+        for features in flattered
+    ]
 
 
 def _provenance(of: Evaluation) -> dict[str, Any]:

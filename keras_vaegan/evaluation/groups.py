@@ -11,7 +11,7 @@ from scipy import special
 from keras_vaegan import metrics
 from keras_vaegan.errors import InputError
 from keras_vaegan.evaluation.scores import Score
-from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
+from keras_vaegan.evaluation.subject import MAPS, Evaluation, NotApplicable
 
 if TYPE_CHECKING:
     from keras_vaegan.models.latent import LatentVariableModel
@@ -176,6 +176,11 @@ def _reconstruction(of: Evaluation) -> Iterator[Score]:
     yield Score("peak_signal_to_noise_ratio", ratio, unit="decibels", better="higher")
     if "similarity" in found:
         yield Score("structural_similarity", float(found["similarity"].mean()), better="higher")
+    if "distance" in found:
+        away = found["distance"]
+        yield Score(
+            "reconstruction_distance", float(away.mean()), _error(away), better="lower", features=MAPS
+        )
 
 
 def _latent(of: Evaluation) -> Iterator[Score]:

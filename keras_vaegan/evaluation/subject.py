@@ -15,6 +15,9 @@ from keras_vaegan.data.checks import check_images, check_labels
 from keras_vaegan.data.views import in_floats, parts_of, some_of
 from keras_vaegan.errors import InputError, choose, whole_number
 from keras_vaegan.metrics.statistics import CHUNK, Statistics
+from keras_vaegan.networks import efficientnet_lite
+from keras_vaegan.perceptual import IMAGENET, FeatureDistance
+from keras_vaegan.reconstructions import Perceptual
 from keras_vaegan.training.multi_player import MultiPlayerModel
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 10_000  # samples, where no other number is asked for
 DIGITS = [str(digit) for digit in range(10)]
-DEFAULT_FEATURES = {1: ("mnist_plain", "mnist_residual"), 3: ("inception_v3",)}  # by channels
+# By channels; of four the last is alpha.
+DEFAULT_FEATURES = {1: ("mnist_plain", "mnist_residual"), 3: (IMAGENET,), 4: (IMAGENET,)}
+MAPS = "imagenet_maps"  # the features of the distance of reconstructions, all layers of that network
 
 
 class NotApplicable(Exception):
@@ -39,8 +44,8 @@ class Evaluation:
         num_images: samples that are scored; as many as the reference has, up to 10,000, if None. Of more
             given images so many are drawn.
         seed: of the samples, and of what is drawn from given, real and training images.
-        features: names or Keras models for `metrics.extractor`; the package's two classifiers
-            for grey images and Inception for colour if None.
+        features: names or Keras models for `metrics.extractor`; if None the package's two classifiers for
+            gray images, and `imagenet` for color.
         labels: classes that the images were asked to show, `(N,)`.
         likelihood_images, likelihood_samples: real images whose likelihood is estimated, and
             codes drawn for each.
@@ -141,6 +146,9 @@ class Evaluation:
             found.setdefault("signal_to_noise", []).append(metrics.peak_signal_to_noise_ratio(some, made))
             if min(self.image_shape[:2]) > 10:
                 found.setdefault("similarity", []).append(metrics.structural_similarity(some, made))
+            if self.feature_distance is not None:
+                away = metrics.reconstruction_distance(some, made, self.feature_distance)
+                found.setdefault("distance", []).append(away)
         return {name: np.concatenate(values) for name, values in found.items()}
 
     def real_of_model(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -211,6 +219,21 @@ class Evaluation:
         key = extractor.name, extractor.digest, extractor.architecture
         self.used[key] = extractor.provenance(shape)
         return extractor
+
+    @functools.cached_property
+    def feature_distance(self) -> FeatureDistance | None:
+        """The distance of a reconstruction in the layers of `imagenet`, for color images."""
+        if self.image_shape[-1] not in (3, 4):
+            return None
+        found = FeatureDistance(IMAGENET, None, self.image_shape)
+        self.used[MAPS] = {"extractor": MAPS, "digest": efficientnet_lite.DIGEST, "resized": None}
+        return found
+
+    def trained_in(self, features: str | None) -> bool:
+        """Whether the model was trained to reconstruct in these features, which flatters it."""
+        terms = getattr(self.model, "reconstruction", ())
+        trained = {term.named["digest"] for term in terms if isinstance(term, Perceptual) and term.weight}
+        return any(one["extractor"] == features and one["digest"] in trained for one in self.used.values())
 
     @functools.cached_property
     def fake_statistics(self) -> list[Statistics]:

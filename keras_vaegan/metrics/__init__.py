@@ -20,6 +20,7 @@ from keras_vaegan.metrics.recognition import recognized_share, recognizer
 from keras_vaegan.metrics.reconstruction import (
     mean_squared_error,
     peak_signal_to_noise_ratio,
+    reconstruction_distance,
     structural_similarity,
 )
 from keras_vaegan.metrics.sharpness import laplacian_variance
@@ -57,6 +58,7 @@ __all__ = [
     "precision_recall_density_coverage",
     "recognized_share",
     "recognizer",
+    "reconstruction_distance",
     "reference_statistics",
     "slant",
     "stroke_width",

@@ -16,6 +16,8 @@ from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.files import reason_of
 from keras_vaegan.metrics.classifiers import ARCHITECTURES, REJECTING
+from keras_vaegan.networks import efficientnet_lite
+from keras_vaegan.perceptual import IMAGENET, on_white
 from keras_vaegan.training.checks import check_channels
 
 # Digests of the shipped weights: other weights are another extractor, and are refused.
@@ -26,7 +28,11 @@ DIGESTS = {
 }
 INCEPTION = "inception_v3"
 INCEPTION_SHAPE = (299, 299, 3)
-NAMES = (*ARCHITECTURES, INCEPTION)  # what `extractor` knows
+NAMES = (*ARCHITECTURES, IMAGENET, INCEPTION)  # what `extractor` knows
+# Of EfficientNet-Lite0. At 128 pixels a side the pooled features tell 60 % of CIFAR-10's images by their
+# nearest neighbors among 1,200; at 32 pixels 29 %, and at 224, for four times the work, 65 %.
+IMAGENET_SMALLEST = 128
+MOST_PIXELS = 2**22  # in a batch, at the size that the network takes
 
 
 class Features(NamedTuple):
@@ -51,6 +57,7 @@ class Extractor:
         model: images `(B, H, W, C)` -> `(B, d)`, or a dictionary with `features` and `logits`.
         scale: what images in [0, 1] are multiplied with, and
         offset: what is then added, before the model.
+        smallest: pixels that a side must have, of a network of any size; smaller images are enlarged.
         named: whether it is what `extractor` makes of its name alone.
 
     Raises:
@@ -62,6 +69,7 @@ class Extractor:
     model: Any
     scale: float = 1.0
     offset: float = 0.0
+    smallest: int = 0
     named: bool = False
 
     def __post_init__(self):
@@ -107,7 +115,7 @@ class Extractor:
 
     @functools.cached_property
     def architecture(self):
-        """First 12 hexadecimal digits of the SHA-256 of the layers, but for their names, scale and offset.
+        """First 12 hexadecimal digits of the SHA-256 of the layers, but for their names, scale, offset, size.
 
         With the digest of the weights it says which numbers come out. None where a layer cannot be told.
         """
@@ -116,18 +124,18 @@ class Extractor:
         except (NotImplementedError, TypeError, ValueError):
             return None
         names: dict[str, str] = {}
-        numbered = json.dumps(
-            [_numbered(config, names), self.scale, self.offset], sort_keys=True, default=str
-        )
-        return hashlib.sha256(numbered.encode()).hexdigest()[:12]
+        known = [_numbered(config, names), self.scale, self.offset]
+        if self.smallest:
+            known.append(self.smallest)
+        return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     def extract(self, images, batch_size=256):
         """Features of images, and class probabilities where the network is a classifier.
 
         Args:
-            images: `(N, H, W, C)`, float in [0, 1] or uint8; resized where the network takes
-                another size, grey ones repeated where it takes colour.
-            batch_size: images in memory at a time.
+            images: `(N, H, W, C)`, float in [0, 1] or uint8; resized where the network takes another size.
+                If it takes color, gray ones are repeated and alpha is laid on white.
+            batch_size: images in memory at a time, at most; fewer of large ones.
 
         Returns:
             `Features`.
@@ -136,6 +144,8 @@ class Extractor:
             InputError: images of another number of channels, or out of range.
         """
         images = as_float32(check_images(images, argument="images"))
+        height, width, _ = self._taken(images.shape[1:])
+        batch_size = min(batch_size, max(1, MOST_PIXELS // (height * width)))
         chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
         outputs = [self._outputs(keras.ops.convert_to_numpy(self._fit(chunk))) for chunk in chunks]
         features = np.concatenate([output["features"] for output in outputs])
@@ -162,7 +172,11 @@ class Extractor:
 
     def _taken(self, image_shape):
         """The shape `(H, W, C)` in which the network takes images of that one: where it says None, any."""
-        return tuple(own or side for own, side in zip(self.image_shape, image_shape, strict=True))
+        *size, channels = (own or side for own, side in zip(self.image_shape, image_shape, strict=True))
+        if self.smallest and None not in size and min(size) < self.smallest:
+            scale = self.smallest / min(size)
+            size = [max(self.smallest, round(side * scale)) for side in size]
+        return (*size, channels)
 
     def _outputs(self, images):
         outputs = self.model.predict_on_batch(images)
@@ -172,12 +186,15 @@ class Extractor:
         """Bring images to the network's size, channels and range."""
         *size, channels = self._taken(images.shape[1:])
         if images.shape[-1] != channels:
-            if images.shape[-1] != 1:
-                allowed = "1 channel" if channels == 1 else f"1 or {channels} channels"
+            if images.shape[-1] == 1:
+                images = keras.ops.repeat(images, channels, axis=-1)
+            elif (images.shape[-1], channels) == (4, 3):
+                images = on_white(images)
+            else:
+                allowed = {1: "1 channel", 3: "1, 3 or 4 channels"}.get(channels, f"1 or {channels} channels")
                 raise InputError(
                     f"images must have {allowed} for {self.name}; received {tuple(images.shape)}."
                 )
-            images = keras.ops.repeat(images, channels, axis=-1)
         if tuple(images.shape[1:3]) != tuple(size):
             images = keras.ops.image.resize(
                 images, tuple(size), interpolation="bilinear", antialias=True, data_format="channels_last"
@@ -189,10 +206,11 @@ def extractor(source="mnist_plain"):
     """A feature extractor.
 
     Args:
-        source: `mnist_plain` or `mnist_residual`, the package's own MNIST classifiers;
-            `inception_v3`, Keras' network with ImageNet weights, which it downloads (it is not
-            the network of the original Frechet Inception distance); or any Keras model from images,
-            whose output `(B, d)`, or whose outputs named `features` and `logits`, are used.
+        source: `mnist_plain` or `mnist_residual`, the package's own MNIST classifiers; `imagenet`, the 1,280
+            pooled features of EfficientNet-Lite0, whose ImageNet weights come with the package;
+            `inception_v3`, Keras' network with ImageNet weights, which it downloads (it is not the network
+            of the original Fréchet Inception distance); or any Keras model from images, whose
+            output `(B, d)`, or whose outputs named `features` and `logits`, are used.
 
     Returns:
         An `Extractor`.
@@ -204,7 +222,8 @@ def extractor(source="mnist_plain"):
     if isinstance(source, keras.Model):
         return Extractor(source.name, digest(source), source)
     choose("features", source, NAMES)
-    return dataclasses.replace(_inception() if source == INCEPTION else shipped(source), named=True)
+    made = {INCEPTION: _inception, IMAGENET: _imagenet}.get(source, lambda: shipped(source))()
+    return dataclasses.replace(made, named=True)
 
 
 def shipped(name):
@@ -222,6 +241,12 @@ def shipped(name):
     return Extractor(name, found, model)
 
 
+def _imagenet():
+    network = efficientnet_lite.features(("pooled",))
+    model = keras.Model(network.input, network.output["pooled"], name=IMAGENET)
+    return Extractor(IMAGENET, efficientnet_lite.DIGEST, model, smallest=IMAGENET_SMALLEST)
+
+
 def _inception():
     try:
         model = keras.applications.InceptionV3(
@@ -230,9 +255,9 @@ def _inception():
     except Exception as error:  # each way of having no network fails in its own way
         raise InputError(
             f"features {INCEPTION} must be downloaded by Keras, which failed ({reason_of(error)}); "
-            f"use one of {', '.join(ARCHITECTURES)} without a network.",
+            f"use one of {', '.join(NAMES[:-1])} without a network.",
             argument="features",
-            allowed=tuple(ARCHITECTURES),
+            allowed=NAMES[:-1],
             received=INCEPTION,
         ) from error
     return Extractor(INCEPTION, digest(model), model, scale=2.0, offset=-1.0)

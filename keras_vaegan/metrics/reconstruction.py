@@ -1,9 +1,11 @@
 """How near reconstructions are to their images, both `(N, H, W, C)`, float in [0, 1] or uint8."""
 
 import numpy as np
+from keras import ops
 from scipy import ndimage
 
 from keras_vaegan.data.checks import numbers
+from keras_vaegan.data.images import as_float32
 from keras_vaegan.errors import InputError
 from keras_vaegan.metrics.pixels import by_chunks, checked
 
@@ -42,6 +44,21 @@ def structural_similarity(images, reconstructions):
     if min(x.shape[1:3]) <= 2 * WINDOW_RADIUS:
         raise InputError(f"images must have 11 pixels a side for their similarity; received {x.shape}.")
     return by_chunks(_similarities, x, y)
+
+
+def reconstruction_distance(images, reconstructions, distance, batch_size=64):
+    """Distance of each pair in the features of a frozen network, `(N,)`; see `keras_vaegan.perceptual`.
+
+    Args:
+        images, reconstructions: as for the others.
+        distance: a `perceptual.FeatureDistance` for such images.
+        batch_size: images computed at a time.
+
+    Raises `InputError` where images and reconstructions are not of the same shape, and where there are none.
+    """
+    x, y = _pairs(images, reconstructions)
+    parts = [slice(start, start + batch_size) for start in range(0, len(x), batch_size)]
+    return np.concatenate([ops.convert_to_numpy(distance(as_float32(x[i]), as_float32(y[i]))) for i in parts])
 
 
 def _similarities(x, y):
