@@ -121,6 +121,18 @@ def test_a_network_of_any_size_must_say_which_size_is_trained():
     assert model.image_shape == (6, 8, 1) and model.code_shape == (3, 4, Z)
 
 
+@pytest.mark.core_on("one")
+@pytest.mark.parametrize("shape", [SHAPE, (16, 16, 1)], ids=str)
+def test_encoder_and_decoder_must_have_the_same_factor(shape):
+    style = {"filters": 4, "blocks": 1}
+    encoder, decoder = (
+        resnet.encoder(shape, Z, factor=4, **style),
+        resnet.decoder(shape, Z, factor=8, **style),
+    )
+    with pytest.raises(InputError, match="encoder and decoder must agree on the image"):
+        kvg.VAE(encoder, decoder)
+
+
 # ---- statistics of codes ----
 
 

@@ -14,7 +14,14 @@ from keras_vaegan.distributions import DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.likelihoods import LIKELIHOODS, Likelihood
 from keras_vaegan.models.latent import LatentVariableModel, cut
-from keras_vaegan.networks.functional import as_functional, factor_of, feed, input_of, size_built_for
+from keras_vaegan.networks.functional import (
+    as_functional,
+    factor_of,
+    feed,
+    input_of,
+    output_of,
+    size_built_for,
+)
 from keras_vaegan.parts import choose_part
 from keras_vaegan.priors import PRIORS, Conditional, Prior
 from keras_vaegan.registry import register
@@ -129,12 +136,7 @@ class VAE(LatentVariableModel):
         shape = tuple(input_of(self.decoder, "codes").shape[1:])
         if None not in shape:
             return shape
-        inputs = keras.tree.map_structure(
-            lambda tensor: keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype), self.encoder.input
-        )
-        images = keras.KerasTensor((1, *self.image_shape), "float32")
-        inputs = {**inputs, "images": images} if isinstance(inputs, dict) else images
-        return tuple(self.encoder.compute_output_spec(inputs)["mean"].shape[1:])
+        return tuple(output_of(self.encoder, "images", self.image_shape)["mean"].shape[1:])
 
     @property
     def generates(self) -> bool:
@@ -268,11 +270,13 @@ class VAE(LatentVariableModel):
                 f"received {tuple(outputs['mean'].shape[1:])} and {codes}."
             )
         taken = tuple(input_of(self.encoder, "images").shape[1:])
-        if tuple(self.decoder.output_shape[1:]) != taken:
-            raise InputError(
-                f"encoder and decoder must agree on the image; "
-                f"received {taken} and {tuple(self.decoder.output_shape[1:])}."
-            )
+        made = tuple(self.decoder.output_shape[1:])
+        if self.any_size and made == taken:  # are the images as large as the encoder has padded them?
+            height, width, channels = self.image_shape
+            taken = (*(-(-side // self.factor) * self.factor for side in (height, width)), channels)
+            made = tuple(output_of(self.decoder, "codes", self.code_shape).shape[1:])
+        if made != taken:
+            raise InputError(f"encoder and decoder must agree on the image; received {taken} and {made}.")
 
     def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
         """Raise unless the model takes the condition that the decoder has, by name."""

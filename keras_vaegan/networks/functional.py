@@ -1,5 +1,6 @@
 """The networks that a model is made of, as Keras' functional models: their inputs by name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -43,6 +44,15 @@ def feed(network: keras.Model, own: str, value: Tensor, condition: Condition) ->
 def input_of(network: keras.Model, own: str) -> Tensor:
     """The symbolic input of that name of a network, or its only one."""
     return network.input[own] if isinstance(network.input, dict) else network.input
+
+
+def output_of(network: keras.Model, own: str, shape: Sequence[int]) -> Any:
+    """The symbolic output of a network for its `own` input of that shape, without B, for a batch of one."""
+    given = keras.KerasTensor((1, *shape), "float32")
+    inputs = keras.tree.map_structure(
+        lambda tensor: keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype), network.input
+    )
+    return network.compute_output_spec({**inputs, own: given} if isinstance(inputs, dict) else given)
 
 
 def size_built_for(network: keras.Model) -> tuple[int, ...]:
