@@ -9,7 +9,7 @@ al. 2016, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution" 
 without the unit length.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -92,23 +92,33 @@ class FeatureDistance:
         """Images with the channels and the size that the network takes."""
         channels = images.shape[-1]
         if channels != self.channels:
-            images = on_white(images) if channels == 4 else ops.repeat(images, 3, axis=-1)
+            images = with_channels(images, self.channels)
         height, width = ops.shape(images)[1:3]
         size = tuple(side or own for side, own in zip(self.size, (height, width), strict=True))
         if size == (height, width) and self.smallest > 1 and None not in images.shape[1:3]:
-            scale = self.smallest / min(height, width)
-            size = tuple(max(self.smallest, round(side * scale)) for side in size) if scale > 1 else size
-        if size == (height, width):
-            return images
-        return ops.image.resize(
-            images, size, interpolation="bilinear", antialias=True, data_format="channels_last"
-        )
+            size = enlarged(size, self.smallest)
+        return images if size == (height, width) else resized(images, size)
 
 
-def on_white(images: Tensor) -> Tensor:
-    """Images `(B, H, W, 4)` in [0, 1] without their alpha, laid on white."""
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Images in [0, 1] with that many channels: alpha is laid on white, and gray repeated."""
+    if images.shape[-1] != 4:
+        return ops.repeat(images, channels, axis=-1)
     cover = images[..., 3:]
     return images[..., :3] * cover + (1.0 - cover)
+
+
+def enlarged(size: Sequence[int], smallest: int) -> tuple[int, ...]:
+    """Height and width, enlarged alike if the shorter one has fewer pixels than `smallest`."""
+    scale = smallest / min(size)
+    return tuple(max(smallest, round(side * scale)) for side in size) if scale > 1 else tuple(size)
+
+
+def resized(images: Tensor, size: Sequence[Any]) -> Tensor:
+    """Images `(B, H, W, C)` of another height and width, bilinear, blurred first if they get smaller."""
+    return ops.image.resize(
+        images, tuple(size), interpolation="bilinear", antialias=True, data_format="channels_last"
+    )
 
 
 def check_network(network: Any) -> None:

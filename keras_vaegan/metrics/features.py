@@ -17,7 +17,7 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.files import reason_of
 from keras_vaegan.metrics.classifiers import ARCHITECTURES, REJECTING
 from keras_vaegan.networks import efficientnet_lite
-from keras_vaegan.perceptual import IMAGENET, on_white
+from keras_vaegan.perceptual import IMAGENET, enlarged, resized, with_channels
 from keras_vaegan.training.checks import check_channels
 
 # Digests of the shipped weights: other weights are another extractor, and are refused.
@@ -173,9 +173,8 @@ class Extractor:
     def _taken(self, image_shape):
         """The shape `(H, W, C)` in which the network takes images of that one: where it says None, any."""
         *size, channels = (own or side for own, side in zip(self.image_shape, image_shape, strict=True))
-        if self.smallest and None not in size and min(size) < self.smallest:
-            scale = self.smallest / min(size)
-            size = [max(self.smallest, round(side * scale)) for side in size]
+        if self.smallest and None not in size:
+            size = [*enlarged(size, self.smallest)]
         return (*size, channels)
 
     def _outputs(self, images):
@@ -186,19 +185,14 @@ class Extractor:
         """Bring images to the network's size, channels and range."""
         *size, channels = self._taken(images.shape[1:])
         if images.shape[-1] != channels:
-            if images.shape[-1] == 1:
-                images = keras.ops.repeat(images, channels, axis=-1)
-            elif (images.shape[-1], channels) == (4, 3):
-                images = on_white(images)
-            else:
+            if images.shape[-1] != 1 and (images.shape[-1], channels) != (4, 3):
                 allowed = {1: "1 channel", 3: "1, 3 or 4 channels"}.get(channels, f"1 or {channels} channels")
                 raise InputError(
                     f"images must have {allowed} for {self.name}; received {tuple(images.shape)}."
                 )
+            images = with_channels(images, channels)
         if tuple(images.shape[1:3]) != tuple(size):
-            images = keras.ops.image.resize(
-                images, tuple(size), interpolation="bilinear", antialias=True, data_format="channels_last"
-            )
+            images = resized(images, size)
         return images * self.scale + self.offset
 
 
