@@ -30,6 +30,13 @@ def some_of(x: Any, rows: Any) -> Any:
     return as_stored(x).subset(rows) if is_stored(x) else x[rows]
 
 
+def first_of(x: Any, most: int) -> Any:
+    """Return the first images, at most that many: a view, also of an array."""
+    if len(x) <= most:
+        return x
+    return some_of(x, np.arange(most)) if is_stored(x) else x[:most]
+
+
 def in_floats(x: Any) -> Any:
     """Return images as float32 in [0, 1]; stored integers of 0 to 255 become floats as they are read."""
     return _mapped(x, as_float32, np.float32)

@@ -33,7 +33,7 @@ from keras_vaegan.data.names import listed
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.sources import UNTRAINED
 from keras_vaegan.data.stored import is_stored
-from keras_vaegan.data.views import some_of
+from keras_vaegan.data.views import first_of, some_of
 from keras_vaegan.diagnosis import Finding
 from keras_vaegan.errors import InputError, choose, one_line, printable, renaming, shown, whole_number
 from keras_vaegan.files import PARTIAL, atomic_path, holds_files, scratch_folder, user_path, write_json
@@ -924,8 +924,7 @@ def _tell_of_stop(
 def _validation(model: LatentVariableModel, batches: Batches, data: ImageData) -> Any:
     """The first held-out images as `fit` takes them; in batches if devices share them."""
     x, y = data.validation
-    if len(x) > MOST_VALIDATED:
-        x, y = some_of(x, np.arange(MOST_VALIDATED)), None if y is None else y[:MOST_VALIDATED]
+    x, y = first_of(x, MOST_VALIDATED), None if y is None else y[:MOST_VALIDATED]
     if batches.multiple == 1:
         return (x, y) if model.num_classes else (x,)
     y = y if model.num_classes else None
@@ -949,10 +948,9 @@ def _finish(
             console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
         else:
             console.show(f"fits the prior, {model.prior.summary}, to the codes")
-            most = max(1, MOST_FITTED // math.prod(model.code_shape))
-            model.fit_prior(some_of(data.train[0], np.arange(min(most, len(data.train[0])))))
+            model.fit_prior(first_of(data.train[0], max(1, MOST_FITTED // math.prod(model.code_shape))))
     if model.code_statistics is not None:
-        model.measure_codes(some_of(data.train[0], np.arange(min(MOST_MEASURED, len(data.train[0])))))
+        model.measure_codes(first_of(data.train[0], MOST_MEASURED))
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     saved = presets.save_folder(model, folder, metadata)
@@ -989,7 +987,7 @@ def _draw(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> 
         styled = np.concatenate([x[:, None], model.transfer_style(x, np.arange(columns), y)], axis=1)
         plots.save_grid(styled.reshape(-1, *data.image_shape), folder / "styles.png", columns + 1)
 
-    images = some_of(data.train[0], np.arange(min(NUM_VIEWED, len(data.train[0]))))
+    images = first_of(data.train[0], NUM_VIEWED)
     labels = data.train[1]
     labels = None if labels is None else labels[:NUM_VIEWED]
     codes = model.encode(images, model.labels_of(labels, images)).reshape(len(images), -1)
