@@ -78,17 +78,27 @@ def check_images(
         raise InputError(f"{argument} must have the shape (B, H, W, C); received {images.shape}.")
     if images.size == 0:
         raise InputError(f"{argument} must hold at least one image; received the shape {images.shape}.")
-    if image_shape is not None and any(
-        wanted not in (None, size) for size, wanted in zip(images.shape[1:], image_shape, strict=True)
-    ):
-        wanted = ", ".join("any" if size is None else str(size) for size in image_shape)
+    if image_shape is not None and not fits(images.shape[1:], image_shape):
         raise InputError(
-            f"{argument} must hold images of the shape (H, W, C) = ({wanted}); received {images.shape[1:]}."
+            f"{argument} must hold images of the shape (H, W, C) = ({open_sides(image_shape)}); "
+            f"received {images.shape[1:]}."
         )
     _check_range(images, argument, value_range)
     if images.dtype.kind in "iu" or images.dtype == np.float32:
         return images
     return images.astype(np.float32)
+
+
+def fits(shape: Sequence[int], form: Sequence[int | None]) -> bool:
+    """Whether a shape is of a form, in which None stands for any size."""
+    return len(shape) == len(form) and all(
+        wanted in (None, size) for size, wanted in zip(shape, form, strict=True)
+    )
+
+
+def open_sides(form: Sequence[Any]) -> str:
+    """The sizes of such a form in words."""
+    return ", ".join("any" if size is None else str(size) for size in form)
 
 
 def check_labels(

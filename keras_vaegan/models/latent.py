@@ -23,7 +23,9 @@ from keras_vaegan.data.checks import (
     check_images,
     check_labels,
     check_value_range,
+    fits,
     numbers,
+    open_sides,
     some_classes,
 )
 from keras_vaegan.data.stored import is_stored
@@ -743,11 +745,8 @@ class LatentVariableModel(MultiPlayerModel):
         if not np.isfinite(z).all():
             raise InputError("z must be finite codes; received NaN or infinite values.")
         form: tuple[Any, ...] = (None, None, self.latent_dim) if self.any_size else self.code_shape
-        if z.ndim != 1 + len(form) or any(
-            size not in (None, given) for size, given in zip(form, z.shape[1:], strict=True)
-        ):
-            shape = ", ".join("any" if size is None else str(size) for size in ("B", *form))
-            raise InputError(f"z must be codes of shape ({shape}); received {z.shape}.")
+        if not fits(z.shape[1:], form):
+            raise InputError(f"z must be codes of shape ({open_sides(('B', *form))}); received {z.shape}.")
         if not len(z):
             raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
         if images is not None:  # without a mask they say nothing, and yet may be wrong
