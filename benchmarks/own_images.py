@@ -10,7 +10,6 @@ reconstructions and a row of samples; runs whose images may not be shown are `--
 """
 
 import argparse
-import json
 import pathlib
 
 import numpy as np
@@ -23,21 +22,21 @@ NAMES = {"peak_signal_to_noise_ratio": "PSNR", "structural_similarity": "SSIM"}
 def measured(run):
     """What the page says of a run, and its three rows of images."""
     import keras_vaegan as kvg
-    from keras_vaegan import data, evaluation, presets
-    from keras_vaegan.data.preprocessing import Preprocessing
+    from keras_vaegan import evaluation, presets
+    from keras_vaegan.cli import options
+    from keras_vaegan.data.views import in_floats
 
-    metadata = json.loads((run / "metadata.json").read_text())
-    model, _ = presets.load_source(run)
-    how = Preprocessing.from_config(metadata["preprocessing"])
-    images = data.load(metadata["dataset"], how.image_size, how.channels, background=how.background)
+    model, metadata = presets.load_source(run)
+    images = options.load_data_for(model.image_shape, metadata, None, None)
+    images = options.as_seen(images, model.image_shape, metadata)
     scores = {}
     for split in ("validation", "test"):
         found = evaluation.score(model, images, ["reconstruction"], split=split)["scores"]
         values = {NAMES[one["name"]]: one["value"] for one in found if one["name"] in NAMES}
-        scores[split] = f"{values['PSNR']:.2f} / {values['SSIM']:.3f}"
+        scores[f"{split}, PSNR / SSIM"] = f"{values['PSNR']:.2f} / {values['SSIM']:.3f}"
     test = images.test[0]
     rows = np.random.default_rng(0).permutation(len(test))[:SHOWN]
-    x = np.asarray(test[np.sort(rows)], "float32") / (255.0 if test.dtype.kind == "u" else 1.0)
+    x = in_floats(test[np.sort(rows)])
     shown = [x, model.reconstruct(x), model.generate(SHOWN, seed=0)]
     training = metadata["recipe"]["training"]
     parameters = sum(int(np.prod(weight.shape)) for weight in model.weights)
@@ -81,9 +80,7 @@ def main():
     picture(rows).save(options.picture, quality=88)
     names = list(table[0])
     lines = [
-        f"| {' | '.join(names)} |".replace("validation", "validation, PSNR / SSIM").replace(
-            "| test |", "| test, PSNR / SSIM |"
-        ),
+        f"| {' | '.join(names)} |",
         "|---" * len(names) + "|",
         *(f"| {' | '.join(facts[name] for name in names)} |" for facts in table),
     ]
