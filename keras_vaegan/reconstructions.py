@@ -4,13 +4,15 @@ Siblings of one shape: `loss(x, p, hidden, real, fake)` gives `(B,)`, and `weigh
 generator's loss.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_vaegan import losses
+from keras_vaegan.backend import linearized
 from keras_vaegan.distributions import sum_event
 from keras_vaegan.errors import InputError, at_least, choose, one_line
 from keras_vaegan.networks.efficientnet_lite import DIGEST
@@ -43,14 +45,14 @@ class Reconstruction(Part):
             InputError: a loss that has no meaning for such images.
         """
 
-    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Tensor, fake: Tensor) -> Tensor:
+    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Any, fake: Any) -> Tensor:
         """The loss of each image, `(B,)`.
 
         Args:
             x: images `(B, H, W, C)`, or the bits drawn from them.
             p: p(x|z), a distribution over images; x~ is its mean.
             hidden: `(B, H, W, 1)`, 0 for pixels that the model was given; None if it was given none.
-            real, fake: D's features of x and x~, `(B, ...)`.
+            real, fake: D's features of x and x~, `(B, ...)`; None in a model without D.
         """
         raise NotImplementedError
 
@@ -61,7 +63,7 @@ class Pixels(Reconstruction):
 
     name = "pixels"
 
-    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Tensor, fake: Tensor) -> Tensor:
+    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Any, fake: Any) -> Tensor:
         return -p.log_prob(x, hidden)
 
 
@@ -71,7 +73,7 @@ class Features(Reconstruction):
 
     name = "features"
 
-    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Tensor, fake: Tensor) -> Tensor:
+    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Any, fake: Any) -> Tensor:
         return losses.feature_matching(fake, real)
 
 
@@ -81,7 +83,7 @@ class L1(Reconstruction):
 
     name = "l1"
 
-    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Tensor, fake: Tensor) -> Tensor:
+    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Any, fake: Any) -> Tensor:
         return sum_event(ops.abs(x - p.mean), hidden)
 
 
@@ -91,7 +93,7 @@ class L2(Reconstruction):
 
     name = "l2"
 
-    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Tensor, fake: Tensor) -> Tensor:
+    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Any, fake: Any) -> Tensor:
         return sum_event(ops.square(x - p.mean), hidden)
 
 
@@ -165,7 +167,7 @@ class Perceptual(Reconstruction):
         if self._image_shape is not None:
             self.begin(self._image_shape)
 
-    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Tensor, fake: Tensor) -> Tensor:
+    def loss(self, x: Tensor, p: Any, hidden: Tensor | None, real: Any, fake: Any) -> Tensor:
         if self._image_shape is None:
             raise InputError("image_shape must be given by Perceptual.begin before the first loss.")
         if self.distance is None:
@@ -175,7 +177,8 @@ class Perceptual(Reconstruction):
             )
         made = p.mean if hidden is None else hidden * p.mean + (1.0 - hidden) * x
         height, width, channels = ops.shape(x)[1:]
-        return self.distance(x, made) * ops.cast(height * width * channels, "float32")
+        distance = linearized(functools.partial(self.distance, x), made)
+        return distance * ops.cast(height * width * channels, "float32")
 
     def get_config(self) -> dict[str, Any]:
         """The settings by name; of the network its name and the digest of its weights."""
@@ -185,6 +188,11 @@ class Perceptual(Reconstruction):
 RECONSTRUCTIONS: dict[str, type[Reconstruction]] = {
     kind.name: kind for kind in (Features, Pixels, L1, L2, Perceptual)
 }
+
+
+def weighed(terms: Iterable[Reconstruction], *compared: Any) -> Any:
+    """The weighted sum `(B,)` of reconstruction losses of what `Reconstruction.loss` takes; 0 of none."""
+    return sum(term.weight * term.loss(*compared) for term in terms if term.weight)
 
 
 def choose_reconstruction(given: Any, default: Mapping[str, float]) -> list[Reconstruction]:

@@ -27,7 +27,7 @@ FLOORS = (
     ("export",),
     ("models",),
     ("checkpoints", "monitor", "callbacks", "evaluation", "report"),
-    ("training.runner",),
+    ("training.plan", "training.runner"),
     ("cli",),
 )
 # Modules whose functions may import from the package: for the time of a start, and for optional packages.

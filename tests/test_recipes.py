@@ -50,7 +50,7 @@ def test_every_model_has_a_recipe_for_images_of_every_size(shape):
         configure.check(recipe)
         assert recipe["model"]["key"] == key and "epochs" not in recipe["training"]
         assert 4000 <= recipe["training"]["steps"] <= 10_000
-        assert 16 <= recipe["training"]["batch_size"] <= 128
+        assert 8 <= recipe["training"]["batch_size"] <= 128
         if key != BASED:
             model = presets.build(recipe, shape, seed=0, num_classes=3)
             found = parameters_of(model)
@@ -83,16 +83,12 @@ def test_what_the_images_decide():
     of = recipe_by_images
     assert of("vae", (32, 32, 1))["networks"] == presets.recipe("vae_mnist")["networks"]
     assert of("vae", (33, 32, 1))["networks"] != presets.recipe("vae_mnist")["networks"]
-    assert [of("vae_gan", (side, side, 3))["networks"]["latent_dim"] for side in (32, 64, 256)] == [
-        64,
-        128,
-        128,
-    ]
-    batches = [of("vae_gan", (side, side, 3))["training"]["batch_size"] for side in (32, 64, 128)]
-    assert batches == [64, 32, 16]
+    vectors = [of("vae_gan", (side, side, 3), spatial=False) for side in (32, 64, 128, 256)]
+    assert [recipe["networks"]["latent_dim"] for recipe in vectors] == [64, 128, 128, 128]
+    assert [recipe["training"]["batch_size"] for recipe in vectors] == [64, 32, 16, 16]
     # Halved as often as leaves a map of about 4x4.
     assert [len(widths(side)) for side in (8, 32, 64, 128, 256, 1024)] == [2, 3, 4, 5, 6, 6]
-    few, many = of("vae_gan", (64, 64, 3), 20), of("vae_gan", (64, 64, 3), 200_000)
+    few, many = (of("vae_gan", (64, 64, 3), number, spatial=False) for number in (20, 200_000))
     assert few["training"]["batch_size"] == 16 and few["model"]["prior"]["components"] == 2
     assert many["training"]["steps"] == 2 * few["training"]["steps"]
     assert many["model"]["prior"]["components"] == 40
@@ -102,13 +98,55 @@ def test_what_the_images_decide():
         assert "likelihood" not in recipe["model"]  # images of one's own are no bits
 
 
+def test_a_vae_gan_of_large_images_has_spatial_codes():
+    for key, side, factor in (("vae_gan", 64, 4), ("cvae_gan", 128, 4), ("vae_gan", 256, 8)):
+        recipe = recipe_by_images(key, (side, side - 3, 3), 500)
+        assert recipe["source"].startswith(f"{key}_images: ")
+        recipe["training"]["dataset"] = "mine"
+        model = presets.build(recipe, (side, side - 3, 3), 0, num_classes=2)
+        assert model.any_size and model.code_shape == (side // factor, side // factor, 4)
+        assert model.game.adaptive and not model.has_x_p and not model.generates
+        assert [term.name for term in model.reconstruction if term.weight] == ["l1", "perceptual"]
+    recipe = recipe_by_images("vae_gan", (64, 64, 8), 500)  # which the perceptual network does not take
+    assert "perceptual" not in recipe["model"]["reconstruction"]
+    assert recipe_by_images("vae_gan", (63, 63, 3), 500)["networks"]["family"] == "dcgan"
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "start"),
+    [
+        ([], 8000, 1600),
+        ([("training.steps", 500)], 500, 100),
+        ([("training.epochs", 10)], 320, 64),
+        ([("training.steps", 500), ("game.start", 7)], 500, 7),
+    ],
+)
+def test_the_discriminator_starts_after_a_fifth_of_the_training(changes, steps, start):
+    recipe = presets.RecipeChoice("vae_gan", None, changes).for_images((64, 64, 3), 500)
+    assert recipe["model"]["game"]["start"] == start
+    if len(changes) < 2:
+        assert recipe["model"]["game"]["warm_up"] == steps // 50
+
+
+def test_another_family_of_large_images_has_vectors_as_codes():
+    choice = presets.RecipeChoice("vae_gan", None, [("family", "dcgan"), ("encoder.units", [9])])
+    recipe = choice.for_images((64, 64, 3), 500)
+    assert recipe["networks"]["latent_dim"] == 128 and recipe["networks"]["encoder"]["units"] == [9]
+    assert recipe["model"]["beta"] > 0.01  # it generates
+    # Before the images are known, options of each of the recipes that they may choose are right.
+    for option in ("encoder.units", "encoder.blocks"):
+        assert presets.RecipeChoice("vae_gan", None, [(option, 2)]).before_images()
+    with pytest.raises(InputError, match="encoder.unit"):
+        presets.RecipeChoice("vae_gan", None, [("encoder.unit", 2)]).before_images()
+
+
 def test_a_recipe_is_found_by_name_before_it_is_chosen():
     assert presets.recipe_for("cvae_gan", "cifar10") == presets.recipe("cvae_gan_cifar10")
     by_known_shape = presets.recipe_for("vae_gan", "cifar10")
     assert by_known_shape["training"]["dataset"] == "cifar10"
     assert by_known_shape["networks"] == recipe_by_images("vae_gan", (32, 32, 3), 9000)["networks"]
     given = presets.recipe_for("vae_gan", "mine", (64, 48, 3), 500)
-    assert given["training"]["dataset"] == "mine" and given["training"]["steps"] == 5000
+    assert given["training"]["dataset"] == "mine" and given["training"]["steps"] == 8000
     with pytest.raises(InputError, match="image_shape"):
         presets.recipe_for("vae_gan", "mine", (64, 48))
     with pytest.raises(InputError, match="17"):

@@ -177,6 +177,9 @@ def test_no_setting_is_silent(name):
             look(played, "reconstruction", {loss: 1.7})
         if "classification" in build.known:
             look_at_part("classification", "classification", played)
+    if "game" not in build.known:
+        for loss in RECONSTRUCTIONS:
+            look(base, "reconstruction", {loss: 1.7})
     if {"classification", "game"} <= build.known.keys():  # and of one class drawn for each image
         base["classification"]["expectation"] = "sampled"
         look_at_part("game", "standard", base)
@@ -210,6 +213,12 @@ def test_settings_without_an_effect_are_refused_by_name():
     refused("reconstruction must have features and pixels", reconstruction={"l1": 0.5}, **matching)
     refused("reconstruction must have features and pixels", reconstruction=[Own(), Pixels()], **matching)
     refused("reconstruction must have .*Pixels.*Doubled", reconstruction=[Features(), Doubled()])
+    with pytest.raises(InputError, match="reconstruction must have no features in a VAE.*0.5"):
+        registry.vae(reconstruction={"features": 0.5})
+    with pytest.raises(InputError, match="reconstruction must have a loss of a weight above 0"):
+        registry.vae(reconstruction={"pixels": 0.0})
+    with pytest.raises(InputError, match="reconstruction must have pixels alone in a SemiSupervisedVAE"):
+        registry.ssl_vae(reconstruction={"l1": 1.0})
     refused("label_weight must be left out", label_weight=0.3, **matching)
     refused("weight must be left out.*0.3", weight=0.3, **matching)
     refused("adaptive must be False in a Semi", adaptive=True)
@@ -217,6 +226,25 @@ def test_settings_without_an_effect_are_refused_by_name():
         registry.vae_gan(gamma=1.0, adaptive=True)
     refused("expectation must be left out.*'sampled'", expectation="sampled", **matching)
     assert registry.ssl_vae_gan(reconstruction={"l1": 0.0}, **matching)
+
+
+@pytest.mark.core_on("all")
+@pytest.mark.parametrize("name", ["vae", "cvae", "draw"])
+def test_a_vae_minimizes_the_reconstruction_losses_that_are_asked_for(name, inject_noise):
+    """Against the reconstruction by NumPy; the logs stay those of the ELBO."""
+    inject_noise()
+    build, arguments = registry.ARGUMENTS[name]
+    losses = {"pixels": 0.25, "l1": 0.7, "l2": 3.0}
+    model = registry.set_weights(build(**arguments, reconstruction=losses, beta=0.5))
+    model.compile()
+    x, *y = registry.data(model)
+    made = model.compute_losses(ops.convert_to_tensor(x), *map(ops.convert_to_tensor, y))
+    logs = {key: ops.convert_to_numpy(value) for key, value in made.logs.items()}
+    np.testing.assert_allclose(logs["loss"], logs["kl"] + logs["reconstruction"], rtol=1e-5)
+    expected = 0.5 * logs["kl"] + 0.25 * logs["reconstruction"]
+    error = x - model.reconstruct(x, *y)
+    expected += (0.7 * np.abs(error) + 3.0 * error**2).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(ops.convert_to_numpy(made.players["generator"]), expected, rtol=1e-4)
 
 
 def test_l1_of_m2_is_the_mean_over_its_classes(inject_noise):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_vaegan import backend_choice
 from keras_vaegan.backend.layers import layers_of
@@ -36,6 +37,28 @@ def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) 
         `(gradient, auxiliary)`, the gradient of the shape of `x`.
     """
     return _leaf.input_gradient(function, x)
+
+
+def linearized(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A function's values `(B,)`, whose gradient is computed at once and passed on to whoever asks for it.
+
+    So a costly function that is differentiated twice, for an adaptive weight and for a player, runs once. The
+    gradient itself has no gradient.
+
+    Args:
+        function: `x` -> values `(B,)`, each of one row of `x` alone.
+        x: `(B, ...)`.
+    """
+    if not _leaf.differentiates(x):
+        return function(x)
+
+    def twice(x: Tensor) -> tuple[Tensor, Tensor]:
+        values = function(x)
+        return values, values
+
+    fixed = ops.stop_gradient(x)
+    gradient, values = (ops.stop_gradient(of) for of in input_gradient(twice, fixed))
+    return values + ops.sum(gradient * (x - fixed), axis=tuple(range(1, len(x.shape))))
 
 
 def unfold(
@@ -150,6 +173,7 @@ __all__ = [
     "distribution",
     "input_gradient",
     "layers_of",
+    "linearized",
     "part",
     "predict",
     "quicken_layers",

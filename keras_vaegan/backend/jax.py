@@ -258,6 +258,11 @@ def set_random_states(states: Sequence[np.ndarray]) -> None:
     """See `keras_vaegan.backend.set_random_states`."""
 
 
+def differentiates(x: Tensor) -> bool:
+    """Whether what is computed of a tensor now may be asked for a gradient at it; nobody can tell here."""
+    return True
+
+
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
     """See `keras_vaegan.backend.input_gradient`."""
     outer = _scope()

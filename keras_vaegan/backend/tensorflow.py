@@ -21,6 +21,7 @@ REPLICA_STRIDE = 1_000_003  # between the seeds of two devices
 __all__ = [
     "Steps",
     "be_deterministic",
+    "differentiates",
     "distribution",
     "input_gradient",
     "of_replica",
@@ -223,6 +224,11 @@ def random_states() -> list[np.ndarray]:
 
 def set_random_states(states: Sequence[np.ndarray]) -> None:
     """See `keras_vaegan.backend.set_random_states`."""
+
+
+def differentiates(x: Tensor) -> bool:
+    """Whether what is computed of a tensor now may be asked for a gradient at it; nobody can tell here."""
+    return True
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:

@@ -19,6 +19,7 @@ from keras_vaegan.typing import Tensor
 __all__ = [
     "Steps",
     "be_deterministic",
+    "differentiates",
     "distribution",
     "input_gradient",
     "of_replica",
@@ -258,6 +259,11 @@ def set_random_states(states: Sequence[np.ndarray]) -> None:
     torch.set_rng_state(own)
     if devices and len(devices) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(devices)
+
+
+def differentiates(x: Tensor) -> bool:
+    """Whether what is computed of a tensor now may be asked for a gradient at it."""
+    return torch.is_grad_enabled() and x.requires_grad
 
 
 def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:

@@ -17,7 +17,7 @@ from keras_vaegan.games import GAMES, Game, Verdict
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.parts import choose_part
-from keras_vaegan.reconstructions import Reconstruction, choose_reconstruction
+from keras_vaegan.reconstructions import weighed
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
 
@@ -74,16 +74,12 @@ class Adversarial(VAE):
         decoder: keras.Model,
         discriminator: keras.Model,
         game: str | dict | Game = "standard",
-        reconstruction: dict | Sequence[Reconstruction] | None = None,
         fakes_from: str = "prior",
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder=encoder, decoder=decoder, **kwargs)
         self.discriminator = as_functional("discriminator", discriminator)
         self.game = choose_part("game", game, GAMES, Game, "standard")
-        self.reconstruction = choose_reconstruction(reconstruction, self.default_reconstruction)
-        for term in self.reconstruction:
-            term.begin(self.image_shape)
         self.fakes_from = choose("fakes_from", fakes_from, self.fakes)
         self._check_game()
 
@@ -175,19 +171,17 @@ class Adversarial(VAE):
         """
         hidden, (first, second, *others) = self.condition.hidden(condition), self.reconstruction
 
-        def weighed(p: Any) -> Any:
-            compared = (x, p, hidden, real.features, fake.features)
-            return sum(term.weight * term.loss(*compared) for term in others if term.weight)
+        def compared(p: Any) -> tuple[Any, ...]:
+            return x, p, hidden, real.features, fake.features
 
-        features, pixels = (term.loss(x, p, hidden, real.features, fake.features) for term in (first, second))
+        features, pixels = (term.loss(*compared(p)) for term in (first, second))
         if not (self.game.adaptive and training):
-            return features, pixels, second.weight * pixels + weighed(p), None
+            return features, pixels, second.weight * pixels + weighed(others, *compared(p)), None
 
         def at(x_tilde: Tensor) -> tuple[Tensor, Any]:
             p = self.observation.around(x_tilde)
-            loss = weighed(p)
-            of_pixels = second.loss(x, p, hidden, real.features, fake.features)
-            return loss + second.weight * of_pixels, loss
+            loss = weighed(others, *compared(p))
+            return loss + weighed([second], *compared(p)), loss
 
         toward, loss = input_gradient(at, p.mean)
         return features, pixels, second.weight * pixels + loss, toward
@@ -259,9 +253,11 @@ class Adversarial(VAE):
         return super().get_config() | {
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "game": keras.saving.serialize_keras_object(self.game),
-            "reconstruction": [keras.saving.serialize_keras_object(term) for term in self.reconstruction],
             "fakes_from": self.fakes_from,
         }
+
+    def _check_reconstruction(self) -> None:
+        """D gives the features, and the game is a loss by itself."""
 
     def _check_game(self) -> None:
         if self.game.matches_means:

@@ -1,7 +1,7 @@
 """The semi-supervised VAE, M2 (Kingma et al. 2014), with the networks of Chen, Fang and Ju 2016."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -25,6 +25,7 @@ from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.networks.heads import each_label, for_each_class
 from keras_vaegan.parts import choose_part
+from keras_vaegan.reconstructions import Pixels, Reconstruction
 from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
@@ -228,8 +229,8 @@ class SemiSupervisedVAE(VAE):
         return self.observation(decoded)
 
     def pixel_share(self) -> float:
-        """Weight of the reconstruction in pixels in what is minimized: all of the ELBO's."""
-        return 1.0
+        """Weight of -log p(x|z, y) in what is minimized."""
+        return self.reconstruction[1].weight
 
     @property
     def _log_classes(self) -> float:
@@ -399,11 +400,30 @@ class SemiSupervisedVAE(VAE):
     def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
         require_labels_alone(inputs, type(self).__name__)
 
+    def _check_reconstruction(self) -> None:
+        super()._check_reconstruction()
+        check_pixels(self.reconstruction)
+        if any(term.weight for term in self.reconstruction[2:]):
+            raise InputError(
+                f"reconstruction must have pixels alone in a {type(self).__name__}, whose objective is the "
+                f"ELBO of each class; received {self.reconstruction}."
+            )
+
     def _check_classification(self) -> None:
         """Raise if there are settings of a discriminator, which this model does not have."""
         for name, plain in (("discriminator_consistency", 0.0), ("expectation", "enumerated")):
             if (found := getattr(self.classification, name)) != plain:
                 raise InputError(f"{name} must be {plain!r} without a discriminator; received {found!r}.")
+
+
+def check_pixels(reconstruction: Sequence[Reconstruction]) -> None:
+    """Raise `InputError` unless the loss of pixels is that of M2's objective."""
+    pixels = reconstruction[1]
+    if type(pixels) is not Pixels:
+        raise InputError(
+            "reconstruction must have reconstructions.Pixels as its loss of pixels, that of M2's "
+            f"objective; received a {type(pixels).__name__}."
+        )
 
 
 def expected(shares: Tensor, values: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.games import Verdict
 from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.intake import by_parts
-from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, expected
+from keras_vaegan.models.semi_supervised import SemiSupervisedVAE, Terms, check_pixels, expected
 from keras_vaegan.parts import settings_of
-from keras_vaegan.reconstructions import Features, Pixels
+from keras_vaegan.reconstructions import Features, weighed
 from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Tensor
@@ -109,9 +109,6 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         own = ("d_error", *(["d_consistency"] if self.classification.discriminator_consistency else []))
         return (*super().log_names, *own)
 
-    def pixel_share(self) -> float:
-        return self.reconstruction[1].weight
-
     # ---- the game ----
 
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
@@ -157,7 +154,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
             matching, _, *others = self.reconstruction  # M2's objective has the pixels
             values = Round(
                 matching.loss(*compared),
-                sum(term.weight * term.loss(*compared) for term in others),
+                weighed(others, *compared),
                 sum(game.generator_loss(fake, real, labels) for fake in (recon, drawn)),
                 game.real_loss(real, labels),
                 sum(costs) + penalty,
@@ -252,14 +249,12 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
 
     # ---- configuration ----
 
+    def _check_reconstruction(self) -> None:
+        check_pixels(self.reconstruction)
+
     def _check_game(self) -> None:
         self._check_discriminator()
-        matching, pixels, *others = self.reconstruction
-        if type(pixels) is not Pixels:
-            raise InputError(
-                "reconstruction must have reconstructions.Pixels as its loss of pixels, that of M2's "
-                f"objective; received a {type(pixels).__name__}."
-            )
+        matching, _, *others = self.reconstruction
         if self.game.adaptive:
             raise InputError(
                 "adaptive must be False in a SemiSupervisedVAEGAN: each class has a reconstruction of its "

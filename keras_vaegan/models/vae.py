@@ -24,6 +24,7 @@ from keras_vaegan.networks.functional import (
 )
 from keras_vaegan.parts import choose_part
 from keras_vaegan.priors import PRIORS, Conditional, Prior
+from keras_vaegan.reconstructions import Reconstruction, choose_reconstruction, weighed
 from keras_vaegan.registry import register
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
@@ -50,12 +51,15 @@ class VAE(LatentVariableModel):
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
         prior: p(z), of `keras_vaegan.priors`: `standard_normal`, `mixture`, an object as `Mixture(40)`, or a
             dictionary of settings. `fit_prior` fits a mixture to codes after the training.
+        reconstruction: weights of the reconstruction losses of `keras_vaegan.reconstructions` that are
+            minimized in place of -log p(x|z), as `{"pixels": 0.0, "l1": 1.0, "perceptual": 1.0}`, or a list
+            of objects. `pixels` is -log p(x|z), with the weight 1 if the dictionary leaves it out.
         seed: of the model's own randomness; None for another one each time.
         value_range: `(low, high)`, the range of integer pixels, as (0, 4095) for 12 bits; None for
             (0, 255). Floats are in [0, 1] always.
 
     Logs: `kl` and `reconstruction` (-log p(x|z)) in nats and `loss`, their sum: always the
-    negative ELBO, whatever beta.
+    negative ELBO, whatever `beta` and `reconstruction`.
 
     Raises:
         InputError: networks that do not agree on the code or the image, or take a condition; a setting that
@@ -76,6 +80,7 @@ class VAE(LatentVariableModel):
     own_inputs: tuple[str, ...] = ("codes",)  # what the decoder takes beside the condition
     takes: tuple[str, ...] = ()  # what it may be conditioned on
     unlabelled = False  # whether training takes the label -1
+    default_reconstruction: Mapping[str, float] = {"pixels": 1.0}
     in_batches: tuple[str, ...] = (*LatentVariableModel.in_batches, "decoded_whole")
 
     def __init__(
@@ -87,6 +92,7 @@ class VAE(LatentVariableModel):
         free_bits: float = 0.0,
         annealing_steps: int = 0,
         prior: str | dict | Prior | keras.Model | None = None,
+        reconstruction: dict | Sequence[Reconstruction] | None = None,
         seed: int | None = None,
         value_range: Sequence[int] | None = None,
         **kwargs: Any,
@@ -109,6 +115,10 @@ class VAE(LatentVariableModel):
         self.prior.begin(self.code_shape, self.condition.inputs)
         if self.any_size:
             self.code_statistics = CodeStatistics(self.latent_dim)
+        self.reconstruction = choose_reconstruction(reconstruction, self.default_reconstruction)
+        for term in self.reconstruction:
+            term.begin(self.image_shape)
+        self._check_reconstruction()
 
     @functools.cached_property
     def image_shape(self) -> tuple[int, ...]:
@@ -211,10 +221,15 @@ class VAE(LatentVariableModel):
         q, _, (*_, p) = self.infer(x, c, training)  # q(z|x, c), z ~ q, p(x|z, c)
 
         kl = self.prior.given(c, training).kl(q)  # KL(q(z|x, c) || p(z|c)) of each dimension
-        reconstruction = -p.log_prob(x, self.condition.hidden(c))  # -log p(x|z, c)
+        compared = (x, p, self.condition.hidden(c), None, None)
+        _, of_pixels, *others = self.reconstruction
+        pixels = of_pixels.loss(*compared)  # -log p(x|z, c)
+        distance = of_pixels.weight * pixels + weighed(
+            others, *compared
+        )  # -log p(x|z, c) unless set otherwise
 
-        loss = self.weighted_kl(kl, training) + reconstruction
-        return Losses({"generator": loss}, self.elbo(kl, reconstruction))
+        loss = self.weighted_kl(kl, training) + distance
+        return Losses({"generator": loss}, self.elbo(kl, pixels))
 
     def elbo(self, kl: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
         """The negative ELBO and its two parts as they are logged, `{name: (B,)}` in nats."""
@@ -249,6 +264,7 @@ class VAE(LatentVariableModel):
             "free_bits": self.free_bits,
             "annealing_steps": self.annealing_steps,
             "prior": keras.saving.serialize_keras_object(self.prior),
+            "reconstruction": [keras.saving.serialize_keras_object(term) for term in self.reconstruction],
             "seed": self.seed,
             "value_range": self.value_range,
             "name": self.name,
@@ -284,6 +300,20 @@ class VAE(LatentVariableModel):
             raise InputError(
                 f"decoder must take codes alone in a {type(self).__name__}; received {', '.join(inputs)} "
                 "beside them. A CVAE takes a condition."
+            )
+
+    def _check_reconstruction(self) -> None:
+        """Raise unless the model computes every reconstruction loss that it has, and minimizes one."""
+        features, *others = self.reconstruction
+        if features.weight:
+            raise InputError(
+                f"reconstruction must have no features in a {type(self).__name__}, which has no "
+                f"discriminator; received the weight {features.weight}. A VAE/GAN has one."
+            )
+        if not any(term.weight for term in others):
+            raise InputError(
+                "reconstruction must have a loss of a weight above 0, as {'pixels': 1.0}; "
+                f"received {self.reconstruction}."
             )
 
     def _check_encoder(self) -> None:

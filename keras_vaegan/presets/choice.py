@@ -1,5 +1,6 @@
 """A recipe that is chosen when the images are known."""
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +10,7 @@ from keras_vaegan.errors import InputError, choose
 from keras_vaegan.kinds import check_kind
 from keras_vaegan.networks.blocks import check_image_shape
 from keras_vaegan.presets import configure
-from keras_vaegan.presets.own_images import recipe_by_images
+from keras_vaegan.presets.own_images import recipe_by_images, start_late
 from keras_vaegan.presets.recipes import MODEL_KEYS
 
 ALL_RATES = "optimizer.*.learning_rate"  # a change of the first learning rate of each player
@@ -40,7 +41,12 @@ class RecipeChoice:
         Raises:
             InputError: a change that no recipe of this model takes.
         """
-        return self.for_images((64, 64, 3), None)
+        try:
+            return self.for_images((64, 64, 3), None)
+        except InputError:
+            with contextlib.suppress(InputError):  # smaller images have networks with other options
+                return self.for_images((32, 32, 3), None)
+            raise
 
     def for_images(self, image_shape: Sequence[int], num_images: int | None) -> dict[str, Any]:
         """The recipe for images of the shape `(H, W, C)` and that number of them, changed.
@@ -48,9 +54,13 @@ class RecipeChoice:
         Raises:
             InputError: a change that the recipe does not take.
         """
-        recipe = recipe_by_images(self.key, check_image_shape(image_shape), num_images)
+        changed = {name.split(".")[-1]: value for name, value in self.changes}
+        spatial = changed.get("family", "resnet") == "resnet"
+        recipe = recipe_by_images(self.key, check_image_shape(image_shape), num_images, spatial)
         recipe["training"]["dataset"] = self.dataset or ""
         change(recipe, self.changes)
+        if not {"start", "warm_up"} & changed.keys():
+            start_late(recipe, num_images)
         return recipe
 
     def get_config(self) -> dict[str, Any]:

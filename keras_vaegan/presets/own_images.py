@@ -1,7 +1,9 @@
 """Recipes for images that no recipe names, chosen by their shape and number.
 
 Gray and small images (up to 32 pixels) get the networks of MNIST, small color images (up to 48) those of
-CIFAR-10, and larger ones networks that halve the image until a map of about 4x4 is left. The length of the
+CIFAR-10, and larger ones networks that halve the image until a map of about 4x4 is left. A VAE/GAN of images
+of 64 pixels or more is another model, `vae_gan_images`: an autoencoder with spatial latent codes, a
+discriminator of patches and a perceptual loss (Esser et al. 2021, Rombach et al. 2022). The length of the
 training is a number of steps, so that 500 and 500,000 images are both trained on long enough.
 """
 
@@ -19,6 +21,7 @@ from keras_vaegan.presets.recipes import (
     cosine,
     drawing,
     judge,
+    num_steps,
     players,
 )
 
@@ -28,28 +31,51 @@ MOST_STAGES = 6
 MANY_IMAGES = 100_000  # above them, a training is twice as long
 MOST_COMPONENTS = 40  # of a mixture prior
 CODES_PER_DIMENSION = 4  # that a component of a mixture needs for its covariances
+SPATIAL = ("vae_gan", "cvae_gan")  # the models that get spatial latent codes
+SPATIAL_SIDE = 64  # from which they do
+FINE_SIDE = 128  # up to which the codes have a quarter of the image's height and width, not an eighth
+START, WARM_UP = 0.2, 0.02  # shares of the training: before D starts, and for D alone
+PERCEPTUAL_CHANNELS = (1, 3, 4)  # of images that the perceptual network takes
 PIXEL_WEIGHT = 20.0  # of the pixels of a whole image in a hybrid's loss, as in the recipe for MNIST
 FEATURE_WEIGHT = 60.0  # of all features, as in the recipe for CIFAR-10
 
 
-def recipe_by_images(key: str, image_shape: Sequence[int], num_images: int | None = None) -> dict[str, Any]:
+def recipe_by_images(
+    key: str, image_shape: Sequence[int], num_images: int | None = None, spatial: bool = True
+) -> dict[str, Any]:
     """The recipe of a model for images of that shape and number; its data set is to be set.
 
     Args:
         key: of `MODEL_KEYS`.
         image_shape: `(H, W, C)`.
         num_images: images to train on; None if they are many.
+        spatial: whether a VAE/GAN of large images may get spatial latent codes; else they are vectors.
     """
     height, width, channels = image_shape
     side = max(height, width)
-    if side <= GRAY_SIDE and channels == 1:
-        found, size = _gray(key, image_shape), "small gray"
+    source = f"{RECIPES[f'{key}_mnist']['source']}"
+    if spatial and key in SPATIAL and side >= SPATIAL_SIDE:
+        found, networks = _spatial(key, image_shape), f"{key}_images: spatial latent codes"
+        source = "Esser et al. 2021, Rombach et al. 2022"
+    elif side <= GRAY_SIDE and channels == 1:
+        found, networks = _gray(key, image_shape), "networks for small gray images"
     else:
-        found, size = _colored(key, image_shape), "small" if side <= SMALL_SIDE else "large"
+        size = "small" if side <= SMALL_SIDE else "large"
+        found, networks = _colored(key, image_shape), f"networks for {size} images"
     _fit_to_number(found, num_images)
-    found["source"] = f"networks for {size} images; {RECIPES[f'{key}_mnist']['source']}"
+    start_late(found, num_images)
+    found["source"] = f"{networks}; {source}"
     found["expect"] = "not trained here"
     return found
+
+
+def start_late(recipe: dict[str, Any], num_images: int | None) -> None:
+    """Let D of a model with spatial latent codes start after a fifth of the training, whatever its length."""
+    game = recipe["model"].get("game")
+    if not isinstance(game, dict) or "warm_up" not in game:
+        return
+    steps = num_steps(recipe["training"], num_images or MANY_IMAGES)
+    game["start"], game["warm_up"] = (int(share * steps) for share in (START, WARM_UP))
 
 
 def _fit_to_number(recipe: dict[str, Any], num_images: int | None) -> None:
@@ -101,6 +127,46 @@ def _colored(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
     batch_size = 64 if small else 32 if side <= 96 else 16
     found["training"] = _training(key, 8000 if small else 5000, batch_size)
     return found
+
+
+def _spatial(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
+    """The recipe of an autoencoder whose codes are maps: its KL is small, and its D judges patches.
+
+    Weights are those of Rombach et al. 2022, appendix G: 1 for L1 and for the perceptual loss of each pixel,
+    0.5 for the adaptive game, 1e-6 for the KL.
+    """
+    side, channels = max(image_shape[:2]), image_shape[2]
+    own = {"size": "small", "factor": 4 if side <= FINE_SIDE else 8}
+    reconstruction = {"features": 0.0, "pixels": 0.0, "l1": 1.0}
+    if channels in PERCEPTUAL_CHANNELS:
+        reconstruction["perceptual"] = 1.0
+    game = {"class": "hinge", "weight": 0.5, "adaptive": True, "start": 0, "warm_up": 0}
+    return {
+        "model": {
+            "key": key,
+            "beta": 1e-6,
+            "fakes_from": "none",
+            "reconstruction": reconstruction,
+            "game": game | ({"label_weight": 0.5} if key == "cvae_gan" else {}),
+        },
+        "networks": {
+            "family": "resnet",
+            "latent_dim": 4,
+            **({"condition": ["labels"]} if key == "cvae_gan" else {}),
+            "encoder": dict(own),
+            "decoder": dict(own),
+            "discriminator": {
+                "family": "patch",
+                "receptive_field": 34 if side <= FINE_SIDE else 70,
+                "spectral_normalization": True,
+            },
+        },
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": cosine(1e-3), "beta_1": 0.5, **AVERAGED},
+            "discriminator": judge(cosine(1e-3)),
+        },
+        "training": _training(key, 8000, 16 if side <= FINE_SIDE else 8),
+    }
 
 
 def _training(key: str, steps: int, batch_size: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_vaegan import memory
 from keras_vaegan.backend.layers import layers_of
+from keras_vaegan.networks.functional import output_of
 from keras_vaegan.training.epochs import EpochCallback
 
 FEWEST_EPOCHS, MOST_EPOCHS, USUAL_EPOCHS = 10, 50, 20  # that steps are divided into, if they are enough
@@ -69,6 +70,7 @@ class Plan:
         recipe: of the model, with its `source` in words.
         num_images: of the three splits.
         image_shape: `(H, W, C)` that the model takes.
+        code_shape: of the latent code of an image.
         class_names: names of the classes; numbers if they have none; None without labels.
         parameters: numbers in the weights of each network.
         length: of the training.
@@ -82,6 +84,7 @@ class Plan:
     recipe: Mapping[str, Any]
     num_images: Sequence[int]
     image_shape: Sequence[int]
+    code_shape: Sequence[int]
     num_classes: int | None
     parameters: Mapping[str, int]
     length: Length
@@ -120,11 +123,11 @@ class Plan:
         return "; ".join([found, f"{height}x{width}, {kind}", *self.notes, classes])
 
     def _recipe(self) -> str:
-        networks, training = self.recipe["networks"], self.recipe["training"]
+        training = self.recipe["training"]
         facts = [
             self.recipe["model"]["key"],
             *self.recipe.get("source", "").split("; ")[:1],
-            f"latent code of {networks['latent_dim']} numbers",
+            f"latent code of {'x'.join(map(str, self.code_shape))} numbers",
             f"batches of {training['batch_size']}",
         ]
         return "; ".join(fact for fact in facts if fact)
@@ -190,9 +193,21 @@ def step_memory(model: Any, batch_size: int) -> int:
     runs = {"decoder": 2, "discriminator": 3} if hasattr(model, "discriminator") else {}
     total = 0
     for network in (network for networks in model.player_networks().values() for network in networks):
-        given = sum(_outputs(layer) for layer in layers_of(network) if not isinstance(layer, keras.Model))
-        total += given * runs.get(network.name, 1)
+        total += _numbers(network, model) * runs.get(network.name, 1)
     return 2 * 4 * batch_size * total * int(getattr(model, "steps", None) or 1)
+
+
+def _numbers(network: Any, model: Any) -> int:
+    """Numbers that the layers of a network give for one image."""
+    inputs = keras.tree.flatten(getattr(network, "inputs", []))
+    if not any(None in tensor.shape[1:] for tensor in inputs):
+        return sum(_outputs(layer) for layer in layers_of(network) if not isinstance(layer, keras.Model))
+    of_codes = network is model.decoder
+    inner = keras.Model(network.input, [layer.output for layer in network.layers])
+    given = output_of(
+        inner, "codes" if of_codes else "images", model.code_shape if of_codes else model.image_shape
+    )
+    return sum(math.prod(tensor.shape[1:]) for tensor in keras.tree.flatten(given))
 
 
 def _outputs(layer: Any) -> int:

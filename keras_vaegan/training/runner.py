@@ -757,6 +757,7 @@ def _show_plan(
         recipe=recipe,
         num_images=[len(x) for x, _ in data],
         image_shape=metadata["image_shape"],
+        code_shape=model.code_shape,
         num_classes=data.num_classes,
         parameters=parameters_of(model),
         length=length_of(recipe["training"], metadata["steps_per_epoch"]),
