@@ -133,6 +133,8 @@ def test_another_family_of_large_images_has_vectors_as_codes():
     recipe = choice.for_images((64, 64, 3), 500)
     assert recipe["networks"]["latent_dim"] == 128 and recipe["networks"]["encoder"]["units"] == [9]
     assert recipe["model"]["beta"] > 0.01  # it generates
+    small = presets.RecipeChoice("vae_gan", None, [("family", "resnet")]).for_images((32, 32, 3), 500)
+    assert small["networks"] == recipe_by_images("vae_gan", (64, 64, 3))["networks"]
     # Before the images are known, options of each of the recipes that they may choose are right.
     for option in ("encoder.units", "encoder.blocks"):
         assert presets.RecipeChoice("vae_gan", None, [(option, 2)]).before_images()

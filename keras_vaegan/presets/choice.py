@@ -55,7 +55,8 @@ class RecipeChoice:
             InputError: a change that the recipe does not take.
         """
         changed = {name.split(".")[-1]: value for name, value in self.changes}
-        spatial = changed.get("family", "resnet") == "resnet"
+        family = next((value for name, value in self.changes if name in ("family", "networks.family")), None)
+        spatial = None if family is None else family == "resnet"
         recipe = recipe_by_images(self.key, check_image_shape(image_shape), num_images, spatial)
         recipe["training"]["dataset"] = self.dataset or ""
         change(recipe, self.changes)

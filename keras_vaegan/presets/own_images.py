@@ -41,7 +41,7 @@ FEATURE_WEIGHT = 60.0  # of all features, as in the recipe for CIFAR-10
 
 
 def recipe_by_images(
-    key: str, image_shape: Sequence[int], num_images: int | None = None, spatial: bool = True
+    key: str, image_shape: Sequence[int], num_images: int | None = None, spatial: bool | None = None
 ) -> dict[str, Any]:
     """The recipe of a model for images of that shape and number; its data set is to be set.
 
@@ -49,12 +49,12 @@ def recipe_by_images(
         key: of `MODEL_KEYS`.
         image_shape: `(H, W, C)`.
         num_images: images to train on; None if they are many.
-        spatial: whether a VAE/GAN of large images may get spatial latent codes; else they are vectors.
+        spatial: whether a VAE/GAN gets spatial latent codes, not vectors; None if its images are large.
     """
     height, width, channels = image_shape
     side = max(height, width)
     source = f"{RECIPES[f'{key}_mnist']['source']}"
-    if spatial and key in SPATIAL and side >= SPATIAL_SIDE:
+    if key in SPATIAL and (side >= SPATIAL_SIDE if spatial is None else spatial):
         found, networks = _spatial(key, image_shape), f"{key}_images: spatial latent codes"
         source = "Esser et al. 2021, Rombach et al. 2022"
     elif side <= GRAY_SIDE and channels == 1:

@@ -1,0 +1,90 @@
+"""A classifier that takes no part in the training of an autoencoder, in whose features its images are judged.
+
+Whoever trains with a perceptual loss must not be judged in the same network. This one learns the classes of
+the dataset itself: those of its folders, or finer ones that the names of its files tell. It is trained once,
+into a `.keras` file that later calls read.
+"""
+
+import pathlib
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_vaegan.files import atomic_folder, atomic_path, read_json, write_json
+from keras_vaegan.perceptual import FeatureDistance
+
+WIDTHS = (32, 64, 128)
+EPOCHS, BATCH, SEED = 12, 64, 0
+
+
+def classifier(image_shape, num_classes):
+    """Residual classifier: images in [0, 1] -> logits; `map_0` to `map_2` are the maps of its resolutions."""
+    inputs = keras.Input(image_shape)
+    x = layers.Conv2D(WIDTHS[0], 3, padding="same", use_bias=False)(inputs)
+    for i, width in enumerate(WIDTHS):
+        y = _normalized(x)
+        short = y if x.shape[-1] == width and not i else None
+        y = layers.Conv2D(width, 3, strides=2 if i else 1, padding="same", use_bias=False)(y)
+        y = layers.Conv2D(width, 3, padding="same", use_bias=False)(_normalized(y))
+        if short is None:
+            short = layers.Conv2D(width, 1, strides=2 if i else 1, use_bias=False)(x)
+        x = layers.Add(name=f"map_{i}")([short, y])
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(_normalized(x)))
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name="judge")
+
+
+def _normalized(x):
+    return layers.Activation("relu")(layers.BatchNormalization()(x))
+
+
+def trained(path, image_shape, train, validation):
+    """The classifier in a file, and what is known of it: `accuracy` is its share of validation images.
+
+    It is trained into the file if that is not there.
+
+    Args:
+        path: a `.keras` file.
+        image_shape: `(H, W, C)`.
+        train, validation: images in [0, 1] and their classes, whole numbers from 0.
+    """
+    path = pathlib.Path(path)
+    about = path.with_suffix(".json")
+    if not about.is_file():
+        keras.utils.set_random_seed(SEED)
+        model = classifier(image_shape, int(max(train[1].max(), validation[1].max())) + 1)
+        steps = EPOCHS * -(-len(train[0]) // BATCH)
+        model.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        model.fit(*train, batch_size=BATCH, epochs=EPOCHS, validation_data=validation, verbose=2)
+        known = float(np.mean(model.predict(validation[0], verbose=0).argmax(-1) == validation[1]))
+        with atomic_path(path) as temporary:
+            model.save(temporary)
+        write_json(about, {"accuracy": known, "classes": model.output_shape[-1], "epochs": EPOCHS})
+    return keras.saving.load_model(path, compile=False), read_json(about)
+
+
+def distance(model):
+    """Distance of images in the maps of the classifier, each resolution with the same weight."""
+    names = [f"map_{i}" for i in range(len(WIDTHS))]
+    return FeatureDistance(model, dict.fromkeys(names, 1 / len(names)), model.input_shape[1:])
+
+
+def by_finer_classes(dataset, folder):
+    """A folder of links to the training files of a dataset, in classes that their names begin with, up to `__`.
+
+    Args:
+        dataset: folder with `train/CLASS/NAME__REST.jpg`.
+        folder: to make; one that is there is left as it is.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.exists():
+        with atomic_folder(folder) as made:
+            for path in sorted(pathlib.Path(dataset, "train").rglob("*__*")):
+                kind = made / path.name.split("__")[0]
+                kind.mkdir(parents=True, exist_ok=True)
+                (kind / path.name).symlink_to(path.resolve())
+    return folder
