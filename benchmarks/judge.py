@@ -74,7 +74,7 @@ def distance(model):
 
 
 def by_finer_classes(dataset, folder):
-    """A folder of links to the training files of a dataset, in classes that their names begin with, up to `__`.
+    """A folder of links to a dataset's training files, in classes that their names begin with, up to `__`.
 
     Args:
         dataset: folder with `train/CLASS/NAME__REST.jpg`.

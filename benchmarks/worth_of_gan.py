@@ -6,9 +6,9 @@
 
 Both variants have the networks, the optimizer, the steps and the first weights of the recipe for large images
 (`presets.RecipeChoice("vae_gan")`). `alone` is a VAE that minimizes L1 and the KL with the weight of the
-recipe. `game` is the VAE/GAN of the recipe. Scores are those of the reconstructions of validation images, held
-out at random, and of test images: PSNR, SSIM, and the distance in two networks. The `judge` took no part in
-the training (`benchmarks.judge`); `imagenet` is the network of the perceptual loss itself.
+recipe. `game` is the VAE/GAN of the recipe. Scores are those of the reconstructions of validation images,
+held out at random, and of test images: PSNR, SSIM, and the distance in two networks. The `judge` took no part
+in the training (`benchmarks.judge`); `imagenet` is the network of the perceptual loss itself.
 
 Each run adds a line to WORK/results.jsonl as it ends; runs that are there are not repeated. Each run measures
 the PSNR of 128 validation images every 50 steps, which shows what the discriminator's start does.
@@ -240,10 +240,8 @@ def table(runs):
                 }
                 for key in ((data, variant) for variant in VARIANTS)
             ]
-            row += [
-                f"{means[1]['psnr'] - means[0]['psnr']:+.2f}",
-                f"{means[1]['ssim'] - means[0]['ssim']:+.3f}",
-            ]
+            difference = {name: means[1][name] - means[0][name] for name in names}
+            row += [f"{difference['psnr']:+.2f}", f"{difference['ssim']:+.3f}"]
             row += [f"{100 * difference[name] / means[0][name]:+.0f} %" for name in names[2:]]
         lines.append(f"| {' | '.join(row)} |")
     return lines
