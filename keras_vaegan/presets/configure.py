@@ -23,7 +23,7 @@ from keras_vaegan.parts import KIND, settings_of
 from keras_vaegan.presets.own_images import recipe_by_images
 from keras_vaegan.presets.recipes import DATA_SETS, RECIPES, TRAINING_IMAGES, num_steps
 from keras_vaegan.priors import PRIORS
-from keras_vaegan.reconstructions import RECONSTRUCTIONS
+from keras_vaegan.reconstructions import RECONSTRUCTIONS, Features
 from keras_vaegan.registry import MODELS
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ def _model_options(recipe: Mapping[str, Any], model: Any) -> list[str]:
             names += [f"model.{part}", f"model.{part}.{KIND}"]
         names += [f"model.{part}.{setting}" for setting in settings_of(_part_class(recipe, part))]
     if WEIGHTS in arguments:
-        names += [f"model.{WEIGHTS}.{name}" for name in RECONSTRUCTIONS]
+        judged = "discriminator" in networks_of(model)
+        names += [f"model.{WEIGHTS}.{name}" for name in RECONSTRUCTIONS if judged or name != Features.name]
     return names
 
 

@@ -16,11 +16,14 @@ from keras_vaegan.presets.recipes import (
     AVERAGED,
     AVERAGED_WITH_STATISTICS,
     DRAWN_GAME,
+    FINE_SIDE,
     RECIPES,
+    autoencoder,
     clipped,
     cosine,
     drawing,
     judge,
+    late,
     num_steps,
     players,
 )
@@ -33,9 +36,6 @@ MOST_COMPONENTS = 40  # of a mixture prior
 CODES_PER_DIMENSION = 4  # that a component of a mixture needs for its covariances
 SPATIAL = ("vae_gan", "cvae_gan")  # the models that get spatial latent codes
 SPATIAL_SIDE = 64  # from which they do
-FINE_SIDE = 128  # up to which the codes have a quarter of the image's height and width, not an eighth
-START, WARM_UP = 0.2, 0.02  # shares of the training: before D starts, and for D alone
-PERCEPTUAL_CHANNELS = (1, 3, 4)  # of images that the perceptual network takes
 PIXEL_WEIGHT = 20.0  # of the pixels of a whole image in a hybrid's loss, as in the recipe for MNIST
 FEATURE_WEIGHT = 60.0  # of all features, as in the recipe for CIFAR-10
 
@@ -55,7 +55,8 @@ def recipe_by_images(
     side = max(height, width)
     source = f"{RECIPES[f'{key}_mnist']['source']}"
     if key in SPATIAL and (side >= SPATIAL_SIDE if spatial is None else spatial):
-        found, networks = _spatial(key, image_shape), f"{key}_images: spatial latent codes"
+        found, networks = autoencoder(key, image_shape), f"{key}_images: spatial latent codes"
+        found["training"] = _training(key, 8000, 16 if side <= FINE_SIDE else 8)
         source = "Esser et al. 2021, Rombach et al. 2022"
     elif side <= GRAY_SIDE and channels == 1:
         found, networks = _gray(key, image_shape), "networks for small gray images"
@@ -72,10 +73,8 @@ def recipe_by_images(
 def start_late(recipe: dict[str, Any], num_images: int | None) -> None:
     """Let D of a model with spatial latent codes start after a fifth of the training, whatever its length."""
     game = recipe["model"].get("game")
-    if not isinstance(game, dict) or "warm_up" not in game:
-        return
-    steps = num_steps(recipe["training"], num_images or MANY_IMAGES)
-    game["start"], game["warm_up"] = (int(share * steps) for share in (START, WARM_UP))
+    if isinstance(game, dict) and "warm_up" in game:
+        game |= late(num_steps(recipe["training"], num_images or MANY_IMAGES))
 
 
 def _fit_to_number(recipe: dict[str, Any], num_images: int | None) -> None:
@@ -127,46 +126,6 @@ def _colored(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
     batch_size = 64 if small else 32 if side <= 96 else 16
     found["training"] = _training(key, 8000 if small else 5000, batch_size)
     return found
-
-
-def _spatial(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
-    """The recipe of an autoencoder whose codes are maps: its KL is small, and its D judges patches.
-
-    Weights are those of Rombach et al. 2022, appendix G: 1 for L1 and for the perceptual loss of each pixel,
-    0.5 for the adaptive game, 1e-6 for the KL.
-    """
-    side, channels = max(image_shape[:2]), image_shape[2]
-    own = {"size": "small", "factor": 4 if side <= FINE_SIDE else 8}
-    reconstruction = {"features": 0.0, "pixels": 0.0, "l1": 1.0}
-    if channels in PERCEPTUAL_CHANNELS:
-        reconstruction["perceptual"] = 1.0
-    game = {"class": "hinge", "weight": 0.5, "adaptive": True, "start": 0, "warm_up": 0}
-    return {
-        "model": {
-            "key": key,
-            "beta": 1e-6,
-            "fakes_from": "none",
-            "reconstruction": reconstruction,
-            "game": game | ({"label_weight": 0.5} if key == "cvae_gan" else {}),
-        },
-        "networks": {
-            "family": "resnet",
-            "latent_dim": 4,
-            **({"condition": ["labels"]} if key == "cvae_gan" else {}),
-            "encoder": dict(own),
-            "decoder": dict(own),
-            "discriminator": {
-                "family": "patch",
-                "receptive_field": 34 if side <= FINE_SIDE else 70,
-                "spectral_normalization": True,
-            },
-        },
-        "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": cosine(1e-3), "beta_1": 0.5, **AVERAGED},
-            "discriminator": judge(cosine(1e-3)),
-        },
-        "training": _training(key, 8000, 16 if side <= FINE_SIDE else 8),
-    }
 
 
 def _training(key: str, steps: int, batch_size: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ batch; how many labels are kept where a model can do with few), and in words its
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 # Model keys, as the command line and the presets' names have them.
@@ -121,6 +122,55 @@ def drawing(
         "decoder": {"units": units, "glimpse": glimpse},
         **({"discriminator": discriminator} if judged_by else {}),
     }
+
+
+FINE_SIDE = 128  # up to which spatial codes have a quarter of the image's height and width, not an eighth
+PERCEPTUAL_CHANNELS = (1, 3, 4)  # of images that the perceptual network takes
+
+
+def autoencoder(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
+    """A VAE/GAN whose codes are maps, whose KL is small, and whose D judges patches; without its training.
+
+    Weights are those of Rombach et al. 2022, appendix G: 1 for L1 and for the perceptual loss of each pixel,
+    0.5 for the adaptive game, 1e-6 for the KL.
+    """
+    side, channels = max(image_shape[:2]), image_shape[2]
+    labels = key == "cvae_gan"
+    networks = {"size": "small", "factor": 4 if side <= FINE_SIDE else 8}
+    losses = {"features": 0.0, "pixels": 0.0, "l1": 1.0}
+    if channels in PERCEPTUAL_CHANNELS:
+        losses["perceptual"] = 1.0
+    game = {"class": "hinge", "weight": 0.5, "adaptive": True, "start": 0, "warm_up": 0}
+    return {
+        "model": {
+            "key": key,
+            "beta": 1e-6,
+            "fakes_from": "none",
+            "reconstruction": losses,
+            "game": game | ({"label_weight": 0.5} if labels else {}),
+        },
+        "networks": {
+            "family": "resnet",
+            "latent_dim": 4,
+            **({"condition": ["labels"]} if labels else {}),
+            "encoder": dict(networks),
+            "decoder": dict(networks),
+            "discriminator": {
+                "family": "patch",
+                "receptive_field": 34 if side <= FINE_SIDE else 70,
+                "spectral_normalization": True,
+            },
+        },
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": cosine(1e-3), "beta_1": 0.5, **AVERAGED},
+            "discriminator": judge(cosine(1e-3)),
+        },
+    }
+
+
+def late(steps: int) -> dict[str, int]:
+    """When D of an autoencoder starts, and for how long it trains alone, in a training of that many steps."""
+    return {"start": steps // 5, "warm_up": steps // 50}
 
 
 # The bound of a hundred nats against a game of a few: smaller, and all samples become one stroke.
