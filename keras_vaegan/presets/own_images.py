@@ -18,6 +18,7 @@ from keras_vaegan.presets.recipes import (
     DRAWN_GAME,
     FINE_SIDE,
     RECIPES,
+    SPATIAL_SOURCE,
     autoencoder,
     clipped,
     cosine,
@@ -57,7 +58,7 @@ def recipe_by_images(
     if key in SPATIAL and (side >= SPATIAL_SIDE if spatial is None else spatial):
         found, networks = autoencoder(key, image_shape), f"{key}_images: spatial latent codes"
         found["training"] = _training(key, 8000, 16 if side <= FINE_SIDE else 8)
-        source = "Esser et al. 2021, Rombach et al. 2022"
+        source = SPATIAL_SOURCE
     elif side <= GRAY_SIDE and channels == 1:
         found, networks = _gray(key, image_shape), "networks for small gray images"
     else:

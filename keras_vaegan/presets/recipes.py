@@ -33,6 +33,8 @@ DATA_SETS: dict[str, tuple[tuple[int, int, int], int | None]] = {
     "mnist": ((28, 28, 1), 10),
     "cifar10": ((32, 32, 3), 10),
     "celeb_a": ((64, 64, 3), None),
+    "fruits": ((64, 64, 3), 3),
+    "emoji": ((64, 64, 4), 10),
 }
 
 DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
@@ -125,6 +127,7 @@ def drawing(
 
 
 FINE_SIDE = 128  # up to which spatial codes have a quarter of the image's height and width, not an eighth
+SPATIAL_SOURCE = "Esser et al. 2021, Rombach et al. 2022"  # of autoencoders with spatial latent codes
 PERCEPTUAL_CHANNELS = (1, 3, 4)  # of images that the perceptual network takes
 
 
@@ -166,6 +169,14 @@ def autoencoder(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
             "discriminator": judge(cosine(1e-3)),
         },
     }
+
+
+def trained_autoencoder(key: str, dataset: str, expect: str) -> dict[str, Any]:
+    """The recipe of an autoencoder that was trained on a folder of images of `DATA_SETS`."""
+    made = autoencoder(key, DATA_SETS[dataset][0])
+    made["training"] = {"dataset": dataset, "steps": 6000, "batch_size": 16}
+    made["model"]["game"] |= late(6000)
+    return {**made, "source": f"{key}_images: {SPATIAL_SOURCE}", "expect": expect}
 
 
 def late(steps: int) -> dict[str, int]:
@@ -670,4 +681,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, the paper's own networks",
         "expect": "digits of the classes asked for; in the paper, sharper than those of the CVAE",
     },
+    "vae_gan_fruits": trained_autoencoder(
+        "vae_gan", "fruits", "reconstructions of apples, cherries and tomatoes with their texture"
+    ),
+    "vae_gan_emoji": trained_autoencoder(
+        "vae_gan", "emoji", "reconstructions of emoji with their alpha, small figures a little blurred"
+    ),
+    "cvae_gan_fruits": trained_autoencoder(
+        "cvae_gan", "fruits", "reconstructions of fruits; another class for a code changes little"
+    ),
 }
