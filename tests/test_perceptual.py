@@ -138,6 +138,24 @@ def test_the_generator_follows_it_and_nobody_else_moves(inject_noise):
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(square, rel=0.02)
 
 
+def test_it_is_differentiated_once_for_the_adaptive_weight_and_the_generator(inject_noise, monkeypatch):
+    """A step moves all weights as one that differentiates it as often as it is asked to."""
+    inject_noise(*registry.noise())
+    x, settings = images((registry.BATCH, *SHAPE)), {"game": {"class": "hinge", "adaptive": True}}
+    after = []
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr("keras_vaegan.reconstructions.linearized", lambda function, x: function(x))
+        model = vae_gan(L2(0.2), Perceptual(0.05, own_network()), fakes_from="none", **settings)
+        model.compile({player: keras.optimizers.SGD(0.5) for player in model.players})
+        before = reference.weights_of(model)
+        model.train_on_batch(x)
+        after.append(reference.weights_of(model))
+    for path, value in after[0].items():
+        assert np.abs(value - before[path]).max() > 0.0, path
+        np.testing.assert_allclose(value, after[1][path], rtol=1e-4, atol=1e-7)
+
+
 def test_a_step_under_half_precision_is_finite_and_the_distance_float32(dtype_policy):
     dtype_policy("mixed_float16")
     x = images((2, 32, 32, 3))
