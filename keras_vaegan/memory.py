@@ -1,6 +1,9 @@
 """Memory that a task will need, compared with what there is before the task begins."""
 
+import functools
+import gc
 import pathlib
+from typing import Any
 
 from keras_vaegan.errors import InputError
 
@@ -19,8 +22,46 @@ def available() -> int:
             limit = int(pathlib.Path(path).read_text())
         except (OSError, ValueError):  # no such group, or the limit "max"
             continue
-        free = min(free, limit - psutil.Process().memory_info().rss)
+        free = min(free, limit - _process().memory_info().rss)
     return max(free, 0)
+
+
+@functools.cache
+def _process() -> Any:
+    import psutil
+
+    return psutil.Process()
+
+
+class Cycles:
+    """Frees objects in reference cycles when much memory has piled up, however few the objects are.
+
+    Python looks for such cycles when there are many new objects. It does not know that a few of them hold
+    gigabytes, as tensors do.
+
+    Args:
+        most: bytes by which the memory of the process may grow before cycles are looked for.
+        every: calls of `look` of which one asks for the memory, which takes a tenth of a millisecond.
+    """
+
+    def __init__(self, most: int = 2**30, every: int = 16) -> None:
+        self.most, self.every = most, every
+        self.calls = 0
+        self.before: int | None = None
+
+    def look(self) -> bool:
+        """Free the cycles if memory has grown by `most` since the last time; whether it did."""
+        self.calls += 1
+        if self.calls % self.every:
+            return False
+        held = _process().memory_info().rss
+        if self.before is None or held < self.before:
+            self.before = held
+        if held - self.before < self.most:
+            return False
+        gc.collect()
+        self.before = _process().memory_info().rss
+        return True
 
 
 def require(argument: str, needed: int, advice: str) -> None:

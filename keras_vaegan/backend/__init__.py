@@ -26,17 +26,21 @@ else:
     Steps = _leaf.Steps
 
 
-def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
+def input_gradient(
+    function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor, again: bool = True
+) -> tuple[Tensor, Any]:
     """Gradient of a scalar function with respect to its input, differentiable again.
 
     Args:
         function: `x` -> `(value, auxiliary)`, `value` of any shape; its sum is differentiated.
         x: a tensor.
+        again: False if neither the gradient nor the function is differentiated any more, which on PyTorch
+            frees the function's memory.
 
     Returns:
         `(gradient, auxiliary)`, the gradient of the shape of `x`.
     """
-    return _leaf.input_gradient(function, x)
+    return _leaf.input_gradient(function, x, again)
 
 
 def linearized(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -57,7 +61,7 @@ def linearized(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return values, values
 
     fixed = ops.stop_gradient(x)
-    gradient, values = (ops.stop_gradient(of) for of in input_gradient(twice, fixed))
+    gradient, values = (ops.stop_gradient(of) for of in input_gradient(twice, fixed, again=False))
     return values + ops.sum(gradient * (x - fixed), axis=tuple(range(1, len(x.shape))))
 
 

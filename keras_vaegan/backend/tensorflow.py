@@ -231,7 +231,9 @@ def differentiates(x: Tensor) -> bool:
     return True
 
 
-def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
+def input_gradient(
+    function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor, again: bool = True
+) -> tuple[Tensor, Any]:
     """See `keras_vaegan.backend.input_gradient`."""
     with tf.GradientTape() as tape:
         tape.watch(x)

@@ -14,7 +14,11 @@ from torch.optim.adam import adam
 from keras_vaegan.backend import layers
 from keras_vaegan.backend.stateful import StatefulSteps, one_device, predict, unfold
 from keras_vaegan.errors import InputError
+from keras_vaegan.memory import Cycles
 from keras_vaegan.typing import Tensor
+
+# What `keras.tree` is given on PyTorch, the inputs of each layer among it, it leaves in a reference cycle.
+CYCLES = Cycles()
 
 __all__ = [
     "Steps",
@@ -54,22 +58,26 @@ class Steps(StatefulSteps):
         self.check_batch(x, y)
         losses = self.step_losses(x, y, training=True)
         gradients = {}
-        for player, variables in self.player_variables().items():
+        # The generator last, whose gradient walks most of the graph: it frees what the others have kept.
+        players = list(self.player_variables().items())[::-1]
+        for player, variables in players:
             objective = self.scale_loss(player, self.objective(losses, player, sample_weight))
             # Only the path to these variables is walked; another player's gradients are never made.
             gradients[player] = torch.autograd.grad(
                 objective,
                 [variable.value for variable in variables],
-                retain_graph=True,
+                retain_graph=player != players[-1][0],
                 allow_unused=True,
                 materialize_grads=True,
             )
+        gradients = {player: gradients[player] for player in self.player_variables()}
         with torch.no_grad():
             self.apply_gradients(gradients, losses.active)
             self.track(losses, sample_weight)
             if self.guarded:
                 self.note(x, y, training=True, sample_weight=sample_weight)
             self.observe(x, sample_weight, losses, gradients)
+        CYCLES.look()
         return self.get_metrics_result()
 
 
@@ -266,10 +274,12 @@ def differentiates(x: Tensor) -> bool:
     return torch.is_grad_enabled() and x.requires_grad
 
 
-def input_gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
+def input_gradient(
+    function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor, again: bool = True
+) -> tuple[Tensor, Any]:
     """See `keras_vaegan.backend.input_gradient`."""
     with torch.enable_grad():
         x = x if x.requires_grad else x.detach().requires_grad_()
         value, auxiliary = function(x)
-        (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=again)
     return gradient, auxiliary
