@@ -529,6 +529,7 @@ REPLACED = {
     "torch": {
         "Conv2D": "convolution_op",
         "Conv2DTranspose": "call",
+        "DepthwiseConv2D": "call",
         "MaxPooling2D": "call",
         "GroupNormalization": "call",
     },
@@ -568,6 +569,24 @@ def test_a_fast_convolution_has_the_values_and_gradients_of_keras(kernel_size, s
         layer.set_weights([draw(*weight.shape, seed=i) for i, weight in enumerate(layer.weights)])
     backend.quicken_layers(ours)
     assert replaced(theirs) == set() and replaced(ours) == {REPLACED.get(kind)} - {None}
+    for one, other in zip(
+        value_and_gradients(ours, images), value_and_gradients(theirs, images), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel_size", [(3, 3), (5, 5), (4, 2)])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_fast_depthwise_convolution_has_the_values_and_gradients_of_keras(kernel_size, strides, bias):
+    settings = {"strides": strides, "padding": "same", "depth_multiplier": 2, "use_bias": bias}
+    theirs, ours = (keras.layers.DepthwiseConv2D(kernel_size, **settings) for _ in range(2))
+    images = draw(2, 5, 6, 3)
+    for layer in (theirs, ours):
+        layer.build(images.shape)
+        layer.set_weights([draw(*weight.shape, seed=i) for i, weight in enumerate(layer.weights)])
+    backend.quicken_layers(ours)
+    assert replaced(theirs) == set() and replaced(ours) == {REPLACED.get("DepthwiseConv2D")} - {None}
     for one, other in zip(
         value_and_gradients(ours, images), value_and_gradients(theirs, images), strict=True
     ):
@@ -636,7 +655,8 @@ LEFT_ALONE = {
     "channels first": lambda: keras.layers.Conv2D(2, 3, padding="same", data_format="channels_first"),
     "overridden": lambda: Doubled(2, 3, padding="same"),
     "one axis": lambda: keras.layers.Conv1D(2, 3, padding="same"),
-    "depthwise": lambda: keras.layers.DepthwiseConv2D(3, padding="same"),
+    "depthwise, dilated": lambda: keras.layers.DepthwiseConv2D(3, padding="same", dilation_rate=2),
+    "depthwise, valid": lambda: keras.layers.DepthwiseConv2D(3),
     "transposed, dilated": lambda: keras.layers.Conv2DTranspose(2, 3, padding="same", dilation_rate=2),
     "transposed, valid": lambda: keras.layers.Conv2DTranspose(2, 3),
     "transposed, padded": lambda: keras.layers.Conv2DTranspose(2, 3, padding="same", output_padding=0),

@@ -28,6 +28,7 @@ def quicken(
     halve_by_max: Callable[[Tensor], Tensor] | None = None,
     group_normalize: Normalize | None = None,
     double: Callable[[Tensor], Tensor] | None = None,
+    convolve_each: Convolve | None = None,
 ) -> None:
     """Let layers of a network compute by these functions; None leaves Keras' own way.
 
@@ -41,6 +42,7 @@ def quicken(
         halve_by_max: computes `MaxPooling2D` of 2x2 with strides of 2.
         group_normalize: computes `GroupNormalization` of the last axis of four.
         double: computes `UpSampling2D` of 2x2 by the nearest pixel.
+        convolve_each: computes the convolutions of each channel of `DepthwiseConv2D`, without dilation.
     """
     for layer in layers_of(network):
         if group_normalize is not None and _leaves(layer, layers.GroupNormalization, "call"):
@@ -60,7 +62,10 @@ def quicken(
                 layer.convolution_op = functools.partial(_convolved, convolve, tuple(layer.strides))
         elif conv_transpose is not None and _leaves(layer, layers.Conv2DTranspose, "call"):
             if layer.output_padding is None and set(layer.dilation_rate) == {1}:
-                layer.call = functools.partial(_call_transposed, layer, conv_transpose)
+                layer.call = functools.partial(_call_convolving, layer, conv_transpose)
+        elif convolve_each is not None and _leaves(layer, layers.DepthwiseConv2D, "call"):
+            if set(layer.dilation_rate) == {1}:
+                layer.call = functools.partial(_call_convolving, layer, convolve_each)
         elif halve_by_max is not None and _leaves(layer, layers.MaxPooling2D, "call"):
             if set(layer.pool_size) == set(layer.strides) == {2}:
                 layer.call = functools.partial(_call_on_inputs, halve_by_max)
@@ -76,9 +81,11 @@ def _convolved(convolve: Convolve, strides: tuple[int, int], inputs: Tensor, ker
     return convolve(inputs, kernel, strides)
 
 
-def _call_transposed(layer: layers.Conv2DTranspose, conv_transpose: Convolve, inputs: Tensor) -> Tensor:
-    """`Conv2DTranspose.call` by `conv_transpose`."""
-    outputs = conv_transpose(inputs, layer.kernel, tuple(layer.strides))
+def _call_convolving(
+    layer: layers.Conv2DTranspose | layers.DepthwiseConv2D, convolve: Convolve, inputs: Tensor
+) -> Tensor:
+    """`Conv2DTranspose.call` or `DepthwiseConv2D.call` by `convolve`."""
+    outputs = convolve(inputs, layer.kernel, tuple(layer.strides))
     if layer.use_bias:
         outputs = outputs + layer.bias
     return outputs if layer.activation is None else layer.activation(outputs)

@@ -147,7 +147,9 @@ part = worker
 
 def quicken_layers(network: keras.Layer) -> None:
     """See `keras_vaegan.backend.quicken_layers`."""
-    layers.quicken(network, convolve, conv_transpose, halve_by_max, group_normalize)
+    layers.quicken(
+        network, convolve, conv_transpose, halve_by_max, group_normalize, convolve_each=convolve_each
+    )
 
 
 def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
@@ -164,9 +166,32 @@ def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
     Returns:
         `(B, ceil(H / strides[0]), ceil(W / strides[1]), D)`.
     """
+    return _convolved(x, kernel_channels_last(kernel), strides, groups=1)
+
+
+def convolve_each(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+    """Convolutions of each channel by itself, with padding `same`.
+
+    Keras copies the images here, too.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(h, w, C, M)`, M kernels for each channel.
+        strides: by which height and width shrink.
+
+    Returns:
+        `(B, ceil(H / strides[0]), ceil(W / strides[1]), C M)`, the channels made of the first one first.
+    """
+    kernel = keras.ops.convert_to_tensor(kernel)
+    side_by_side = kernel.reshape(*kernel.shape[:2], 1, -1)
+    return _convolved(x, kernel_channels_last(side_by_side), strides, groups=kernel.shape[2])
+
+
+def _convolved(x: Tensor, kernel: Tensor, strides: tuple[int, int], groups: int) -> Tensor:
+    """A convolution of `(B, H, W, C)` with a kernel in torch's layout and padding `same`."""
     images = channels_first(x)
     margins = []
-    for size, extent, stride in zip(images.shape[2:], kernel.shape[:2], strides, strict=True):
+    for size, extent, stride in zip(images.shape[2:], kernel.shape[2:], strides, strict=True):
         margins.append(max(extent - (size % stride or stride), 0))
     if any(margin % 2 for margin in margins):  # the larger half goes behind
         height, width = margins
@@ -174,7 +199,7 @@ def convolve(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
         images = torch.nn.functional.pad(images, (before[1], after[1], before[0], after[0]))
         margins = [0, 0]
     outputs = torch.nn.functional.conv2d(
-        images, kernel_channels_last(kernel), stride=strides, padding=[margin // 2 for margin in margins]
+        images, kernel, stride=strides, padding=[margin // 2 for margin in margins], groups=groups
     )
     return channels_last(outputs)
 
