@@ -36,17 +36,23 @@ class CodeStatistics(keras.layers.Layer):
 
     def scaled(self, codes: np.ndarray) -> np.ndarray:
         """(z - mean) / scale of codes `(N, h, w, c)`."""
-        mean, scale = self._numbers()
+        mean, scale = self.numbers()
         return ((codes - mean) / scale).astype("float32")
 
     def unscaled(self, codes: np.ndarray) -> np.ndarray:
         """The codes of which `scaled` gives these."""
-        mean, scale = self._numbers()
+        mean, scale = self.numbers()
         return (codes * scale + mean).astype("float32")
 
-    def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def measured(self) -> bool:
+        """Whether `measure` has been called."""
+        return bool(ops.convert_to_numpy(self.scale).any())
+
+    def numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation, float64 `(c,)` each; raise `InputError` unless measured."""
         mean, scale = (ops.convert_to_numpy(weight).astype("float64") for weight in (self.mean, self.scale))
-        if not scale.any():
+        if not self.measured:
             raise InputError("scaled must be False before measure_codes(images) has measured the codes.")
         return mean, scale
 

@@ -577,9 +577,9 @@ def test_parts_are_not_gone_on_with_through_a_link(tmp_path):
     facts = {"seed": 0}
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / parts.FACTS).write_text(json.dumps(facts))
-    parts._check(tmp_path / "parts", facts)
+    parts.check(tmp_path / "parts", facts)
     (tmp_path / "parts" / "part-00000.npz").symlink_to(tmp_path / "other.npz")
-    assert "part-00000.npz leads out of it" in refused(parts._check, tmp_path / "parts", facts)
+    assert "part-00000.npz leads out of it" in refused(parts.check, tmp_path / "parts", facts)
 
 
 # ---- codes and settings ----

@@ -129,7 +129,7 @@ def test_findings_of_wrong_kinds_are_refused(tmp_path):
 @pytest.mark.parametrize("content", ["[]", "3", '"x"', "null", "{"])
 def test_generation_json_that_is_no_object_is_refused(tmp_path, content):
     (tmp_path / parts.FACTS).write_text(content)
-    assert parts.FACTS in refused(parts._check, tmp_path, {"seed": 0})
+    assert parts.FACTS in refused(parts.check, tmp_path, {"seed": 0})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from keras_vaegan import __version__
+from keras_vaegan.cli.codes import decode, encode
 from keras_vaegan.cli.doctor import doctor
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.export import export
@@ -63,6 +64,8 @@ for command in (
     train,
     generate,
     reconstruct,
+    encode,
+    decode,
     interpolate,
     complete,
     transfer_style,

@@ -375,21 +375,52 @@ def load_data_for(
     return load_images(dataset, image_size or how.image_size, channels, told=told, **settings)
 
 
-def preprocessing_for(image_shape: Sequence[int], metadata: Mapping[str, Any]) -> "Preprocessing":
-    """How images become what a model takes, from its metadata; what they do not say, from its shape."""
+def preprocessing_for(
+    image_shape: Sequence[int], metadata: Mapping[str, Any], image_size: tuple[int, int] | None = None
+) -> "Preprocessing":
+    """How images become what a model takes, from its metadata; what they do not say, from its shape.
+
+    A model that takes images of any size may get them whole, in another `image_size` than in its training.
+    """
     from keras_vaegan.data.preprocessing import Preprocessing
 
     known = dict(metadata.get("preprocessing") or {"value_range": metadata.get("value_range")})
     height, width, channels = image_shape
     how = Preprocessing.from_config(known | {"channels": channels})
+    if image_size is not None:
+        return dataclasses.replace(how, image_size=image_size, crop=None)
     fits = (how.crop or how.image_size) == (height, width)
     # Metadata of another model, beside which this one was put, say nothing of its size.
     return how if fits else dataclasses.replace(how, image_size=(height, width), crop=None)
 
 
-def as_seen(data: "ImageData", image_shape: Sequence[int], metadata: Mapping[str, Any]) -> "ImageData":
-    """The data as a model sees them: the centers of the images, if it was trained on random crops."""
-    return data.center_cropped(preprocessing_for(image_shape, metadata).crop)
+def as_seen(
+    data: "ImageData",
+    image_shape: Sequence[int],
+    metadata: Mapping[str, Any],
+    image_size: tuple[int, int] | None = None,
+) -> "ImageData":
+    """The data as a model sees them: the centers of the images, if it was trained on random crops.
+
+    In an `image_size` of their own they are whole; see `preprocessing_for`.
+    """
+    return data.center_cropped(preprocessing_for(image_shape, metadata, image_size).crop)
+
+
+def free_size(model: Any, image_size: tuple[int, int] | None, own_files: bool) -> tuple[int, int] | None:
+    """`--image-size` for a model that takes images of any size; None for others.
+
+    Raises `InputError` if the images of one's own are asked for in a size that the model does not take.
+    """
+    if model.any_size:
+        return image_size
+    if own_files and image_size not in (None, tuple(model.image_shape[:2])):
+        height, width = model.image_shape[:2]
+        raise InputError(
+            f"--image-size must be left out, as SOURCE takes images of {height}x{width} alone; "
+            f"received {'x'.join(map(str, image_size or ()))}."
+        )
+    return None
 
 
 def with_range_of(model: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -397,13 +428,32 @@ def with_range_of(model: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {"value_range": getattr(model, "value_range", None), **metadata}
 
 
-images = option(
-    "--images",
-    type=click.Path(path_type=pathlib.Path),
+def images_option(default: str) -> Callable[[Any], Any]:
+    """`--images`, in place of which the images are those of a dataset."""
+    return option(
+        "--images",
+        type=click.Path(path_type=pathlib.Path),
+        default=None,
+        show_default=default,
+        group=DATA,
+        help="Images of your own: a file, a folder or an .npz file.",
+    )
+
+
+def check_one_source(images: pathlib.Path | None, dataset: str | None) -> None:
+    """Raise if images come from two places."""
+    if images is not None and dataset is not None:
+        raise InputError("--images must not come with --dataset: the images are those of one of them.")
+
+
+images = images_option("some of the test split")
+tile = option(
+    "--tile",
+    type=Count(1),
     default=None,
-    show_default="some of the test split",
-    group=DATA,
-    help="Pictures of your own: a file, a folder or an .npz file.",
+    show_default="whole images",
+    group=MODEL,
+    help="Work in overlapping tiles of this many pixels.",
 )
 labels = option(
     "--labels",

@@ -52,7 +52,7 @@ def generate(source, num_images, labels, seed, output, batch_size):
 
     if output.suffix:
         output = options.Picture().convert(output, None, None)
-    model, metadata = _load(source)
+    model, metadata = load_model(source)
     chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
     if not output.suffix:
         generate_parts(model, output, num_images, chosen, seed, batch_size, metadata.get("class_names"))
@@ -63,7 +63,7 @@ def generate(source, num_images, labels, seed, output, batch_size):
     if shown is not None:
         arrays |= labels_and_names(shown, metadata.get("class_names"))
         columns = plots.class_columns(model.num_classes if chosen is None else len(chosen), num_images)
-    _write(output, arrays, lambda path: plots.save_grid(arrays["images"], path, columns))
+    write_output(output, arrays, lambda path: plots.save_grid(arrays["images"], path, columns))
 
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS)
@@ -71,22 +71,27 @@ def generate(source, num_images, labels, seed, output, batch_size):
 @DATA_OPTIONS
 @options.images
 @option("--num-images", type=options.Count(1), default=64, help="How many images of the test split.")
+@options.tile
 @options.seed
 @options.picture
 @options.batch_size
 @options.backend
-def reconstruct(source, num_images, seed, output, batch_size, **where):
+def reconstruct(source, num_images, tile, seed, output, batch_size, **where):
     """Encode and decode images with SOURCE: a run folder, a preset or a .keras file.
 
     A picture shows rows of images, each above its reconstructions; .npz has `images` and
-    `reconstructions`, (N, H, W, C) float32 in [0, 1].
+    `reconstructions`, (N, H, W, C) float32 in [0, 1]. Models with spatial latent codes take images of any
+    --image-size, in tiles if they are large.
     """
     from keras_vaegan import plots
 
-    model, metadata = _load(source)
+    model, metadata = load_model(source)
     images, labels, _ = _images(model, metadata, num_images, seed, **where)
-    arrays = {"images": images, "reconstructions": model.reconstruct(images, labels, batch_size=batch_size)}
-    _write(output, arrays, lambda path: plots.save_reconstructions(images, arrays["reconstructions"], path))
+    made = model.reconstruct(images, labels, batch_size=batch_size, tile=tile)
+    arrays = {"images": images, "reconstructions": made}
+    write_output(
+        output, arrays, lambda path: plots.save_reconstructions(images, arrays["reconstructions"], path)
+    )
 
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS)
@@ -106,14 +111,14 @@ def interpolate(source, num_pairs, steps, path, seed, output, **where):
     """
     from keras_vaegan import plots
 
-    model, metadata = _load(source)
+    model, metadata = load_model(source)
     ends, labels, _ = _images(model, metadata, 2 * num_pairs, seed, **where)
     if len(ends) % 2:
         raise InputError(f"--images must hold pairs; received {len(ends)} pictures.")
     pairs = None if labels is None else (labels[::2], labels[1::2])
     images = model.interpolate(ends[::2], ends[1::2], steps=steps, path=path, labels=pairs)
     flat = images.reshape(-1, *images.shape[2:])
-    _write(output, {"images": images}, lambda target: plots.save_grid(flat, target, columns=steps))
+    write_output(output, {"images": images}, lambda target: plots.save_grid(flat, target, columns=steps))
 
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS)
@@ -142,13 +147,13 @@ def complete(source, num_images, mask, num_samples, seed, output, batch_size, **
     from keras_vaegan.data import named_mask, read_mask
     from keras_vaegan.data.masks import NAMED
 
-    model, metadata = _load(source)
+    model, metadata = load_model(source)
     _able(model, "complete", "completes", "completion_cvae")
     visible = (named_mask if mask in NAMED else read_mask)(mask, model.image_shape)
     images, labels, _ = _images(model, metadata, num_images, seed, **where)
     completions = model.complete(images, visible, num_samples, labels, seed, batch_size)
     arrays = {"images": images, "mask": visible, "completions": completions}
-    _write(output, arrays, lambda path: plots.save_completions(images, visible, completions, path))
+    write_output(output, arrays, lambda path: plots.save_completions(images, visible, completions, path))
 
 
 @click.command("transfer-style", cls=GroupedCommand, arguments=ARGUMENTS)
@@ -170,7 +175,7 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
     """
     from keras_vaegan import plots
 
-    model, metadata = _load(source)
+    model, metadata = load_model(source)
     _able(model, "transfer_style", "num_classes", "cvae")
     chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
     shown = np.arange(model.num_classes or 0) if chosen is None else np.asarray(chosen)
@@ -179,7 +184,7 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
     arrays = {"images": images, "styled": styled, **labels_and_names(shown, metadata.get("class_names"))}
     rows = np.concatenate([images[:, None], styled], axis=1)
     flat = rows.reshape(-1, *rows.shape[2:])
-    _write(output, arrays, lambda path: plots.save_grid(flat, path, columns=len(shown) + 1))
+    write_output(output, arrays, lambda path: plots.save_grid(flat, path, columns=len(shown) + 1))
 
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS)
@@ -205,7 +210,7 @@ def classify(source, num_images, seed, output, batch_size, **where):
     semi-supervised model by its classifier, q(y|x) unless it was told otherwise in training; of another one
     that is conditioned on classes by its bounds on p(x|y).
     """
-    model, metadata = _load(source)
+    model, metadata = load_model(source)
     _able(model, "classify", "num_classes", "ssl_vae")
     images, _, names = _images(model, metadata, num_images, seed, classes=False, **where)
     probabilities = model.classify(images, batch_size=batch_size)
@@ -251,16 +256,16 @@ def animate(source, num_images, labels, seed, output, batch_size):
 
     if output.suffix not in (".gif", ".npz"):
         raise InputError(f"--output must end in .gif (a picture) or .npz (arrays); received {str(output)!r}.")
-    model, metadata = _load(source)
+    model, metadata = load_model(source)
     _able(model, "canvases", "steps", "draw")
     chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
     made = model.canvases(num_images, chosen, seed=seed, batch_size=batch_size)
     columns = plots.class_columns(model.num_classes if chosen is None else len(chosen), num_images)
     frames = made["canvases"], made["centres"], made["sizes"]
-    _write(output, made, lambda path: plots.save_animation(*frames, path, columns))
+    write_output(output, made, lambda path: plots.save_animation(*frames, path, columns))
 
 
-def _load(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
+def load_model(source: str) -> "tuple[LatentVariableModel, dict[str, Any]]":
     options.load_keras()
     from keras_vaegan.presets import load_source
 
@@ -298,12 +303,12 @@ def _images(
     """
     from keras_vaegan.data import load_pictures
 
+    size = options.free_size(model, image_size, images is not None)
     if images is not None:
-        if dataset is not None:
-            raise InputError("--images must not come with --dataset: the images are those of one of them.")
+        options.check_one_source(images, dataset)
         x, y, names = load_pictures(
             images,
-            options.preprocessing_for(model.image_shape, metadata),
+            options.preprocessing_for(model.image_shape, metadata, size),
             metadata.get("class_names") if classes and model.num_classes else None,
             value_range,
         )
@@ -318,7 +323,7 @@ def _images(
             data_dir=data_dir,
             manual_dir=manual_dir,
         )
-        x, y = options.as_seen(data, model.image_shape, metadata).test
+        x, y = options.as_seen(data, model.image_shape, metadata, size).test
         if len(x) < count:
             raise InputError(
                 f"--dataset must have {count} test images for this; {data.name} has {len(x)}.",
@@ -331,7 +336,7 @@ def _images(
     return x, model.labels_of(y, x) if classes else None, names
 
 
-def _write(
+def write_output(
     output: pathlib.Path, arrays: dict[str, Any], save_picture: Callable[[pathlib.Path], None]
 ) -> None:
     """Write the arrays as `.npz`, or their picture."""

@@ -37,7 +37,8 @@ class Batches(keras.utils.PyDataset):
     Args:
         x: images `(B, H, W, C)`, integers of `value_range` or floats in [0, 1]: an array, or anything with a
             length, a shape and indexing, as a memory map, an HDF5 dataset, a Zarr array, or what `load`
-            gives for a large folder. Of those the values are checked as they are read.
+            gives for a large folder. Of those the values are checked as they are read. Or latent codes
+            `(B, ...)`, as `Codes` reads them, which have no range.
         y: labels `(B,)`, or None.
         batch_size: images in a batch.
         shuffle: whether each epoch has its own order, or all have the order of x.
@@ -84,14 +85,21 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.value_range = check_value_range(value_range)
         self.x: np.ndarray | StoredImages
-        if is_stored(x):
+        self.pixels = getattr(x, "pixels", True)
+        if isinstance(x, StoredImages) or is_stored(x):
             self.x = as_stored(x)
             seen = self._checked(np.linspace(0, len(self.x) - 1, min(SEEN_FIRST, len(self.x))).astype(int))
         else:
             self.x = seen = check_images(x, value_range=self.value_range)
-        check_brightness(seen.max(), seen.dtype.kind in "iu", "x", self.value_range)
+        if self.pixels:
+            check_brightness(seen.max(), seen.dtype.kind in "iu", "x", self.value_range)
+        for name, value in (("augment", augment), ("random_crop", random_crop)):
+            if value and not self.pixels:
+                raise InputError(f"{name} must be None for latent codes; received {shown(value)}.")
         self.random_crop = parse_crop(random_crop, self.x.shape[1:])
-        self.image_shape = (*(self.random_crop or self.x.shape[1:3]), self.x.shape[3])
+        self.image_shape: tuple[int, ...] = tuple(self.x.shape[1:])
+        if self.random_crop is not None:
+            self.image_shape = (*self.random_crop, self.x.shape[3])
         self.y = None if y is None else check_labels(y, len(self.x))
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.multiple = whole_number("multiple", multiple, 1)
@@ -194,7 +202,8 @@ class Batches(keras.utils.PyDataset):
     def _checked(self, indices: np.ndarray) -> np.ndarray:
         """The images at these positions; those that were not in memory are checked now."""
         if isinstance(self.x, StoredImages):
-            return check_images(self.x.read(indices), value_range=self.value_range)
+            x = self.x.read(indices)
+            return check_images(x, value_range=self.value_range) if self.pixels else x
         return self.x[indices]
 
     def _chosen(self, epoch: int, index: int) -> np.ndarray:

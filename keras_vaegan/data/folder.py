@@ -126,6 +126,7 @@ def _decoded(
     bytes_per_value: int,
     deep: bool,
     cache: str | None,
+    measure: bool = True,
 ) -> _Decoded:
     names = names_of(paths, folder)
     place, key = Path(folder).resolve().name, ""
@@ -136,7 +137,7 @@ def _decoded(
         if kept is not None:
             return _of_cache(kept, names)
     looked = survey(paths, names)
-    facts, preprocessing = probe(paths, preprocessing, headers=looked.headers)
+    facts, preprocessing = probe(paths, preprocessing, measure, looked.headers)
     if not deep:
         preprocessing = dataclasses.replace(preprocessing, deep=False)
     of_files: dict[str, Any] = {
@@ -249,17 +250,19 @@ def read_pictures(
     path: str | os.PathLike[str],
     preprocessing: Preprocessing,
     with_classes: bool = True,
-) -> tuple[np.ndarray, list[str] | None, list[str]]:
+    stored: bool = False,
+) -> tuple[Any, list[str] | None, list[str]]:
     """Every image of a folder, or the one of a file, in the form of a preprocessing.
 
     Args:
         path: of the folder or file.
         preprocessing: with the size and channels that the images get.
         with_classes: whether one file in two class folders is an error.
+        stored: whether the images stay in their files, and are decoded when they are indexed.
 
     Returns:
-        `(images (N, H, W, C), their classes' names, their files' names)`, the images uint8 or float32, the
-        files' names within the folder; no classes without class folders.
+        `(images (N, H, W, C), their classes' names, their files' names)`, the images uint8 or float32, an
+        array or `StoredImages`, the files' names within the folder; no classes without class folders.
 
     Raises:
         InputError: no image that can be read, or loose ones beside class folders; images with integers
@@ -272,16 +275,22 @@ def read_pictures(
         for text in listing.warnings:
             warnings.warn(text, stacklevel=2)
     paths = [file for file, _, _ in listed]
-    facts, preprocessing = probe(paths, preprocessing, measure=False)
-    shape = (len(paths), *_shape_of(preprocessing))
-    require_for(shape, DEEP_BYTES if preprocessing.deep else 5, "source")
-    images, reasons = _read_images(paths, preprocessing)
+    folder = path if Path(path).is_dir() else Path(path).parent
+    images: Any
+    if stored:
+        found = _decoded(folder, paths, preprocessing, 0, True, "none", measure=False)
+        images, reasons, levels = found.images, found.reasons, found.levels
+    else:
+        facts, preprocessing = probe(paths, preprocessing, measure=False)
+        shape = (len(paths), *_shape_of(preprocessing))
+        require_for(shape, DEEP_BYTES if preprocessing.deep else 5, "source")
+        images, reasons = _read_images(paths, preprocessing)
+        levels = facts.levels
     if not len(images):
         _raise_for_none(path, reasons, "images")
     _tell_unreadable(path, listed, reasons, refuse=False)
-    facts.levels.check("images", refuse=False)
+    levels.check("images", refuse=False)
     read = [file for file, reason in zip(listed, reasons, strict=True) if reason is None]
-    folder = path if Path(path).is_dir() else Path(path).parent
     files = [file.relative_to(folder).as_posix() for file, _, _ in read]
     return images, [name for _, _, name in read if name] or None, files
 

@@ -61,6 +61,10 @@ class FolderImages(StoredImages):
             made[place] = image
         return made
 
+    def file_names(self, indices: np.ndarray) -> list[str]:
+        """Return the names of the files within the folder."""
+        return [self.names[i] for i in indices]
+
     def fingerprint(self) -> str | None:
         """Return the text for the files, with the settings."""
         return None if self.content is None else f"{self.content} {self.preprocessing}"

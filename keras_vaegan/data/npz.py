@@ -1,9 +1,11 @@
-"""The arrays of a NumPy `.npz` archive."""
+"""The arrays of a NumPy `.npz` archive, in memory or mapped, and the length of one without reading it."""
 
 import contextlib
 import math
 import os
+import struct
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,11 @@ from keras_vaegan.errors import InputError, one_line
 from keras_vaegan.files import reason_of, user_path
 
 # What reads the head of an array, by the version of its format; later ones are of records alone.
-HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+LOCAL_HEADER = 30  # bytes of a zip file's header before a member, without its name and extra field
+HEADS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def require_for_archive(
@@ -64,6 +70,49 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f"source must be a whole .npz file of plain arrays; {one_line(os.fsdecode(path))}: "
             f"{reason_of(error)}."
         ) from error
+
+
+def mapped(path: str | os.PathLike[str], name: str) -> np.ndarray:
+    """Return an array of an archive or of a `.npy` file as a memory map, which is read when it is indexed.
+
+    Args:
+        path: ends in `.npz` or `.npy`.
+        name: of the array in an archive.
+
+    Returns:
+        The array; of a compressed archive in memory.
+
+    Raises `InputError` if the archive is compressed and damaged, and exceptions of any kind for other files
+    that cannot be read.
+    """
+    if os.fspath(path).endswith(".npy"):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+        member = _members(archive).get(name)
+        if member is None:
+            raise ValueError(f"it holds no {name}")
+        if member.compress_type != zipfile.ZIP_STORED:
+            return read_arrays(path)[name]
+        file.seek(member.header_offset)
+        header = file.read(LOCAL_HEADER)
+        file.seek(sum(struct.unpack("<HH", header[-4:])), os.SEEK_CUR)  # the name and the extra field
+        start = file.tell()
+        shape, fortran, dtype = HEADS[np.lib.format.read_magic(file)](file)
+        offset = file.tell()
+    if dtype.hasobject or offset - start + math.prod(shape) * dtype.itemsize != member.file_size:
+        raise ValueError(f"its {name} claims {dtype} of the shape {shape}, and has {member.file_size} bytes")
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+def length_of(path: str | os.PathLike[str], name: str) -> int:
+    """Return the rows of an array, as for `mapped`, by its head alone; 0 if it is missing or damaged."""
+    try:
+        if os.fspath(path).endswith(".npy"):
+            return len(mapped(path, name))
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
+            return int(HEADS[np.lib.format.read_magic(stream)](stream)[0][0])
+    except Exception:  # however it is damaged
+        return 0
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32
 from keras_vaegan.data.names import (
     check_names,
+    in_order,
     is_unlabelled,
     listed,
     named_labels,
@@ -34,7 +35,7 @@ from keras_vaegan.data.names import (
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.splits import SPLITS, Pair, Splits
 from keras_vaegan.data.stacked_mnist import read_stacked_mnist
-from keras_vaegan.data.stored import is_stored
+from keras_vaegan.data.stored import as_stored, is_stored
 from keras_vaegan.data.tfds import read_tfds
 from keras_vaegan.data.views import centre_crop, in_bytes, in_floats
 from keras_vaegan.errors import InputError, choose, one_line, renaming, unknown_name, whole_number
@@ -389,34 +390,85 @@ def load_pictures(
             or with images or labels out of range. Images that do not fit into memory.
     """
     preprocessing = _preprocessing_of(image_shape, value_range, resize, background)
+    with _within_memory("images", source):
+        found = _pictures(source, preprocessing, class_names, stored=False)
+        images = as_float32(np.asarray(found.images))
+    names = found.names
+    return images, found.labels, [str(i) for i in range(len(images))] if names is None else names
+
+
+class Pictures(NamedTuple):
+    """Images to use a trained model on.
+
+    Attributes:
+        images: `(N, H, W, C)`, an array or `StoredImages`.
+        labels: int64 `(N,)`, -1 where unlabelled; None where there are none.
+        names: of the files within their folder; None for images of an archive.
+        class_names: of the labels; None where classes have no names.
+    """
+
+    images: Any
+    labels: np.ndarray | None
+    names: list[str] | None
+    class_names: list[str] | None
+
+
+def open_pictures(
+    source: str | os.PathLike[str], preprocessing: Preprocessing, class_names: Sequence[str] | None = None
+) -> Pictures:
+    """Return the images of `load_pictures` as `StoredImages`, float32 in [0, 1], which are read when indexed.
+
+    Args:
+        source: see `load_pictures`.
+        preprocessing: with the size and channels that the images get.
+        class_names: of the model. None takes the classes of the source.
+
+    Raises `InputError` as `load_pictures` does.
+    """
+    with _within_memory("images", source):
+        found = _pictures(source, preprocessing, class_names, stored=True)
+        return found._replace(images=in_floats(as_stored(found.images)))
+
+
+def _pictures(
+    source: str | os.PathLike[str],
+    preprocessing: Preprocessing,
+    class_names: Sequence[str] | None,
+    stored: bool,
+) -> Pictures:
+    """The images of a folder or archive in their working type, read now unless they are to be `stored`.
+
+    Without `class_names` a folder that is read now has no labels.
+    """
     path = user_path("images", source)
     if not path.exists():
         raise InputError(f"images must be an image, a folder or an array file; there is none at {source}.")
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"images must be an image, a folder or an array file; {one_line(source)} is none.")
-    with _within_memory("images", source):
-        if kind_of(path) is not None and not (path.suffix == ".npy" and not holds_stack(path)):
-            stored, labels, own_names = images_of(path, preprocessing, BYTES_PER_VALUE["float32"])
-            if labels is not None and class_names is not None:
-                argument = "images: labels"
-                if own_names is None:
-                    labels = named_labels(labels, class_names, argument)
-                else:
-                    labels = check_labels(labels, len(labels), len(own_names), argument)
-                    labels = renamed_labels(labels, own_names, class_names, argument)
-            return as_float32(np.asarray(stored)), labels, [str(i) for i in range(len(stored))]
-        images, classes, names = read_pictures(path, preprocessing, class_names is not None)
-        images = as_float32(images)
-    if classes is None or class_names is None:
-        return images, None, names
-    known = positions_of(class_names)
+    known = None if class_names is None else list(class_names)
+    if kind_of(path) is not None and not (path.suffix == ".npy" and not holds_stack(path)):
+        images, labels, own_names = images_of(path, preprocessing, BYTES_PER_VALUE["float32"])
+        if labels is not None and known is not None:
+            argument = "images: labels"
+            if own_names is None:
+                labels = named_labels(labels, known, argument)
+            else:
+                labels = check_labels(labels, len(labels), len(own_names), argument)
+                labels = renamed_labels(labels, own_names, known, argument)
+        return Pictures(images, labels, None, known or own_names)
+    images, classes, names = read_pictures(path, preprocessing, known is not None, stored)
+    if classes is None or (known is None and not stored):
+        return Pictures(images, None, names, None)
+    classes = [normalize(name) for name in classes]
+    known = known or in_order(name for name in classes if not is_unlabelled(name))
+    positions = positions_of(known)
     labels = np.full(len(classes), -1)
-    for i, name in enumerate(map(normalize, classes)):
-        if name in known:
-            labels[i] = known[name]
+    for i, name in enumerate(classes):
+        if name in positions:
+            labels[i] = positions[name]
         elif not is_unlabelled(name):
-            raise unknown_name("images: class folder", name, class_names)
-    return images, labels, names
+            raise unknown_name("images: class folder", name, known)
+    return Pictures(images, labels, names, known)
 
 
 def _preprocessing_of(

@@ -1,7 +1,8 @@
-"""Images that stay on disk until a batch of them is read."""
+"""Images, or latent codes, that stay on disk until a batch of them is read."""
 
 import contextlib
 import hashlib
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -29,8 +30,11 @@ class StoredImages:
     A subclass that holds an open file must survive pickling and a fork, as data loaders do both.
 
     Args:
-        shape: `(N, H, W, C)`.
+        shape: `(N, H, W, C)`. Latent codes may have another number of axes.
         dtype: of the images that `read` returns; integers or float32.
+
+    Attributes:
+        pixels: whether the values are pixels, which have a range; those of latent codes have none.
 
     Examples:
         >>> import numpy as np
@@ -40,12 +44,16 @@ class StoredImages:
         ((8, 8, 1), (2, 8, 8, 1), (3, 8, 8, 1))
     """
 
-    ndim = 4
+    pixels = True
 
     def __init__(self, shape: Iterable[int], dtype: Any) -> None:
-        number, height, width, channels = map(int, shape)
-        self.shape = (number, height, width, channels)
+        self.shape = tuple(map(int, shape))
         self.dtype = np.dtype(dtype)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes: 4 for images."""
+        return len(self.shape)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Return the images at `indices` as an array `(n, H, W, C)`, read now.
@@ -59,6 +67,10 @@ class StoredImages:
         """Return a text that changes if the images do, without reading them; None if nothing tells."""
         return None
 
+    def file_names(self, indices: np.ndarray) -> list[str] | None:
+        """Return the names of the images' files; None for images without a file of their own."""
+        return None
+
     def subset(self, indices: Any) -> "StoredImages":
         """Return a view of the images at `indices`, in their order; it reads nothing."""
         return Subset(self, self._indices(indices))
@@ -66,8 +78,7 @@ class StoredImages:
     @property
     def size(self) -> int:
         """The number of values of all images."""
-        number, height, width, channels = self.shape
-        return number * height * width * channels
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -94,10 +105,9 @@ class StoredImages:
         """Return all images, or raise `InputError` if they do not fit into memory."""
         if copy is False:
             raise ValueError("stored images cannot become an array without a copy")
-        number, height, width, channels = self.shape
-        memory.require(
-            f"x ({number:,} images of {height}x{width}x{channels})", self.nbytes, "Index a part of them."
-        )
+        number, *sides = self.shape
+        size = "x".join(map(str, sides))
+        memory.require(f"x ({number:,} images of {size})", self.nbytes, "Index a part of them.")
         images = np.empty(self.shape, self.dtype)
         for start, block in self.blocks():
             images[start : start + len(block)] = block
@@ -135,6 +145,7 @@ class Subset(StoredImages):
 
     def __init__(self, images: StoredImages, indices: np.ndarray) -> None:
         super().__init__((len(indices), *images.shape[1:]), images.dtype)
+        self.pixels = images.pixels
         whole = images
         if isinstance(images, Subset):  # a subset of a subset reads from the ground
             whole, indices = images.images, images.indices[indices]
@@ -144,6 +155,10 @@ class Subset(StoredImages):
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Return the images at `indices`; see `StoredImages.read`."""
         return self.images.read(self.indices[indices])
+
+    def file_names(self, indices: np.ndarray) -> list[str] | None:
+        """Return the names of the files; see `StoredImages.file_names`."""
+        return self.images.file_names(self.indices[indices])
 
     def fingerprint(self) -> str | None:
         """Return that of the images, with the indices."""
@@ -174,12 +189,17 @@ class Mapped(StoredImages):
     ) -> None:
         super().__init__((len(images), *shape), dtype)
         self.images, self.function, self.key = images, function, key
+        self.pixels = images.pixels
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Return the images at `indices`; see `StoredImages.read`."""
         if not len(indices):
             return np.empty((0, *self.shape[1:]), self.dtype)
         return self.function(self.images.read(indices))
+
+    def file_names(self, indices: np.ndarray) -> list[str] | None:
+        """Return the names of the files; see `StoredImages.file_names`."""
+        return self.images.file_names(indices)
 
     def fingerprint(self) -> str | None:
         """Return that of the images, with the key."""

@@ -158,13 +158,14 @@ class DRAW(VAE):
         batch_size: int = 128,
         tile: int | None = None,
         scaled: bool = False,
+        start: int = 0,
     ) -> np.ndarray:
         """Codes `(B, T, Z)` of images; see every model's `encode`."""
-        seed = as_seed(seed)
+        seed, start = as_seed(seed), whole_number("start", start, 0)
         if not flag("sample", sample) or tile is not None or scaled:  # which are refused
             return super().encode(x, labels, mask, False, seed, batch_size, tile, scaled)
         images: Any = x if is_stored(x) else self.intake.images(x)
-        noise = prior_noise(len(images), self.code_shape, seed)
+        noise = prior_noise(len(images), self.code_shape, seed, start)
         return self._encoded_with(images, labels, mask, noise, batch_size)
 
     @by_parts

@@ -628,11 +628,16 @@ class LatentVariableModel(MultiPlayerModel):
             return None
         if x is None:
             return None if y is None else check_labels(y, np.size(y), self.num_classes, "labels")
-        x = check_images(x, self.image_shape, "x", self.value_range)
+        x = check_images(x, self.shape_taken, "x", self.value_range)
         count = len(x)
         labels = np.full(count, -1) if y is None else check_labels(y, count, self.num_classes, "labels")
         unknown = labels < 0
         if unknown.any():
+            if x.shape[1:] != self.image_shape:
+                raise InputError(
+                    f"labels must be known for images of {x.shape[1:]}: this {type(self).__name__} tells "
+                    f"the classes of images of {self.image_shape} alone."
+                )
             labels[unknown] = self.classify(x[unknown]).argmax(axis=1)
         return labels
 
@@ -651,6 +656,7 @@ class LatentVariableModel(MultiPlayerModel):
         batch_size: int = 128,
         tile: int | None = None,
         scaled: bool = False,
+        start: int = 0,
     ) -> np.ndarray:
         """Codes of images.
 
@@ -666,6 +672,8 @@ class LatentVariableModel(MultiPlayerModel):
                 width, and the results are blended. None for whole images.
             scaled: whether each channel of spatial codes gets mean 0 and variance 1, by what `measure_codes`
                 has measured.
+            start: index of the first image, for codes that are made in parts: the draw of image i depends on
+                the seed and i alone.
 
         Returns:
             `(B, Z)` float32; of networks that take images of any size `(B, h, w, Z)`.
@@ -675,11 +683,12 @@ class LatentVariableModel(MultiPlayerModel):
                 that is none; as of all verbs.
         """
         sample, seed = flag("sample", sample), as_seed(seed)
+        start = whole_number("start", start, 0)
         statistics = self._statistics(scaled)
         q = self.posterior_parameters(x, labels, mask, batch_size, tile)
         codes = q["mean"]
         if sample:
-            codes = placed(q, prior_noise(len(codes), codes.shape[1:], seed))
+            codes = placed(q, prior_noise(len(codes), codes.shape[1:], seed, start))
         return statistics.scaled(codes) if statistics else codes
 
     @by_parts
@@ -917,7 +926,10 @@ class LatentVariableModel(MultiPlayerModel):
         if labels is not None and (not isinstance(labels, (tuple, list)) or len(labels) != 2):
             raise InputError(f"labels must be a pair, the classes of a and of b; received {shown(labels)}.")
         classes = [None, None] if labels is None else [some_classes(y) for y in labels]
-        codes = [self.encode(x, y).reshape(len(x), 1, -1) for x, y in zip(ends, classes, strict=True)]
+        found = [self.encode(x, y) for x, y in zip(ends, classes, strict=True)]
+        if ends[0].shape != ends[1].shape:
+            raise InputError(f"a and b must be of one size; received {ends[0].shape} and {ends[1].shape}.")
+        codes = [z.reshape(len(z), 1, -1) for z in found]
         conditions = [self.conditioned(len(x), y, x) for x, y in zip(ends, classes, strict=True)]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
         way = (arc if path == "spherical" else line)(codes[0], codes[1], t[None, :, None])
@@ -926,7 +938,8 @@ class LatentVariableModel(MultiPlayerModel):
             axes = (1,) * (start.ndim - 1)
             way_of = line(start[:, None], conditions[1][name][:, None], t.reshape(1, -1, *axes))
             condition[name] = way_of.reshape(-1, *start.shape[1:])
-        images = self._decoded(way.reshape(-1, *self.code_shape), condition, batch_size=128)
+        images = self._decoded(way.reshape(-1, *found[0].shape[1:]), condition, batch_size=128)
+        images = cut(images, ends[0].shape[1:3])
         images = images.reshape(len(ends[0]), steps, *images.shape[1:])
         return images[0] if single else images
 
