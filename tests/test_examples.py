@@ -93,6 +93,7 @@ def test_the_figures_of_draw_are_drawn(tmp_path, monkeypatch, capsys):
 GUIDES = {
     "own_images": "three, one, three, one",
     "own_networks": "samples.png",
+    "second_model": "samples.png",
     "few_labels": "ensemble: ",
     "resume": "largest difference of a weight: 0.0",
     "half_precision": "mixed_bfloat16: negative bound",

@@ -60,7 +60,7 @@ class Images(NamedTuple):
     type=options.Name("--split", SPLITS),
     default="train",
     group=DATA,
-    help="Which images of a dataset.",
+    help="Encode this split of a dataset.",
 )
 @option("--sample/--no-sample", default=False, group=MODEL, help="Draw from q(z|x) instead of its mean.")
 @option(
@@ -71,8 +71,8 @@ class Images(NamedTuple):
     help="Bring each channel to mean 0 and variance 1.",
 )
 @options.tile
-@option("--format", type=options.Name("--format", FORMATS), default="npz", help="Files of the shards.")
-@option("--shard-size", type=options.Count(1), default=10_000, help="Images in each shard.")
+@option("--format", type=options.Name("--format", FORMATS), default="npz", help="Write shards of this kind.")
+@option("--shard-size", type=options.Count(1), default=10_000, help="Write this many codes into each shard.")
 @options.seed
 @option("--output", type=options.Output(folder=True), required=True, help="Folder to write.")
 @options.batch_size
@@ -146,7 +146,7 @@ def encode(
     type=click.Path(path_type=pathlib.Path),
     required=True,
     group=DATA,
-    help="Folder of `encode`, or one .npz or .npy file.",
+    help="Read these: a folder of `encode`, a .npz or .npy file.",
 )
 @option(
     "--num-images",
@@ -154,7 +154,7 @@ def encode(
     default=None,
     show_default=f"all; {SHOWN} in a picture",
     group=DATA,
-    help="How many, from the first on.",
+    help="Decode this many, from the first on.",
 )
 @options.labels
 @option(
@@ -162,7 +162,7 @@ def encode(
     default=None,
     show_default="what codes.json says",
     group=MODEL,
-    help="Whether channels have mean 0 and variance 1.",
+    help="Take channels back from mean 0 and variance 1.",
 )
 @options.tile
 @option(
@@ -349,11 +349,12 @@ def _images(
 def _content(found: Images) -> str | None:
     """A text that changes if the images or labels do; None if nothing tells without reading all of them."""
     from keras_vaegan.data.cache import key_of
-    from keras_vaegan.data.content import content_hash
-    from keras_vaegan.data.stored import StoredImages
+    from keras_vaegan.data.content import READ_UNASKED, content_hash
 
     x = found.images
-    stamp = x.fingerprint() if isinstance(x, StoredImages) else content_hash(x)
+    stamp = x.fingerprint() if hasattr(x, "fingerprint") else None
+    if stamp is None and x.nbytes <= READ_UNASKED:
+        stamp = content_hash(x)
     labels = None if found.labels is None else content_hash(found.labels)
     return None if stamp is None else key_of(stamp, labels)
 

@@ -208,20 +208,26 @@ class Codes(StoredImages):
 
     def _beside(self, name: str, kinds: str) -> np.ndarray | None:
         """An array that stands beside the codes in all shards, `(N,)`; None where it is in none."""
-        found = []
+        found, without = [], None
         for path in self._files:
             known = SHARD.fullmatch(path.name)
             if path.suffix == ".npy" and not known:
                 return None
             place = path.with_name(shard_name(int(known[1]), known[2], name)) if known else path
             if not length_of(place, name):
+                without = without or path.name
                 continue
             with readable(place.name):
                 found.append(np.asarray(mapped(place, name)))
         if not found:
             return None
+        if without is not None:
+            raise InputError(
+                f"codes must have {name} in all shards or in none; {without} has none. Delete it, and run "
+                "`keras-vaegan encode` again as before."
+            )
         array = np.concatenate(found)
-        if len(found) < len(self._files) or array.shape != self.shape[:1] or array.dtype.kind not in kinds:
+        if array.shape != self.shape[:1] or array.dtype.kind not in kinds:
             raise InputError(
                 f"codes must have one of the {name} for each of the {len(self)} codes; received "
                 f"{array.dtype} {array.shape}."
