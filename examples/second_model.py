@@ -11,6 +11,7 @@ first model, too, on embedded digits.
 
 import argparse
 import pathlib
+import shutil
 
 import common
 import keras
@@ -100,6 +101,7 @@ def quick_start(output):
     model.fit(x, epochs=common.QUICK_EPOCHS, batch_size=64, verbose=2)
     model.measure_codes(x)
     model.save_to_preset(output / "first")
+    shutil.rmtree(output / "codes", ignore_errors=True)  # those of an earlier first model
     words = ["encode", output / "first", "--dataset", "digits", "--output", output / "codes"]
     cli.cli.main([str(word) for word in words], standalone_mode=False)  # as `keras-vaegan encode ...`
     return output / "first", output / "codes"

@@ -93,9 +93,9 @@ class Batches(keras.utils.PyDataset):
             self.x = seen = check_images(x, value_range=self.value_range)
         if self.pixels:
             check_brightness(seen.max(), seen.dtype.kind in "iu", "x", self.value_range)
-        for name, value in (("augment", augment), ("random_crop", random_crop)):
-            if value and not self.pixels:
-                raise InputError(f"{name} must be None for latent codes; received {shown(value)}.")
+        elif augment is not None or random_crop is not None:
+            name, value = ("random_crop", random_crop) if augment is None else ("augment", augment)
+            raise InputError(f"{name} must be None for latent codes; received {shown(value)}.")
         self.random_crop = parse_crop(random_crop, self.x.shape[1:])
         self.image_shape: tuple[int, ...] = tuple(self.x.shape[1:])
         if self.random_crop is not None:
