@@ -23,28 +23,15 @@ from keras_vaegan import cli, plots, presets
 from keras_vaegan.networks import resnet
 
 
-class Noisy(keras.utils.PyDataset):
+class Noisy(kvg.data.Batches):
     """Noisy codes cos(t) z + sin(t) e at angles t of 0 to pi/2, and their v = cos(t) e - sin(t) z."""
 
-    def __init__(self, codes, batch_size, seed):
-        super().__init__()
-        self.batches = kvg.data.Batches(codes, batch_size=batch_size, seed=seed)
-
-    def __len__(self):
-        return len(self.batches)
-
     def __getitem__(self, index):
-        (z,) = self.batches[index]
-        noise = np.random.default_rng((self.batches.seed, self.batches.epoch, index))
+        (z,) = super().__getitem__(index)
+        noise = np.random.default_rng((self.seed, self.epoch, index))
         t = noise.uniform(0.0, np.pi / 2, (len(z), 1, 1, 1)).astype("float32")
         e = noise.standard_normal(z.shape, "float32")
         return (np.cos(t) * z + np.sin(t) * e, t[:, 0, 0, 0]), np.cos(t) * e - np.sin(t) * z
-
-    def on_epoch_begin(self):
-        self.batches.on_epoch_begin()
-
-    def on_epoch_end(self):
-        self.batches.on_epoch_end()
 
 
 def block(x, time, width):
@@ -129,7 +116,7 @@ def main():
 
     keras.utils.set_random_seed(options.seed)
     model = denoiser(codes.shape[1:], width, depth)
-    batches = Noisy(codes, options.batch_size, options.seed)
+    batches = Noisy(codes, batch_size=options.batch_size, seed=options.seed)
     rate = keras.optimizers.schedules.CosineDecay(5e-4, epochs * len(batches))
     model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss="mse")
     model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
