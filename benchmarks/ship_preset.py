@@ -18,6 +18,7 @@ from keras_vaegan.presets import RECIPES, load_folder
 WEIGHTS = pathlib.Path(__file__).parents[1] / "keras_vaegan" / "presets" / "weights"
 MOST_BYTES = 6_000_000
 KEPT = ("image_shape", "num_classes", "class_names", "augment", "seed", "backend", "epochs_done")
+KEPT += ("steps_per_epoch", "value_range", "preprocessing")
 
 
 def main():
