@@ -58,6 +58,12 @@ def _starts(side: int, tile: int, overlap: int) -> list[int]:
     return [min(i * (tile - overlap), side - tile) for i in range(number)]
 
 
+def borders(side: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles of `in_tiles` begin or end within a side: a seam is between such a position and the last."""
+    starts = _starts(side, min(tile, side), overlap)
+    return sorted({*starts[1:], *(start + tile for start in starts[:-1])})
+
+
 def _ramp(start: int, size: int, side: int, overlap: int) -> np.ndarray:
     """Weights of the positions of a tile along a side: they rise over the overlap from an inner edge."""
     place = np.arange(size) + 0.5
