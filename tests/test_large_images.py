@@ -1,18 +1,21 @@
 """Half precision of the networks for large images, and the seams of tiles."""
 
 import functools
+import importlib.util
+import pathlib
 
 import keras
 import numpy as np
 import pytest
-import registry
 from keras import ops
 
 import keras_vaegan as kvg
 from keras_vaegan import games
 from keras_vaegan.networks import patch, resnet
 from keras_vaegan.reconstructions import L1, Perceptual
+from keras_vaegan.tiling import borders, tile_and_overlap
 
+SCRIPT = pathlib.Path(__file__).parents[1] / "benchmarks" / "large_images.py"
 SHAPE = (32, 32, 3)
 Z = 2
 
@@ -107,3 +110,50 @@ def test_trainings_in_half_precision_stay_finite(policy, dtype_policy):
     for path, value in weights_of(model).items():
         assert np.all(np.isfinite(value)), path
         assert np.any(value != begun[path]) or "bias" in path, path  # D's last is in balance in a hinge game
+
+
+# ---- seams ----
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The benchmark of large images, which has the measure."""
+    spec = importlib.util.spec_from_file_location("large_images", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def zigzag(steps):
+    """An image `(1, 512, 512, 1)` whose neighbors differ, along both axes, by these numbers."""
+    line = np.cumsum(steps * (-1.0) ** np.arange(512))
+    return (line[:, None] + line)[None, :, :, None]
+
+
+@pytest.mark.core_on("one")
+@pytest.mark.parametrize("height", [1.0, 1.3])
+def test_the_seam_error_is_the_height_of_artificial_seams(height, script):
+    tile, overlap = tile_and_overlap(128, 8)
+    lines = borders(512, tile, overlap)
+    assert lines == [96, 128, 192, 224, 288, 320, 384, 416]  # a step of 96 pixels, where tiles begin and end
+    steps = np.where(np.isin(np.arange(512), lines), height, 1.0)
+    assert script.seam_error(zigzag(steps), tile, overlap) == pytest.approx(height)
+    # A pattern that repeats from code to code is no seam beside its own lines.
+    steps = np.where(np.arange(512) % 8, 1.0, 3.0 * steps)
+    assert script.seam_error(zigzag(steps), tile, overlap) > 2.0
+    assert script.seam_error(zigzag(steps), tile, overlap, every=8) == pytest.approx(height)
+
+
+@pytest.mark.core_on("one")
+def test_tiles_leave_no_seam_in_512_pixels(script):
+    """Of a network that normalizes each position by itself; its tiles differ from the whole at their edges."""
+    style = {"factor": 4, "filters": 4, "blocks": 1, "normalization": "rms"}
+    shape = (64, 64, 3)
+    model = kvg.VAE(resnet.encoder(shape, Z, **style), resnet.decoder(shape, Z, **style))
+    rows, columns = np.mgrid[:512, :512] / 512
+    x = np.stack([rows, columns, rows * columns], axis=-1)[None].astype("float32")
+    x = np.clip(x + np.random.default_rng(0).normal(0, 0.02, x.shape), 0, 1).astype("float32")
+    found = script.seams_of(model, x, 128)
+    assert found["tiled against whole, of 255"] > 0.0
+    ratio = found["tiled, beside the grid of codes"] / found["whole, beside the grid of codes"]
+    assert ratio == pytest.approx(1.0, abs=0.05), found
