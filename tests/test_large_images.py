@@ -146,7 +146,7 @@ def test_the_seam_error_is_the_height_of_artificial_seams(height, script):
 
 @pytest.mark.core_on("one")
 def test_tiles_leave_no_seam_in_512_pixels(script):
-    """Of a network that normalizes each position by itself; its tiles differ from the whole at their edges."""
+    """Of a network that normalizes each position by itself; tiles differ from the whole at edges."""
     style = {"factor": 4, "filters": 4, "blocks": 1, "normalization": "rms"}
     shape = (64, 64, 3)
     model = kvg.VAE(resnet.encoder(shape, Z, **style), resnet.decoder(shape, Z, **style))
