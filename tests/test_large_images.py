@@ -68,9 +68,12 @@ def run_in_float32():
     return run_of(vae_gan(), 3)
 
 
-@pytest.mark.parametrize("policy, remat", [("mixed_bfloat16", True), ("mixed_float16", False)])
+# By how much steps may differ: bfloat16 has 8 bits for a number, float16 has 11.
+@pytest.mark.parametrize(
+    "policy, remat, tolerance", [("mixed_bfloat16", True, 0.15), ("mixed_float16", False, 0.03)]
+)
 def test_spatial_networks_train_alike_in_half_precision(
-    policy, remat, dtype_policy, inject_noise, monkeypatch
+    policy, remat, tolerance, dtype_policy, inject_noise, monkeypatch
 ):
     inject_noise()
     logs, moved = run_in_float32()
@@ -93,7 +96,8 @@ def test_spatial_networks_train_alike_in_half_precision(
     for player, exact in moved.items():
         half = half_moved[player]
         lengths = np.linalg.norm(exact), np.linalg.norm(half)
-        assert exact @ half / np.prod(lengths) > 0.98 and lengths[1] == pytest.approx(lengths[0], rel=0.05)
+        assert exact @ half / np.prod(lengths) > 1.0 - tolerance
+        assert lengths[1] == pytest.approx(lengths[0], rel=tolerance)
 
 
 @pytest.mark.core_on("one")
