@@ -190,7 +190,7 @@ def _console() -> "Console":
     default=None,
     show_default="the recipe's, or 1",
     group=TRAINING,
-    help="Update weights after this many steps, with the mean of their gradients. A step stays one batch.",
+    help="Update weights every so many steps, by the mean gradient.",
 )
 @option(
     "--learning-rate",
