@@ -58,15 +58,25 @@ def _starts(side: int, tile: int, overlap: int) -> list[int]:
     return [min(i * (tile - overlap), side - tile) for i in range(number)]
 
 
+def borders(side: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles of `in_tiles` begin or end within a side; a seam would lie before such a position."""
+    starts = _starts(side, min(tile, side), overlap)
+    return sorted({*starts[1:], *(start + tile for start in starts[:-1])})
+
+
 def _ramp(start: int, size: int, side: int, overlap: int) -> np.ndarray:
-    """Weights of the positions of a tile along a side: they rise over the overlap from an inner edge."""
+    """Weights of the positions of a tile along a side: they rise over the overlap from an inner edge.
+
+    They are squares of a sine: the same sum of two tiles everywhere, and less near the edge than a straight
+    line, since a tile's edge is what it has computed without its neighbors.
+    """
     place = np.arange(size) + 0.5
-    weights = np.ones(size)
+    shares = np.ones(size)
     if overlap and start > 0:
-        weights = np.minimum(weights, place / overlap)
+        shares = np.minimum(shares, place / overlap)
     if overlap and start + size < side:
-        weights = np.minimum(weights, (size - place) / overlap)
-    return weights
+        shares = np.minimum(shares, (size - place) / overlap)
+    return np.sin(0.5 * np.pi * shares) ** 2
 
 
 def tile_and_overlap(tile: int, factor: int) -> tuple[int, int]:

@@ -58,11 +58,12 @@ def test_tiles_of_what_looks_at_no_neighbor_are_the_whole(sides):
 
 @pytest.mark.core_on("one")
 def test_tiles_that_differ_are_blended_without_a_step():
-    """Two tiles of constants: between them the values go up in equal steps over the overlap."""
+    """Two tiles of constants: between them the values go up over the overlap, as half a wave of a cosine."""
     calls = iter([0.0, 1.0])
     blended = in_tiles(lambda x: np.full_like(x, next(calls)), np.zeros((1, 12, 20, 1)), 12, 4, Fraction(1))
     row = blended[0, 0, :, 0]
-    np.testing.assert_allclose(row, [0.0] * 8 + [0.125, 0.375, 0.625, 0.875] + [1.0] * 8, atol=1e-6)
+    rising = 0.5 - 0.5 * np.cos(np.pi * np.array([0.125, 0.375, 0.625, 0.875]))
+    np.testing.assert_allclose(row, [0.0] * 8 + [*rising] + [1.0] * 8, atol=1e-6)
     assert np.all(blended == blended[:, :1])
 
 

@@ -273,6 +273,16 @@ def _optimizers_of_several() -> bool:
     return [id(each) for each in several.optimizers] == [id(one), id(other)]
 
 
+def _steps_between_are_counted() -> bool:
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    several = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(optimizer))
+    variables = _variables()
+    several.build(variables)
+    several.apply([keras.ops.ones(variable.shape) for variable in variables], variables)
+    counts = [int(keras.ops.convert_to_numpy(each._iterations)) for each in (several, optimizer)]
+    return counts == [1, 1] and int(keras.ops.convert_to_numpy(optimizer.iterations)) == 0
+
+
 def _an_attribute_can_be_set(name: str, value: Any) -> bool:
     optimizer = keras.optimizers.SGD()
     known = hasattr(optimizer, name)
@@ -451,7 +461,7 @@ PRIVATE = (
     Private(
         "inner_optimizer",
         "keras.optimizers.LossScaleOptimizer",
-        (_STEP,),
+        (_STEP, _SLOTS),
         "to find the players' optimizers",
         _scaling_wraps_an_optimizer,
     ),
@@ -461,6 +471,13 @@ PRIVATE = (
         (_STEP,),
         "to find the players' optimizers",
         _optimizers_of_several,
+    ),
+    Private(
+        "_iterations",
+        "keras.optimizers.Optimizer and MultiOptimizer",
+        (_SLOTS,),
+        "to count the steps of an optimizer that accumulates gradients",
+        _steps_between_are_counted,
     ),
     Private(
         "_learning_rate",

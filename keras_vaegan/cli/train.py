@@ -1,11 +1,12 @@
 """`train` and `models`."""
 
+import copy
 import dataclasses
 import json
 import os
 import pathlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -184,6 +185,14 @@ def _console() -> "Console":
 )
 @option("--batch-size", type=options.Count(1), default=None, group=TRAINING, help="Images in a step.")
 @option(
+    "--accumulate",
+    type=options.Count(1),
+    default=None,
+    show_default="the recipe's, or 1",
+    group=TRAINING,
+    help="Update weights every so many steps, by the mean gradient.",
+)
+@option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
     default=None,
@@ -256,6 +265,7 @@ def train(
     steps,
     epochs,
     batch_size,
+    accumulate,
     learning_rate,
     mixed_precision,
     distribute,
@@ -307,7 +317,10 @@ def train(
             f"--num-labels must not be given: {recipe['model']['key']} is not semi-supervised; ssl_vae is."
         )
     changes += [(name, value) for name, value in asked.items() if value is not None]
-    changes += [_key_and_value(setting) for setting in settings]
+    set_last = [_key_and_value(setting) for setting in settings]
+    if accumulate is not None:
+        changes += _accumulating(recipe, [*changes, *set_last], accumulate)
+    changes += set_last
     given = {name.split(".")[-1] for name, _ in changes}
     change(recipe, changes)
 
@@ -330,6 +343,21 @@ def train(
         **read,
     )
     context.exit(result.exit_code)
+
+
+def _accumulating(
+    recipe: Mapping[str, Any], changes: Sequence[tuple[str, Any]], steps: int
+) -> list[tuple[str, Any]]:
+    """The changes by which each player of the changed recipe accumulates the gradients of so many steps."""
+    from keras_vaegan.presets.choice import change
+    from keras_vaegan.presets.configure import player_settings
+
+    changed = copy.deepcopy(dict(recipe))
+    change(changed, changes)
+    number = steps if steps > 1 else None
+    return [
+        (f"optimizer.{player}.gradient_accumulation_steps", number) for player in player_settings(changed)
+    ]
 
 
 def _continue(folder: pathlib.Path, **settings: Any) -> int:

@@ -155,7 +155,7 @@ class Adversarial(VAE):
         """The losses of the players that make images, from the parts of L_G, `(B,)` each."""
         gamma, weight = self.reconstruction[0].weight, self.game.weight
         if training and self.game.starts_late:
-            counts = self.game.counts(self.optimizer.iterations)
+            counts = self.game.counts(self.steps_done)
             features, fooling = counts * features, counts * fooling
         fooling = fooling if weight == 1.0 else weight * fooling
         if self.game.three_players:
@@ -243,7 +243,7 @@ class Adversarial(VAE):
             moves["discriminator"] = ops.logical_or(discriminator, neither)
             moves["generator"] = ops.logical_or(generator, neither)
         if self.game.start:
-            begun = self.optimizer.iterations >= self.game.start
+            begun = self.steps_done >= self.game.start
             moves["discriminator"] = ops.logical_and(moves.get("discriminator", True), begun)
         return moves
 

@@ -249,7 +249,7 @@ class VAE(LatentVariableModel):
         )
         beta = self.beta
         if self.annealing_steps and training:
-            done = ops.cast(self.optimizer.iterations, "float32") / self.annealing_steps
+            done = ops.cast(self.steps_done, "float32") / self.annealing_steps
             beta = beta * ops.minimum(done, 1.0)
         return beta * kl
 

@@ -193,6 +193,11 @@ class MultiPlayerModel(Steps, keras.Model):
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         return getattr(optimizer, "optimizers", [optimizer])[self.players.index(player)]
 
+    @property
+    def steps_done(self) -> Tensor:
+        """Training steps so far, one for each batch, whether or not the optimizers accumulate gradients."""
+        return slots.steps_of(self.optimizer)
+
     def _optimizers_by_player(self, optimizer: Any) -> dict[str, keras.optimizers.Optimizer]:
         if optimizer is None:
             optimizer = {}
@@ -523,8 +528,7 @@ def _put_averages_in_place(optimizer: keras.optimizers.Optimizer, variables: lis
     if not optimizer.use_ema:
         return
     try:
-        steps = int(ops.convert_to_numpy(optimizer.iterations))
-        steps *= optimizer.gradient_accumulation_steps or 1  # Keras averages at each of the steps between
+        steps = int(ops.convert_to_numpy(slots.steps_of(optimizer)))  # Keras averages at each of them
     except TypeError:
         return  # a step failed, which on JAX takes the variables' values along: its error is to be seen
     if steps >= 3.0 / (1.0 - optimizer.ema_momentum):

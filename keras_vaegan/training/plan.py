@@ -145,9 +145,21 @@ class Plan:
         epochs = _count(self.length.epochs, "epoch", "epochs")
         done = f"; {self.done:,} steps are done" if self.done else ""
         return (
-            f"{_count(self.total, 'step', 'steps')} in {epochs} of {self.steps:,}{over}{done}; "
+            f"{_count(self.total, 'step', 'steps')} in {epochs} of {self.steps:,}{over}{done}"
+            f"{self._accumulated()}; "
             f"a checkpoint and a sample grid after each epoch{self._validated()}"
         )
+
+    def _accumulated(self) -> str:
+        """After how many steps weights are updated, if gradients accumulate."""
+        counts = {
+            player: settings.get("gradient_accumulation_steps") or 1
+            for player, settings in self.recipe["optimizer"].items()
+        }
+        if len(set(counts.values())) == 1:
+            counts = {"weights": next(iter(counts.values()))}
+        told = [f"{name} updated every {number} steps" for name, number in counts.items() if number > 1]
+        return "".join(f"; {one}" for one in told)
 
     def _validated(self) -> str:
         number = self.num_images[1]

@@ -28,6 +28,11 @@ def are_for(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Var
     return {id(known) for known in optimizer._trainable_variables} == {id(known) for known in variables}
 
 
+def steps_of(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """The training steps that an optimizer has seen; its `iterations` leaves out those that accumulate."""
+    return getattr(optimizer, "inner_optimizer", optimizer)._iterations
+
+
 def begin(optimizer: keras.optimizers.Optimizer) -> None:
     """Let slots that start as copies of the weights, if there are any, start as what the weights are now."""
     of_weights = isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW)
