@@ -19,17 +19,22 @@ class Port(NamedTuple):
     """One tensor that goes in or comes out.
 
     Attributes:
-        shape: without the batch, which is of any size.
+        shape: without the batch, which is of any size. A name, as `height`, stands for a side of any size.
         dtype: `float32` or `int32`.
         values: the range of the values, in words.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     dtype: str
     values: str
 
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """The shape with None for sides of any size."""
+        return tuple(None if isinstance(side, str) else side for side in self.shape)
 
-def image_port(image_shape: Sequence[int], values: str = "pixels in [0, 1]") -> Port:
+
+def image_port(image_shape: Sequence[int | str], values: str = "pixels in [0, 1]") -> Port:
     """The port of images `(H, W, C)`."""
     return Port(tuple(image_shape), "float32", values)
 
@@ -50,7 +55,7 @@ class Function(NamedTuple):
 
 
 def described(functions: Mapping[str, Function]) -> dict[str, Any]:
-    """Summary, inputs and outputs of functions for JSON; `batch` in a shape is the number of images."""
+    """Summary, inputs and outputs of functions for JSON; a name in a shape, as `batch`, is any number."""
 
     def ports(of: Mapping[str, Port]) -> dict[str, Any]:
         return {
@@ -86,7 +91,7 @@ class Served(keras.Model):
 def signature(function: Function) -> dict[str, keras.InputSpec]:
     """Shapes and types of the inputs of a function."""
     return {
-        name: keras.InputSpec(shape=(None, *port.shape), dtype=port.dtype, name=name)
+        name: keras.InputSpec(shape=(None, *port.sizes), dtype=port.dtype, name=name)
         for name, port in function.inputs.items()
     }
 

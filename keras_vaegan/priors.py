@@ -50,6 +50,7 @@ class Prior(keras.layers.Layer):
     """Base class of priors, a Keras layer so that its weights are saved with the model."""
 
     fitted_to_codes = False  # whether `fit` is to be called when the rest is trained
+    of_any_size = False  # whether `place` takes maps of noise of any height and width
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", "name": "prior", **kwargs})
@@ -106,6 +107,8 @@ class Prior(keras.layers.Layer):
 @keras.saving.register_keras_serializable("keras_vaegan")
 class StandardNormal(Prior, PriorOfBatch):
     """N(0, I), whatever the condition (Kingma and Welling 2014)."""
+
+    of_any_size = True
 
     def given(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> Self:
         return self

@@ -54,6 +54,8 @@ def in_tiles(
 
 def _starts(side: int, tile: int, overlap: int) -> list[int]:
     """Where tiles begin, so that they cover the side and none leaves it."""
+    if side == tile:  # which may be no larger than the overlap
+        return [0]
     number = max(1, math.ceil((side - overlap) / (tile - overlap)))
     return [min(i * (tile - overlap), side - tile) for i in range(number)]
 

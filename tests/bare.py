@@ -2,10 +2,11 @@
 
     python bare.py saved_model|serving|tflite|onnx PATH INPUTS.npz OUTPUTS.npz
 
-The arrays' names are `function/tensor`.
+The arrays' names are `function/tensor`, or `function@case/tensor` for several calls of one function.
 """
 
 import collections
+import functools
 import json
 import pathlib
 import sys
@@ -74,13 +75,14 @@ def tflite(path):
     """A call of each file of a folder; it says which operators are no built-in ones."""
     from ai_edge_litert.interpreter import Interpreter
 
-    def call(name, inputs):
+    @functools.cache  # further calls resize what the first has allocated
+    def runner(name):
         interpreter = Interpreter(model_path=str(path / f"{name}.tflite"))
         for detail in interpreter._get_ops_details():
             assert not detail["op_name"].startswith("Flex") and detail["op_name"] != "CUSTOM", detail
-        return interpreter.get_signature_runner("serving_default")(**inputs)
+        return interpreter.get_signature_runner("serving_default")
 
-    return call
+    return lambda name, inputs: runner(name)(**inputs)
 
 
 def onnx(path):
@@ -107,7 +109,7 @@ def main(format, path, given, made):
     call = globals()[format](pathlib.Path(path))
     outputs = {}
     for function, values in inputs.items():
-        for tensor, value in call(function, values).items():
+        for tensor, value in call(function.partition("@")[0], values).items():
             outputs[f"{function}/{tensor}"] = np.asarray(value)
     np.savez(made, **outputs)
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.core_on("one")
 
 PATIENCE = 20  # seconds until a picture must have come
 TOLERANCE = 1e-4
-NAMES = registry.core(["cvae_both"], ["cvae_both", "vae_gan", "draw_conditional"])
+NAMES = registry.core(["cvae_both"], ["cvae_both", "vae_gan", "draw_conditional", "cvae_gan_spatial"])
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,11 @@ ARGUMENTS = {
     group=MODEL,
     help="Under which TensorFlow Serving offers the model.",
 )
-@options.data_options("the one SOURCE was trained on", "Images that int8 takes its ranges from.")
+@options.data_options(
+    "the one SOURCE was trained on",
+    "Images that int8 takes its ranges from.",
+    "Fix height and width at this, if the model takes any size. Images for int8 are scaled to it.",
+)
 @option("--num-images", type=options.Count(1), default=200, group=DATA, help="How many of them.")
 @option(
     "--runtime-dir",
@@ -80,20 +84,23 @@ def export(
 
     Formats: saved_model, for TensorFlow Serving: OUTPUT/1, then OUTPUT/2 and so on, with a README on how to
     start it; tflite, for phones; onnx; web, a page that opens from disk. Each holds functions (generate,
-    encode, decode, reconstruct, and what else the model can) with named inputs and outputs.
+    encode, decode, reconstruct, and what else the model can) with named inputs and outputs. Height and
+    width are open if the model takes images of any size, but for web.
     """
     options.load_keras()
     from keras_vaegan.export import export as export_model
     from keras_vaegan.presets import load_source
 
     model, metadata = load_source(source)
-    data = None
+    data, size = None, image_size
     if precision == "int8" and format == "tflite":
         known = options.with_range_of(model, metadata)
         found = options.load_data_for(
             model.image_shape, known, dataset, image_size, value_range, model.num_classes, **where
         )
-        seen = options.as_seen(found, model.image_shape, known)
+        if not model.any_size:
+            size = None  # that of the data, of which a model of one size may see the centers
+        seen = found if size else options.as_seen(found, model.image_shape, known)
         images, labels = (None if part is None else part[:num_images] for part in seen.train)
         data = images, model.labels_of(labels, images)
     title = name if name is not None else options.plain_name(source)
@@ -109,5 +116,6 @@ def export(
         serving=title if format == "saved_model" else None,
         runtime=runtime_dir,
         facts={"name": title, "class_names": metadata.get("class_names")},
+        image_size=size,
     )
     options.echo(f"wrote {made}")

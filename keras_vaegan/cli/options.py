@@ -477,13 +477,15 @@ def parse_labels(
     return parse_classes(text, num_classes, class_names, "--labels")
 
 
-def data_options(default: str, help: str) -> Callable[[Any], Any]:
+def data_options(
+    default: str, help: str, size_help: str = "Scale the images to this."
+) -> Callable[[Any], Any]:
     """The options that say which images: `--dataset`, its folders, `--image-size`, `--value-range`."""
     added = (
         option("--dataset", "dataset", default=None, show_default=default, group=DATA, help=help),
         option("--data-dir", default=None, group=DATA, help="Where TensorFlow Datasets keeps its files."),
         option("--manual-dir", default=None, group=DATA, help="Folder with the downloaded files of a set."),
-        option("--image-size", type=ImageSize(), default=None, group=DATA, help="Scale the images to this."),
+        option("--image-size", type=ImageSize(), default=None, group=DATA, help=size_help),
         option(
             "--value-range",
             type=ValueRange(),

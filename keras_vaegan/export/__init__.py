@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_vaegan.backend.layers import layers_of
 from keras_vaegan.data.checks import check_labels
+from keras_vaegan.data.images import parse_size
 from keras_vaegan.errors import InputError, choose
 from keras_vaegan.export.job import ALIASES, FORMATS, SUFFIXES, Job
 from keras_vaegan.export.serving import check_name, describe, next_version
@@ -52,6 +53,7 @@ def export(
     serving: str | None = None,
     runtime: str | os.PathLike[str] | None = None,
     facts: dict[str, Any] | None = None,
+    image_size: int | Sequence[int] | None = None,
 ) -> pathlib.Path:
     """Write a model so that it runs without Keras; see `LatentVariableModel.export`.
 
@@ -71,6 +73,8 @@ def export(
             model of this name.
         runtime: folder with the files of ONNX Runtime Web; fetched by npm if None.
         facts: `class_names` and a `name`, for pages and tables.
+        image_size: `(H, W)`, or an int for both, of the images of a model that takes any size. None leaves
+            height and width open; a page of the format `web` then has the size of the training.
 
     Returns:
         The path of what was written.
@@ -80,7 +84,11 @@ def export(
             that exports versions to the same `path`.
     """
     asked, format = format, choose("format", ALIASES.get(format, format), FORMATS)
-    known = list(model.functions())
+    size: tuple[int, ...] | None = parse_size(image_size)
+    if format == "web":  # a page shows images of one size
+        size = size or model.image_shape[:2]
+    functions = model.functions(size)
+    known = list(functions)
     if signature is not None:
         choose("signature", signature, known)
     if format == "web":
@@ -92,14 +100,14 @@ def export(
             raise InputError(f"serving must be None for the format {asked}; received {serving!r}.")
     if precision != "float32" and format != "litert":
         raise InputError(f"precision must be float32 for {asked}; received {precision!r}.")
-    examples = _examples(model, data, precision)
+    examples = _examples(model, data, precision, functions["encode"].inputs["images"].sizes)
     path, names = _target(pathlib.Path(path), format, signature, known, asked)
     _check_packages(format, serving, asked)
     place = None
     if format == "web":
         place = str(runtime_folder(pathlib.Path(runtime) if runtime else None))
     shown = {"class_names": model.preset_metadata.get("class_names")} | (facts or {})
-    job = Job(str(path), format, names, precision, serving, place, shown)
+    job = Job(str(path), format, names, precision, serving, place, size, shown)
     final = path
     if serving is not None:
         final = next_version(path, overwrite)
@@ -189,8 +197,13 @@ def _target(
     return path, [signature or known[0]]
 
 
-def _examples(model: "LatentVariableModel", data: Any, precision: str) -> dict[str, np.ndarray]:
-    """Images, and labels where the model takes them, that stand for all: of the data, or of its own."""
+def _examples(
+    model: "LatentVariableModel", data: Any, precision: str, shape: Sequence[int | None]
+) -> dict[str, np.ndarray]:
+    """Images, and labels where the model takes them, that stand for all: of the data, or of its own.
+
+    Their shape `(H, W, C)` is that of the functions; where it is open, that of the data or of the training.
+    """
     if data is None:
         if precision == "int8":
             raise InputError("data must be given for the precision int8: it takes its ranges from images.")
@@ -200,9 +213,10 @@ def _examples(model: "LatentVariableModel", data: Any, precision: str) -> dict[s
             images = model.generate(count, seed=0)
         else:
             images = model.decode(prior_noise(count, model.code_shape, 0), labels)
+        images = _at_size(images, [size or own for size, own in zip(shape, model.image_shape, strict=True)])
     else:
         images, labels = (*data, None)[:2] if isinstance(data, tuple) else (data, None)
-        images = model.intake.images(images, "data")
+        images = model.intake.images(images, "data", shape)
         if model.num_classes is None:
             labels = None
         elif labels is None:
@@ -210,6 +224,12 @@ def _examples(model: "LatentVariableModel", data: Any, precision: str) -> dict[s
         else:
             labels = check_labels(labels, len(images), model.num_classes, "data: labels", unlabelled=False)
     return {"images": images} if labels is None else {"images": images, "labels": labels}
+
+
+def _at_size(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Images `(B, H, W, C)` of that shape: cut, or repeated side by side."""
+    missing = [(0, max(size - own, 0)) for size, own in zip(shape, images.shape[1:], strict=True)]
+    return np.pad(images, [(0, 0), *missing], mode="wrap")[:, : shape[0], : shape[1]]
 
 
 def _check_packages(format: str, serving: str | None, asked: str) -> None:

@@ -24,8 +24,13 @@ def write_onnx(model: "LatentVariableModel", name: str, function: Function, path
         served.export(path, format="onnx", verbose=False, input_signature=[signature(function)])
     graph = onnx.load(path)
     graph.graph.name, graph.doc_string = name, function.summary
+    ports = function.inputs | function.outputs
     for tensor in (*graph.graph.input, *graph.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        for dimension, size in zip(
+            tensor.type.tensor_type.shape.dim, ("batch", *ports[tensor.name].shape), strict=True
+        ):
+            if isinstance(size, str):
+                dimension.dim_param = size
     onnx.helper.set_model_props(graph, {"functions": json.dumps(described({name: function}))})
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)

@@ -44,7 +44,7 @@ def tf_saved_model(model: "LatentVariableModel", job: Job, examples: dict[str, n
     """A SavedModel with a signature for each function; for TensorFlow Serving with requests to warm up."""
     folder = pathlib.Path(job.path)
     archive = keras.export.ExportArchive()
-    offered = model.functions()
+    offered = model.functions(job.image_size)
     functions = {name: offered[name] for name in job.names}
     for name, function in functions.items():
         served = Served(model, function.call, name)
@@ -87,11 +87,13 @@ def arguments(
         names = [name for name in model.masks if name in keras_vaegan.data.masks.NAMED] or ["left"]
         drawn = [keras_vaegan.data.named_mask(name, model.image_shape) for name in names]
         masks = np.stack([drawn[i % len(drawn)] for i in range(len(images))])
+    sizes = function.inputs["noise"].sizes if "noise" in function.inputs else model.code_shape
+    noise_shape = [size or own for size, own in zip(sizes, model.code_shape, strict=True)]
     found: dict[str, Any] = {
         "images": images,
         "labels": labels,
         "mask": masks,
-        "noise": prior_noise(len(images), model.code_shape, 0),
+        "noise": prior_noise(len(images), noise_shape, 0),
         "new_labels": None if labels is None else np.roll(labels, 1),
     }
     if "codes" in function.inputs:
@@ -101,7 +103,7 @@ def arguments(
 
 def _one_each(model: "LatentVariableModel", job: Job, write: Any) -> None:
     """Write one file, or a folder with one for each function and what is said of them."""
-    path, functions = pathlib.Path(job.path), model.functions()
+    path, functions = pathlib.Path(job.path), model.functions(job.image_size)
     if not path.is_dir():
         write(job.names[0], functions[job.names[0]], path)
         return

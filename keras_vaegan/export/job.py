@@ -1,5 +1,6 @@
 """What is to be written of a model, and the formats there are."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 ALIASES = {"saved_model": "tf_saved_model", "tflite": "litert"}
@@ -17,6 +18,7 @@ class Job(NamedTuple):
         precision: one of `EXPORT_PRECISIONS`.
         serving: name under which TensorFlow Serving offers the model; None for no such layout.
         runtime: folder with ONNX Runtime Web; None for the package's own way to it.
+        image_size: `(H, W)` of the functions; None for the model's own, or any.
         facts: what is known of the model, for what is shown.
     """
 
@@ -26,4 +28,5 @@ class Job(NamedTuple):
     precision: str = "float32"
     serving: str | None = None
     runtime: str | None = None
+    image_size: Sequence[int] | None = None
     facts: dict[str, Any] = {}

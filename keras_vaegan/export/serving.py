@@ -99,12 +99,16 @@ def write_readme(
     outputs = " and ".join(f"`{key}`" for key in found[default]["outputs"])
     lines += [f"The answer has `predictions`, a list with the {outputs} of each.", ""]
     lines += [f"Signatures; `{DEFAULT}` is `{default}`. Shapes are without the batch, of any size.", ""]
+    if any(None in port.sizes for of in functions.values() for port in of.inputs.values()):
+        lines[-1:] = ["A name in a shape stands for a side of any size.", ""]
     lines += ["| signature | | name | type | shape | values |", "|---|---|---|---|---|---|"]
     for signature, function in functions.items():
         for side, ports in (("in", function.inputs), ("out", function.outputs)):
-            for key, (dtype, shape) in found[signature][f"{side}puts"].items():
+            for key, (dtype, (_, *sizes)) in found[signature][f"{side}puts"].items():
+                named = zip(sizes, ports[key].shape, strict=True)
+                shape = ", ".join(str(name if size == -1 else size) for size, name in named)
                 lines.append(
-                    f"| `{signature}` | {side} | `{key}` | {dtype} | {shape[1:]} | {ports[key].values} |"
+                    f"| `{signature}` | {side} | `{key}` | {dtype} | [{shape}] | {ports[key].values} |"
                 )
     lines += ["", *(f"- `{signature}`: {function.summary}" for signature, function in functions.items())]
     (extra / README).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """DRAW: a VAE that draws step by step (Gregor et al. 2015), plain or conditioned on labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -111,8 +111,8 @@ class DRAW(VAE):
         """p(x|z) of the canvases that count as images: here the last."""
         return [self.observation(made["logits"])]
 
-    def functions(self) -> dict[str, Function]:
-        found, steps = super().functions(), (self.steps,)
+    def functions(self, image_size: int | Sequence[int] | None = None) -> dict[str, Function]:
+        found, steps = super().functions(image_size), (self.steps,)
 
         def canvases(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return self.drawn({"codes": inputs["noise"], **self.condition.of_ports(inputs)})

@@ -28,9 +28,10 @@ from keras_vaegan.data.checks import (
     open_sides,
     some_classes,
 )
+from keras_vaegan.data.images import parse_size
 from keras_vaegan.data.stored import is_stored
 from keras_vaegan.distributions import DiagonalNormal, sum_event
-from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
+from keras_vaegan.errors import InputError, choose, flag, must_be, shown, whole_number
 from keras_vaegan.export import export
 from keras_vaegan.functions import Function, InBatches, Port, image_port
 from keras_vaegan.interpolation import arc, line
@@ -193,7 +194,8 @@ class LatentVariableModel(MultiPlayerModel):
             **kwargs: `signature`, the function to write; `overwrite`; for `litert` `precision`, of `float32`,
                 `float16` and `int8`, and `data`, images or images and labels, that `int8` needs; `imports`,
                 modules of layers of your own, where the backend is not TensorFlow; `serving`, a name, for the
-                layout of TensorFlow Serving; for `web` `runtime`, a folder with ONNX Runtime Web.
+                layout of TensorFlow Serving; for `web` `runtime`, a folder with ONNX Runtime Web; for a model
+                of images of any size `image_size`, `(H, W)`, which fixes height and width.
 
         Raises:
             InputError: bad arguments, something at `filepath` already, a package that is missing.
@@ -207,12 +209,30 @@ class LatentVariableModel(MultiPlayerModel):
         if verbose is not False:
             print(f"wrote {made}")
 
-    def functions(self) -> dict[str, Function]:
-        """The functions that `export` writes, by name; the first is `generate`, unless the model cannot."""
-        image, (labels, seen) = image_port(self.image_shape), self.condition.ports()
+    def functions(self, image_size: int | Sequence[int] | None = None) -> dict[str, Function]:
+        """The functions that `export` writes, by name; the first is `generate`, unless the model cannot.
+
+        Height and width are open if the model takes images of any size.
+
+        Args:
+            image_size: `(H, W)` of all images, or an int for both, in place of open sides.
+
+        Raises:
+            InputError: an `image_size` that the model does not take.
+        """
+        size = self._fixed_size(image_size)
+        image_shape, code_shape = self._port_shapes(size)
+        image, (labels, seen) = image_port(image_shape), self.condition.ports()
         images, pixels = {"images": image}, {"pixels": image}
-        codes = Port(self.code_shape, "float32", "any, near a standard normal distribution")
+        codes = Port(code_shape, "float32", "any, near a standard normal distribution")
+        if self.any_size:
+            each = "x".join([str(self.factor)] * 2)
+            codes = codes._replace(values=f"{codes.values}; one position for {each} pixels")
         noise = {"noise": codes._replace(values="standard normal noise; the same gives the same images")}
+        samples = pixels
+        if self.any_size and not self.prior.of_any_size:
+            noise = {"noise": noise["noise"]._replace(shape=self.code_shape)}
+            samples = {"pixels": image_port(self.image_shape)}
         normal = {
             "mean": codes,
             "log_variance": codes._replace(values="natural logarithm of the variance"),
@@ -224,22 +244,34 @@ class LatentVariableModel(MultiPlayerModel):
         def encode(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return self.encoded(given(inputs, "images"))
 
+        def decoded(inputs: Mapping[str, Tensor], to: Sequence[Any] | None) -> dict[str, Tensor]:
+            """Pixels of `codes`, cut to the height and width `to`; None for those of `decode`."""
+            inputs = given(inputs, "codes")
+            return {"pixels": self.decoded(inputs) if to is None else cut(self.decoded_whole(inputs), to)}
+
         def generate(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {"pixels": self.generated(given(inputs, "noise"))}
+            if size is None or not self.prior.of_any_size:
+                return {"pixels": self.generated(given(inputs, "noise"))}
+            prior = self.prior.given(self.condition.of_ports(inputs))
+            return decoded({**inputs, "codes": prior.place(inputs["noise"])}, size)
 
         def decode(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {"pixels": self.decoded(given(inputs, "codes"))}
+            return decoded(inputs, size)
+
+        def of_images(inputs: Mapping[str, Tensor], codes: Tensor) -> dict[str, Tensor]:
+            """Pixels of the codes of `images`, as large as these."""
+            to = ops.shape(inputs["images"])[1:3] if self.any_size else None
+            return decoded({**inputs, "codes": codes}, to)
 
         def reconstruct(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            pixels = decode({**inputs, "codes": encode(inputs)["mean"]})["pixels"]
-            return {"pixels": cut(pixels, ops.shape(inputs["images"])[1:3]) if self.any_size else pixels}
+            return of_images(inputs, encode(inputs)["mean"])
 
         def transfer_style(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return decode({"codes": encode(inputs)["mean"], "labels": inputs["new_labels"]})
+            return of_images({**inputs, "labels": inputs["new_labels"]}, encode(inputs)["mean"])
 
         found = {}
         if self.generates:
-            found["generate"] = Function("Images from the prior.", {**noise, **labels}, pixels, generate)
+            found["generate"] = Function("Images from the prior.", {**noise, **labels}, samples, generate)
         found |= {
             "encode": Function("Mean and log-variance of q(z|x).", {**seen, **images}, normal, encode),
             "decode": Function("Images from codes.", {"codes": codes, **seen}, pixels, decode),
@@ -268,6 +300,24 @@ class LatentVariableModel(MultiPlayerModel):
                 transfer_style,
             )
         return found
+
+    def _fixed_size(self, image_size: Any) -> tuple[int, int] | None:
+        """The size at which functions of a model of any size are fixed; None for open sides, or its own."""
+        size, own = parse_size(image_size), self.image_shape[:2]
+        if not self.any_size and size not in (None, own):
+            raise must_be("image_size", f"None or {own}, the one size that the networks take", image_size)
+        return size if self.any_size else None
+
+    def _port_shapes(
+        self, size: tuple[int, int] | None
+    ) -> tuple[tuple[int | str, ...], tuple[int | str, ...]]:
+        """The shapes of images and of codes in exported functions, with names for open sides."""
+        if not self.any_size:
+            return self.image_shape, self.code_shape
+        channels, latent_dim = self.image_shape[-1], self.latent_dim
+        if size is None:
+            return ("height", "width", channels), ("code_height", "code_width", latent_dim)
+        return (*size, channels), (*(-(-side // self.factor) for side in size), latent_dim)
 
     # ---- saving ----
 
@@ -316,7 +366,7 @@ class LatentVariableModel(MultiPlayerModel):
         condition = dict(x) if isinstance(x, Mapping) else {"images": x}
         x = self.as_images(condition.pop("images"))
         z = self.posterior(x, condition, training).mean
-        images = self.likelihood(z, condition, training).mean
+        images = self.decoded_whole({"codes": z, **condition}, training)
         if self.any_size:  # the encoder has padded it
             images = cut(images, ops.shape(x)[1:3])
         return self.condition.with_visible(images, condition)
@@ -333,6 +383,11 @@ class LatentVariableModel(MultiPlayerModel):
         """Pixels `(B, H, W, C)` of `codes` `(B, Z)`: the mean of p(x|z, c), visible pixels copied."""
         z, condition = _apart(inputs, "codes")
         return self.condition.with_visible(self.likelihood(z, condition).mean, condition)
+
+    def decoded_whole(self, inputs: Mapping[str, Tensor], training: bool = False) -> Tensor:
+        """Pixels of `codes` with all that the encoder has padded; visible pixels are not copied."""
+        z, condition = _apart(inputs, "codes")
+        return self.likelihood(z, condition, training).mean
 
     def generated(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Pixels `(B, H, W, C)` of codes from the prior, made of standard normal `noise` `(B, Z)`."""
@@ -576,6 +631,26 @@ class LatentVariableModel(MultiPlayerModel):
         """f, the pixels of a side that become one position of a map of codes; 1 for vectors."""
         return 1
 
+    def unpadded(self, images: Any, sides: Sequence[Any]) -> Any:
+        """Images of maps of codes, without what the encoder pads if the maps are those of the training.
+
+        Args:
+            images: `(B, f h, f w, C)`, an array or a tensor.
+            sides: h and w, which are tensors in a graph of open sides.
+
+        Returns:
+            `(B, H, W, C)` of the training if h and w are those of `code_shape`, else `images`.
+        """
+        own, trained = self.image_shape[:2], self.code_shape[:2]
+        whole = tuple(self.factor * side for side in trained)
+        if own == whole or any(side is None for side in sides):
+            return images
+        if all(isinstance(side, int) for side in sides):
+            return cut(images, own) if tuple(sides) == trained else images
+        same = ops.logical_and(ops.equal(sides[0], trained[0]), ops.equal(sides[1], trained[1]))
+        sizes = zip(own, sides, strict=True)
+        return cut(images, [ops.where(same, side, self.factor * other) for side, other in sizes])
+
     @property
     def shape_taken(self) -> tuple[int | None, ...]:
         """`(H, W, C)` of the images that `encode`, `reconstruct` and `predict` take, None for any."""
@@ -766,10 +841,7 @@ class LatentVariableModel(MultiPlayerModel):
         condition = self.conditioned(len(z), labels, images, mask)
         if tile is None:
             return self._decoded(z, condition, batch_size)
-        tile, overlap = (pixels // self.factor for pixels in self._tile(tile))
-        ratio = Fraction(self.factor)
-        decoded = in_tiles(lambda z: self._uncut(z, condition, batch_size), z, tile, overlap, ratio)
-        return cut(decoded, self.image_shape) if z.shape[1:] == self.code_shape else decoded
+        return self.unpadded(self._uncut(z, condition, batch_size, tile), z.shape[1:3])
 
     def _tile(self, tile: int) -> tuple[int, int]:
         """The size of tiles and their overlap in pixels, checked."""
@@ -808,9 +880,16 @@ class LatentVariableModel(MultiPlayerModel):
         assert statistics is not None
         statistics.measure(self.encode(x, sample=True, seed=seed, batch_size=batch_size))
 
-    def _uncut(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
-        """Pixels of codes of a tile, as the decoder gives them."""
-        return self.batched("decoded_whole", {"codes": z, **condition}, batch_size)
+    def _uncut(self, z: np.ndarray, condition: Condition, batch_size: int, tile: int | None) -> np.ndarray:
+        """Pixels of maps of codes, with all that the encoder has padded."""
+
+        def decoded(z: np.ndarray) -> np.ndarray:
+            return self.batched("decoded_whole", {"codes": z, **condition}, batch_size)
+
+        if tile is None:
+            return decoded(z)
+        tile, overlap = (pixels // self.factor for pixels in self._tile(tile))
+        return in_tiles(decoded, z, tile, overlap, Fraction(self.factor))
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
         return self.batched("decoded", {"codes": z, **condition}, batch_size)
@@ -833,7 +912,10 @@ class LatentVariableModel(MultiPlayerModel):
             `(B, H, W, C)` float32 in [0, 1], as `predict` gives, without its progress bar.
         """
         codes = self.encode(x, labels, mask, batch_size=batch_size, tile=tile)
-        return cut(self.decode(codes, labels, x, mask, batch_size, tile), np.shape(x)[1:3])
+        if not self.any_size:
+            return self.decode(codes, labels, x, mask, batch_size)
+        condition = self.conditioned(len(codes), labels, x, mask)
+        return cut(self._uncut(codes, condition, batch_size, tile), np.shape(x)[1:3])
 
     def generate(
         self,

@@ -314,8 +314,8 @@ class SemiSupervisedVAE(VAE):
             labels = self.labels_of(labels, images)
         return super().conditioned(count, labels, images, mask)
 
-    def functions(self) -> dict[str, Function]:
-        found = super().functions()
+    def functions(self, image_size: int | Sequence[int] | None = None) -> dict[str, Function]:
+        found = super().functions(image_size)
         shares = Port((self.num_classes or 0,), "float32", "in [0, 1]; they sum to 1")
         summary = "The probability of each class, at the temperature that was fitted."
 

@@ -13,7 +13,7 @@ from keras_vaegan.conditions import Conditioning, inputs_of
 from keras_vaegan.distributions import DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.likelihoods import LIKELIHOODS, Likelihood
-from keras_vaegan.models.latent import LatentVariableModel, cut
+from keras_vaegan.models.latent import LatentVariableModel
 from keras_vaegan.networks.functional import (
     as_functional,
     factor_of,
@@ -114,6 +114,8 @@ class VAE(LatentVariableModel):
         self.prior = choose_part("prior", prior, PRIORS, Prior, "standard_normal")
         self.prior.begin(self.code_shape, self.condition.inputs)
         if self.any_size:
+            if self.completes:  # the visible part has one size
+                raise InputError("encoder must take images of one size in a model that completes images.")
             self.code_statistics = CodeStatistics(self.latent_dim)
         self.reconstruction = choose_reconstruction(reconstruction, self.default_reconstruction)
         for term in self.reconstruction:
@@ -171,18 +173,19 @@ class VAE(LatentVariableModel):
     def likelihood(self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
         """p(x|z, c) of codes `(B, Z)`: a distribution over images `(B, H, W, C)`."""
         logits = self.logits(z, condition, training)
-        if self.any_size and tuple(z.shape[1:]) == self.code_shape:  # without what the encoder has padded
-            logits = cut(logits, self.image_shape)
+        if self.any_size:
+            logits = self.unpadded(logits, ops.shape(z)[1:3])
         return self.observation(logits)
 
     def logits(self, z: Tensor, condition: Condition = UNCONDITIONAL, training: bool = False) -> Tensor:
         """The decoder's logits `(B, H, W, C)` of codes `(B, Z)`; of maps of codes `(B, f h, f w, C)`."""
         return self.decoder(feed(self.decoder, "codes", z, condition), training=training)
 
-    def decoded_whole(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Pixels of `codes` `(B, h, w, Z)` with all that the encoder has padded."""
+    def decoded_whole(self, inputs: Mapping[str, Tensor], training: bool = False) -> Tensor:
+        if not self.any_size:
+            return super().decoded_whole(inputs, training)
         condition = dict(inputs)
-        return self.observation(self.logits(condition.pop("codes"), condition)).mean
+        return self.observation(self.logits(condition.pop("codes"), condition, training)).mean
 
     def infer(
         self, x: Tensor, condition: Condition, training: bool

@@ -51,7 +51,7 @@ def runtime_folder(folder: pathlib.Path | None) -> pathlib.Path:
 
 def write_page(model: "LatentVariableModel", job: "Job", examples: dict[str, np.ndarray]) -> None:
     """Write `index.html`, `model.js` and `runtime.js` into the folder of a job."""
-    functions = model.functions()
+    functions = model.functions(job.image_size)
     shown = ["canvases" if "canvases" in functions else "generate"]
     shown += ["complete"] if model.completes else []
     networks = {}
@@ -61,8 +61,8 @@ def write_page(model: "LatentVariableModel", job: "Job", examples: dict[str, np.
             write_onnx(model, name, functions[name], path)
             networks[name] = _text(path.read_bytes())
     facts: dict[str, Any] = {
-        "image_shape": model.image_shape,
-        "code_shape": model.code_shape,
+        "image_shape": functions["generate"].outputs["pixels"].shape,
+        "code_shape": functions["generate"].inputs["noise"].shape,
         "num_classes": model.num_classes or 0,
         "class_names": job.facts.get("class_names"),
         "networks": networks,

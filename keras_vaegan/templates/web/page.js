@@ -319,6 +319,7 @@ async function start() {
     });
   }
   if (STEPS > 1) {
+    if (MODEL.code_shape.length > 2) $("step").labels[0].textContent = "Row of the code";
     options($("step"), Array.from({ length: STEPS }, (_, i) => i + 1));
     $("step-choice").hidden = false;
     $("step").addEventListener("change", make_sliders);
