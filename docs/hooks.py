@@ -24,8 +24,8 @@ DATA = {
     "mnist": "MNIST (LeCun, Cortes and Burges): 55,000 handwritten digits of its training set; CC BY-SA 3.0",
     "cifar10": "CIFAR-10 (Krizhevsky 2009): pictures of ten kinds of things, 9,000 of them, collected from "
     "the web; published for research, without a licence",
-    "fruits": "Fruits-360, the 3-body problem (© 2017- Mihai Oltean): 7,018 photographs of apples, cherries and "
-    "tomatoes on white, scaled to 64x64; CC BY-SA 4.0",
+    "fruits": "Fruits-360, the 3-body problem (© 2017- Mihai Oltean): 7,018 photographs of apples, cherries "
+    "and tomatoes on white, scaled to 64x64; CC BY-SA 4.0",
     "emoji": "Noto Emoji (Google): 3,000 emoji with alpha, scaled to 64x64; Apache-2.0",
 }
 
