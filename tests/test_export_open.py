@@ -1,5 +1,6 @@
 """Exports of models of images of any size: open height and width, run without Keras, against the model."""
 
+import base64
 import json
 
 import keras
@@ -13,7 +14,7 @@ import keras_vaegan as kvg
 from keras_vaegan import functions
 from keras_vaegan.cli import cli
 from keras_vaegan.errors import InputError
-from keras_vaegan.export import serving
+from keras_vaegan.export import serving, web
 from keras_vaegan.networks import resnet
 from keras_vaegan.noise import prior_noise
 
@@ -213,6 +214,27 @@ def test_a_server_takes_any_size(tmp_path):
     shapes = serving.signatures_in(tmp_path / "out" / "1")["encode"]
     assert shapes["inputs"] == {"images": ("float32", [-1, -1, -1, 3])}
     assert shapes["outputs"]["mean"] == ("float32", [-1, -1, -1, Z])
+
+
+@pytest.mark.core_on("one")
+def test_a_page_has_one_size(tmp_path):
+    """What the page is given, run without a browser; `test_export_web` has one."""
+    import onnxruntime
+
+    for name in (web.SCRIPT, web.GLUE, web.BINARY):
+        (tmp_path / name).write_text("of the browser")
+    model = built()
+    model.export(tmp_path / "page", "web", verbose=False, runtime=tmp_path)
+    text = (tmp_path / "page" / "model.js").read_text()
+    page = json.loads(text.removeprefix("const MODEL = ").removesuffix(";\n"))
+    assert page["image_shape"] == list(SHAPE) and page["code_shape"] == list(codes_of(SHAPE[:2]))
+    session = onnxruntime.InferenceSession(base64.b64decode(page["networks"]["generate"]))
+    assert [port.shape for port in session.get_outputs()] == [["batch", *SHAPE]]
+    inputs, outputs = by_verbs(model, SHAPE[:2])
+    (pixels,) = session.run(["pixels"], inputs["generate"])
+    np.testing.assert_allclose(pixels, outputs["generate"]["pixels"], atol=1e-5)
+    with pytest.raises(InputError, match="beta must be at least"):
+        built(beta=1e-6).export(tmp_path / "other", "web", runtime=tmp_path)
 
 
 @pytest.mark.core_on("one")
