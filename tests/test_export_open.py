@@ -255,6 +255,23 @@ def test_a_learned_prior_generates_the_size_of_the_training():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(made), expected, atol=1e-5)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the converter is TensorFlow's whatever the backend")
+def test_the_command_scales_the_images_for_int8_to_the_size(tmp_path):
+    style = {"factor": 2, "filters": 4, "blocks": 1, "num_classes": 10}
+    networks = [build((8, 8, 1), Z, **style) for build in (resnet.encoder, resnet.decoder)]
+    kvg.CVAE(*networks).save(tmp_path / "model.keras")
+    command = ["export", str(tmp_path / "model.keras"), "--format", "tflite", "--signature", "encode"]
+    command += ["--precision", "int8", "--dataset", "digits", "--num-images", "20", "--image-size", "12x10"]
+    done = CliRunner().invoke(cli, [*command, "--output", str(tmp_path / "encode.tflite")])
+    assert done.exit_code == 0, done.output
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(tmp_path / "encode.tflite"))
+    runner = interpreter.get_signature_runner("serving_default")
+    assert runner.get_input_details()["images"]["shape_signature"].tolist() == [-1, 12, 10, 1]
+    assert any(detail["dtype"] is np.int8 for detail in interpreter.get_tensor_details())
+
+
 # ---- bad input ----
 
 

@@ -98,9 +98,8 @@ def export(
         found = options.load_data_for(
             model.image_shape, known, dataset, image_size, value_range, model.num_classes, **where
         )
-        if not model.any_size:
-            size = None  # that of the data, of which a model of one size may see the centers
-        seen = found if size else options.as_seen(found, model.image_shape, known)
+        size = options.free_size(model, image_size, own_files=False)
+        seen = options.as_seen(found, model.image_shape, known, size)
         images, labels = (None if part is None else part[:num_images] for part in seen.train)
         data = images, model.labels_of(labels, images)
     title = name if name is not None else options.plain_name(source)
