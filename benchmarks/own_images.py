@@ -60,10 +60,10 @@ def measured(run, tests=None):
 
 
 def picture(rows, side=64):
-    """The rows of images of all runs as one picture, on white, each image `side` pixels wide."""
+    """Rows of images as one picture, on white, each image `side` pixels wide."""
     from keras_vaegan import plots
 
-    made = Image.new("RGB", (SHOWN * side, len(rows) * side), "white")
+    made = Image.new("RGB", (len(rows[0]) * side, len(rows) * side), "white")
     for i, images in enumerate(rows):
         for j, image in enumerate(images):
             one = plots.opaque(plots.as_picture(image)).resize((side, side), Image.Resampling.NEAREST)

@@ -20,7 +20,6 @@ import json
 import pathlib
 
 import numpy as np
-from PIL import Image
 
 SEEDS = (0, 1, 2)
 VARIANTS = ("alone", "game")
@@ -187,7 +186,8 @@ def plot(runs, path):
 def picture(options):
     """Rows of test images and of the reconstructions of both variants, each pixel as ZOOM x ZOOM."""
     import keras_vaegan as kvg
-    from keras_vaegan import plots, presets
+    from benchmarks import own_images
+    from keras_vaegan import presets
     from keras_vaegan.data.views import in_floats
 
     rows = []
@@ -200,13 +200,7 @@ def picture(options):
         model = presets.build(recipe_of(run["variant"], run["recipe"]), x.shape[1:], seed=run["seed"])
         model.load_weights(options.work / weights_of(run))
         rows += [model.reconstruct(x)] if rows else [x, model.reconstruct(x)]
-    side = ZOOM * rows[0].shape[1]
-    made = Image.new("RGB", (SHOWN * side, len(rows) * side), "white")
-    for i, images in enumerate(rows):
-        for j, image in enumerate(images):
-            one = plots.opaque(plots.as_picture(image)).resize((side, side), Image.Resampling.NEAREST)
-            made.paste(one, (j * side, i * side))
-    return made
+    return own_images.picture(rows, ZOOM * rows[0].shape[1])
 
 
 def weights_of(run):
