@@ -135,7 +135,10 @@ def autoencoder(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
     """A VAE/GAN whose codes are maps, whose KL is small, and whose D judges patches; without its training.
 
     Weights are those of Rombach et al. 2022, appendix G: 1 for L1 and for the perceptual loss of each pixel,
-    0.5 for the adaptive game, 1e-6 for the KL.
+    1e-6 for the KL. That of the adaptive game is smaller, 0.1: it balances gradients at x~, where those of D
+    are alike at neighboring pixels and so move the decoder more than those of L1, whose signs alternate. With
+    0.5 reconstructions break when D starts. D has batch normalization as there. A spectral norm lets D change
+    no more than its image does, so that it cannot tell x from a x~ that is close to it.
     """
     side, channels = max(image_shape[:2]), image_shape[2]
     labels = key == "cvae_gan"
@@ -143,7 +146,7 @@ def autoencoder(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
     losses = {"features": 0.0, "pixels": 0.0, "l1": 1.0}
     if channels in PERCEPTUAL_CHANNELS:
         losses["perceptual"] = 1.0
-    game = {"class": "hinge", "weight": 0.5, "adaptive": True, "start": 0, "warm_up": 0}
+    game = {"class": "hinge", "weight": 0.1, "adaptive": True, "start": 0, "warm_up": 0}
     return {
         "model": {
             "key": key,
@@ -161,7 +164,7 @@ def autoencoder(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
             "discriminator": {
                 "family": "patch",
                 "receptive_field": 34 if side <= FINE_SIDE else 70,
-                "spectral_normalization": True,
+                "normalization": "batch",
             },
         },
         "optimizer": {
