@@ -1,5 +1,6 @@
 """What the scripts beside this one share: the options that say where MNIST is, and calls of the command."""
 
+import json
 import subprocess
 
 from keras_vaegan.files import read_json
@@ -20,6 +21,18 @@ def data_arguments(options):
 def command(*arguments, **settings):
     """Run `keras-vaegan` with these arguments; it must succeed."""
     subprocess.run(["keras-vaegan", *map(str, arguments)], check=True, **settings)
+
+
+def read_lines(path):
+    """The results in a file of JSON lines; none if there is no file yet."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def add_line(path, result):
+    """Add a result to a file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        file.write(json.dumps(result) + "\n")
 
 
 def train(folder, *arguments, data=(), run=command):

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_vaegan.data import load
+from keras_vaegan.data.views import in_floats
 from keras_vaegan.files import atomic_folder, atomic_path, read_json, write_json
 from keras_vaegan.perceptual import FeatureDistance
 
@@ -65,6 +67,23 @@ def trained(path, image_shape, train, validation):
             model.save(temporary)
         write_json(about, {"accuracy": known, "classes": model.output_shape[-1], "epochs": EPOCHS})
     return keras.saving.load_model(path, compile=False), read_json(about)
+
+
+def of_dataset(dataset, data, work, name, finer):
+    """As `trained`, for loaded data: in the classes of its folders, or those that its files' names tell.
+
+    Args:
+        dataset: folder of the data.
+        data: what `keras_vaegan.data.load` made of it.
+        work: folder for the classifier.
+        name: of the dataset.
+        finer: whether the names of files tell the classes.
+    """
+    shape = data.image_shape
+    if finer:
+        data = load(by_finer_classes(dataset, work / f"{name}_finer"))
+    labelled = ((in_floats(x[:]), y) for x, y in (data.train, data.validation))
+    return trained(work / f"{name}_judge.keras", shape, *labelled)
 
 
 def distance(model):

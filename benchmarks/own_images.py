@@ -25,7 +25,6 @@ def measured(run, tests=None):
     import keras_vaegan as kvg
     from keras_vaegan import evaluation, presets
     from keras_vaegan.cli import options
-    from keras_vaegan.data.views import in_floats
 
     model, metadata = presets.load_source(run)
     own, other = (
@@ -39,9 +38,7 @@ def measured(run, tests=None):
         found = evaluation.score(model, images, ["reconstruction"], split=split)["scores"]
         values = {NAMES[one["name"]]: one["value"] for one in found if one["name"] in NAMES}
         scores[f"{split}, PSNR / SSIM"] = f"{values['PSNR']:.2f} / {values['SSIM']:.3f}"
-    test = other.test[0]
-    rows = np.random.default_rng(0).permutation(len(test))[:SHOWN]
-    x = in_floats(test[np.sort(rows)])
+    x = a_few(other.test[0], SHOWN)
     shown = [x, model.reconstruct(x)]
     if model.generates:
         shown.append(model.generate(SHOWN, seed=0))
@@ -57,6 +54,13 @@ def measured(run, tests=None):
         **scores,
     }
     return facts, shown, kvg.__version__, metadata["backend"]
+
+
+def a_few(images, number):
+    """The same few of some images, float in [0, 1], whenever they are asked for."""
+    from keras_vaegan.data.views import in_floats
+
+    return in_floats(images[np.sort(np.random.default_rng(0).permutation(len(images))[:number])])
 
 
 def picture(rows, side=64):

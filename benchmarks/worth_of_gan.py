@@ -21,6 +21,8 @@ import pathlib
 
 import numpy as np
 
+from benchmarks import command
+
 SEEDS = (0, 1, 2)
 VARIANTS = ("alone", "game")
 WATCHED, EVERY = 128, 50  # images and steps of the curve
@@ -50,14 +52,7 @@ def train(options):
 
     data = kvg.data.load(options.dataset)
     image_shape = data.image_shape
-    finer = data
-    if options.finer:
-        finer = kvg.data.load(judge.by_finer_classes(options.dataset, options.work / f"{options.name}_finer"))
-    network, known = judge.trained(
-        options.work / f"{options.name}_judge.keras",
-        image_shape,
-        *((in_floats(x[:]), y) for x, y in (finer.train, finer.validation)),
-    )
+    network, known = judge.of_dataset(options.dataset, data, options.work, options.name, options.finer)
     own = [(name, json.loads(value)) for name, value in (one.split("=", 1) for one in options.set)]
     changes = [("family", "resnet"), ("training.steps", options.steps), *own]
     recipe = presets.RecipeChoice("vae_gan", str(options.dataset), changes).for_images(
@@ -75,8 +70,7 @@ def train(options):
             for split in ("validation", "test"):
                 found[split] = scores(model, in_floats(getattr(data, split)[0][:]), judge.distance(network))
             model.save_weights(options.work / weights_of(run))
-            with open(options.work / "results.jsonl", "a") as file:
-                file.write(json.dumps(run | found) + "\n")
+            command.add_line(options.work / "results.jsonl", run | found)
             print(run, found["validation"], found["test"], f"{seconds:.0f} s", flush=True)
 
 
@@ -129,8 +123,7 @@ def scores(model, x, distance):
 
 def results(work):
     """The runs that have ended."""
-    path = work / "results.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return command.read_lines(work / "results.jsonl")
 
 
 # ---- the page ----
@@ -188,15 +181,13 @@ def picture(options):
     import keras_vaegan as kvg
     from benchmarks import own_images
     from keras_vaegan import presets
-    from keras_vaegan.data.views import in_floats
 
     rows = []
     for run in results(options.work):
         if run["data"] not in options.shown or run["seed"] != min(SEEDS):
             continue
         dataset = run["recipe"]["training"]["dataset"]
-        test = kvg.data.load(dataset).test[0]
-        x = in_floats(test[np.sort(np.random.default_rng(0).permutation(len(test))[:SHOWN])])
+        x = own_images.a_few(kvg.data.load(dataset).test[0], SHOWN)
         model = presets.build(recipe_of(run["variant"], run["recipe"]), x.shape[1:], seed=run["seed"])
         model.load_weights(options.work / weights_of(run))
         rows += [model.reconstruct(x)] if rows else [x, model.reconstruct(x)]

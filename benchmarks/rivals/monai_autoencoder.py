@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks import judge, worth_of_gan
+from benchmarks import command, judge, own_images, worth_of_gan
 from keras_vaegan import data as kvg_data
 from keras_vaegan import plots, presets
 from keras_vaegan.data.views import in_floats
@@ -248,26 +248,19 @@ def check_parameters(theirs, ours):
 
 def results(work):
     """The runs that have ended."""
-    path = work / "monai.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return command.read_lines(work / "monai.jsonl")
 
 
 def keep(work, run):
     """Add a run to those that have ended."""
-    work.mkdir(parents=True, exist_ok=True)
-    with open(work / "monai.jsonl", "a") as file:
-        file.write(json.dumps(run) + "\n")
+    command.add_line(work / "monai.jsonl", run)
 
 
 def train(options, data):
     """Train and score what WORK has no result of; all runs that were asked for."""
     shape, asked = data.image_shape, []
-    finer = data
-    if options.finer:
-        folder = options.work / f"{options.dataset.name}_finer"
-        finer = kvg_data.load(judge.by_finer_classes(options.dataset, folder))
-    labelled = ((in_floats(x[:]), y) for x, y in (finer.train, finer.validation))
-    network, known = judge.trained(options.work / f"{options.dataset.name}_judge.keras", shape, *labelled)
+    name = options.dataset.name
+    network, known = judge.of_dataset(options.dataset, data, options.work, name, options.finer)
     recipe, rival = recipe_of(options, shape, len(data.train[0])), rival_of(options)
     check_parameters(Monai(rival, shape, recipe, 0), Ours(recipe, shape, 0))
     for seed in options.seeds:
@@ -307,8 +300,7 @@ def batches_of(options, data, seed, steps):
 
 def shown(data):
     """The test images that the picture has."""
-    test = data.test[0]
-    return in_floats(test[np.sort(np.random.default_rng(0).permutation(len(test))[:SHOWN])])
+    return own_images.a_few(data.test[0], SHOWN)
 
 
 def measure_time(options, data):
