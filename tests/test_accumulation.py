@@ -11,8 +11,9 @@ from keras import ops
 from test_cli import run
 
 from keras_vaegan import presets
-from keras_vaegan.cli.train import _accumulating
 from keras_vaegan.networks import resnet
+from keras_vaegan.presets.choice import ALL_ACCUMULATIONS, change
+from keras_vaegan.presets.configure import player_settings
 
 ACCUMULATED, BATCH = 3, 2
 GAME = {"game": "hinge", "beta": 0.3, "pixel_weight": 0.5}
@@ -132,7 +133,8 @@ def test_the_command_line_sets_it_for_all_players(tmp_path, capsys):
 def test_one_is_none(tmp_path):
     recipe = presets.recipe_for("vae_gan", "digits")
     presets.override(recipe, "generator.gradient_accumulation_steps", 4)
-    assert _accumulating(recipe, [("three_players", True)], 1) == [
-        (f"optimizer.{player}.gradient_accumulation_steps", None)
-        for player in ("generator", "discriminator", "encoder")
+    change(recipe, [(ALL_ACCUMULATIONS, None), ("three_players", True)])
+    found = player_settings(recipe)
+    assert [(player, settings["gradient_accumulation_steps"]) for player, settings in found.items()] == [
+        (player, None) for player in ("generator", "discriminator", "encoder")
     ]

@@ -57,20 +57,20 @@ class Steps(StatefulSteps):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.check_batch(x, y)
         losses = self.step_losses(x, y, training=True)
-        gradients = {}
+        players = self.player_variables()
+        first, gradients = next(iter(players)), {}
         # The generator last, whose gradient walks most of the graph: it frees what the others have kept.
-        players = list(self.player_variables().items())[::-1]
-        for player, variables in players:
+        for player, variables in reversed(players.items()):
             objective = self.scale_loss(player, self.objective(losses, player, sample_weight))
             # Only the path to these variables is walked; another player's gradients are never made.
             gradients[player] = torch.autograd.grad(
                 objective,
                 [variable.value for variable in variables],
-                retain_graph=player != players[-1][0],
+                retain_graph=player != first,
                 allow_unused=True,
                 materialize_grads=True,
             )
-        gradients = {player: gradients[player] for player in self.player_variables()}
+        gradients = {player: gradients[player] for player in players}
         with torch.no_grad():
             self.apply_gradients(gradients, losses.active)
             self.track(losses, sample_weight)

@@ -97,9 +97,8 @@ def encode(
     found = _images(model, metadata, images=images, split=split, **where)
     scaled = _measured(model) if scaled is None else scaled
     settings = {"sample": sample, "seed": seed, "batch_size": batch_size, "tile": tile, "scaled": scaled}
-    first, _ = _encoded(
-        model, found, slice(0, 1), settings
-    )  # what cannot be is refused before a file is made
+    # What cannot be encoded is refused before a file is made.
+    first, _ = _encoded(model, found, slice(0, 1), settings)
     shape, count = first.shape[1:], len(found.images)
     needed = 3 * 4 * min(shard_size, count) * first[0].size
     memory.require(f"--shard-size={shard_size}", needed, "Use a smaller one.")
@@ -165,12 +164,7 @@ def encode(
     help="Take channels back from mean 0 and variance 1.",
 )
 @options.tile
-@option(
-    "--output",
-    type=options.Output(folder=True),
-    required=True,
-    help="File to write, .png or .npz; or a folder, for many images.",
-)
+@options.picture_or_folder
 @options.batch_size
 @options.backend
 def decode(source, codes, num_images, labels, scaled, tile, output, batch_size):
@@ -181,8 +175,6 @@ def decode(source, codes, num_images, labels, scaled, tile, output, batch_size):
     float32 in [0, 1], and `names` and `labels` if there are any. A folder gets part-00000.npz and so on,
     as they come; the same command resumes.
     """
-    if output.suffix:
-        output = options.Picture().convert(output, None, None)
     model, metadata = load_model(source)
     from keras_vaegan import plots
     from keras_vaegan.data import Codes

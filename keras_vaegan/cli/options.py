@@ -215,14 +215,18 @@ def _whole(number: float) -> float:
 
 
 class Picture(click.ParamType):
-    """A file to write: `.png` or `.npz`."""
+    """A file to write: `.png` or `.npz`; or a folder, a path without an ending, if that may be."""
 
-    name = "file"
+    def __init__(self, or_folder: bool = False) -> None:
+        self.or_folder = or_folder
+        self.name = "path" if or_folder else "file"
 
     def convert(
         self, value: Any, parameter: click.Parameter | None, context: click.Context | None
     ) -> pathlib.Path:
         path = pathlib.Path(check_output(value))
+        if self.or_folder and not path.suffix:
+            return path
         if path.suffix not in (".png", ".npz"):
             raise InputError(
                 f"--output must end in .png (a picture) or .npz (arrays); received {shown(value)}."
@@ -330,6 +334,12 @@ def backend(function: Any) -> Any:
 seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all randomness.")
 batch_size = option("--batch-size", type=Count(1), default=128, help="Images computed at a time.")
 picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
+picture_or_folder = option(
+    "--output",
+    type=Picture(or_folder=True),
+    required=True,
+    help="File to write, .png or .npz; or a folder, for many images.",
+)
 
 
 def load_images(dataset: str, *arguments: Any, told: bool = False, **settings: Any) -> "ImageData":

@@ -32,12 +32,7 @@ DATA_OPTIONS = options.data_options(
 @option("--num-images", type=options.Count(1), default=64, help="How many images.")
 @options.labels
 @options.seed
-@option(
-    "--output",
-    type=options.Output(folder=True),
-    required=True,
-    help="File to write, .png or .npz; or a folder, for many images.",
-)
+@options.picture_or_folder
 @options.batch_size
 @options.backend
 def generate(source, num_images, labels, seed, output, batch_size):
@@ -50,8 +45,6 @@ def generate(source, num_images, labels, seed, output, batch_size):
     """
     from keras_vaegan import plots
 
-    if output.suffix:
-        output = options.Picture().convert(output, None, None)
     model, metadata = load_model(source)
     chosen = options.parse_labels(labels, model.num_classes, metadata.get("class_names"))
     if not output.suffix:

@@ -1,12 +1,11 @@
 """`train` and `models`."""
 
-import copy
 import dataclasses
 import json
 import os
 import pathlib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -289,7 +288,7 @@ def train(
         raise InputError("--steps must not come with --epochs: a training has one length.")
     options.load_keras()
     from keras_vaegan import presets, training
-    from keras_vaegan.presets.choice import ALL_RATES, change
+    from keras_vaegan.presets.choice import ALL_ACCUMULATIONS, ALL_RATES, change
 
     training.distribution(distribute)  # before anything is computed: processes find each other first
     recipe, choice, changes = _recipe(key, preset, dataset, config)
@@ -317,10 +316,9 @@ def train(
             f"--num-labels must not be given: {recipe['model']['key']} is not semi-supervised; ssl_vae is."
         )
     changes += [(name, value) for name, value in asked.items() if value is not None]
-    set_last = [_key_and_value(setting) for setting in settings]
     if accumulate is not None:
-        changes += _accumulating(recipe, [*changes, *set_last], accumulate)
-    changes += set_last
+        changes.append((ALL_ACCUMULATIONS, accumulate if accumulate > 1 else None))
+    changes += [_key_and_value(setting) for setting in settings]
     given = {name.split(".")[-1] for name, _ in changes}
     change(recipe, changes)
 
@@ -343,21 +341,6 @@ def train(
         **read,
     )
     context.exit(result.exit_code)
-
-
-def _accumulating(
-    recipe: Mapping[str, Any], changes: Sequence[tuple[str, Any]], steps: int
-) -> list[tuple[str, Any]]:
-    """The changes by which each player of the changed recipe accumulates the gradients of so many steps."""
-    from keras_vaegan.presets.choice import change
-    from keras_vaegan.presets.configure import player_settings
-
-    changed = copy.deepcopy(dict(recipe))
-    change(changed, changes)
-    number = steps if steps > 1 else None
-    return [
-        (f"optimizer.{player}.gradient_accumulation_steps", number) for player in player_settings(changed)
-    ]
 
 
 def _continue(folder: pathlib.Path, **settings: Any) -> int:

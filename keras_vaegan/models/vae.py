@@ -227,9 +227,8 @@ class VAE(LatentVariableModel):
         compared = (x, p, self.condition.hidden(c), None, None)
         _, of_pixels, *others = self.reconstruction
         pixels = of_pixels.loss(*compared)  # -log p(x|z, c)
-        distance = of_pixels.weight * pixels + weighed(
-            others, *compared
-        )  # -log p(x|z, c) unless set otherwise
+        # By default -log p(x|z, c) alone.
+        distance = of_pixels.weight * pixels + weighed(others, *compared)
 
         loss = self.weighted_kl(kl, training) + distance
         return Losses({"generator": loss}, self.elbo(kl, pixels))

@@ -13,7 +13,9 @@ from keras_vaegan.presets import configure
 from keras_vaegan.presets.own_images import recipe_by_images, start_late
 from keras_vaegan.presets.recipes import MODEL_KEYS
 
-ALL_RATES = "optimizer.*.learning_rate"  # a change of the first learning rate of each player
+EVERY_PLAYER = "optimizer.*."  # how a change of an option of each player's optimizer begins
+ALL_RATES = f"{EVERY_PLAYER}learning_rate"  # of which a schedule keeps its form, and begins there
+ALL_ACCUMULATIONS = f"{EVERY_PLAYER}gradient_accumulation_steps"
 # Options that decide which others there are.
 FIRST = ("family", "class", "three_players", "game", "prior", "likelihood")
 
@@ -54,13 +56,12 @@ class RecipeChoice:
         Raises:
             InputError: a change that the recipe does not take.
         """
-        changed = {name.split(".")[-1]: value for name, value in self.changes}
-        family = next((value for name, value in self.changes if name in ("family", "networks.family")), None)
-        spatial = None if family is None else family == "resnet"
+        families = [value for name, value in self.changes if name in ("family", "networks.family")]
+        spatial = families[-1] == "resnet" if families else None
         recipe = recipe_by_images(self.key, check_image_shape(image_shape), num_images, spatial)
         recipe["training"]["dataset"] = self.dataset or ""
         change(recipe, self.changes)
-        if not {"start", "warm_up"} & changed.keys():
+        if not {"start", "warm_up"} & {name.split(".")[-1] for name, _ in self.changes}:
             start_late(recipe, num_images)
         return recipe
 
@@ -87,10 +88,11 @@ def change(recipe: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> None:
     Raises `InputError` as `configure.override` does.
     """
     for name, value in sorted(changes, key=lambda one: str(one[0]).split(".")[-1] not in FIRST):
-        if name == ALL_RATES:
-            for player in recipe["optimizer"]:
-                full = f"optimizer.{player}.learning_rate"
-                configure.override(recipe, full, _begun_at(value, recipe["optimizer"][player]))
+        if name.startswith(EVERY_PLAYER):
+            option = name.removeprefix(EVERY_PLAYER)
+            for player, settings in recipe["optimizer"].items():
+                own = _begun_at(value, settings) if name == ALL_RATES else value
+                configure.override(recipe, f"optimizer.{player}.{option}", own)
         else:
             configure.override(recipe, name, copy.deepcopy(value))
 

@@ -54,7 +54,7 @@ def recipe_by_images(
     """
     height, width, channels = image_shape
     side = max(height, width)
-    source = f"{RECIPES[f'{key}_mnist']['source']}"
+    source = RECIPES[f"{key}_mnist"]["source"]
     if key in SPATIAL and (side >= SPATIAL_SIDE if spatial is None else spatial):
         found, networks = autoencoder(key, image_shape), f"{key}_images: spatial latent codes"
         found["training"] = _training(key, 8000, 16 if side <= FINE_SIDE else 8)

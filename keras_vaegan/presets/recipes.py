@@ -178,7 +178,7 @@ def trained_autoencoder(key: str, dataset: str, expect: str) -> dict[str, Any]:
     """The recipe of an autoencoder that was trained on a folder of images of `DATA_SETS`."""
     made = autoencoder(key, DATA_SETS[dataset][0])
     made["training"] = {"dataset": dataset, "steps": 6000, "batch_size": 16}
-    made["model"]["game"] |= late(6000)
+    made["model"]["game"] |= late(made["training"]["steps"])
     return {**made, "source": f"{key}_images: {SPATIAL_SOURCE}", "expect": expect}
 
 
