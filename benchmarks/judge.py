@@ -17,7 +17,7 @@ from keras_vaegan.files import atomic_folder, atomic_path, read_json, write_json
 from keras_vaegan.perceptual import FeatureDistance
 
 WIDTHS = (32, 64, 128)
-EPOCHS, BATCH, SEED = 12, 64, 0
+BATCH, SEED = 64, 0
 
 
 def classifier(image_shape, num_classes):
@@ -36,8 +36,13 @@ def classifier(image_shape, num_classes):
     return keras.Model(inputs, layers.Dense(num_classes)(x), name="judge")
 
 
+def epochs_of(image_shape):
+    """12 for images of 32x32, fewer for larger ones, and at least 4."""
+    return max(4, 12 * 32**2 // (image_shape[0] * image_shape[1]))
+
+
 def _normalized(x):
-    return layers.Activation("relu")(layers.BatchNormalization()(x))
+    return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
 
 
 def trained(path, image_shape, train, validation):
@@ -54,18 +59,19 @@ def trained(path, image_shape, train, validation):
     about = path.with_suffix(".json")
     if not about.is_file():
         keras.utils.set_random_seed(SEED)
+        epochs = epochs_of(image_shape)
         model = classifier(image_shape, int(max(train[1].max(), validation[1].max())) + 1)
-        steps = EPOCHS * -(-len(train[0]) // BATCH)
+        steps = epochs * -(-len(train[0]) // BATCH)
         model.compile(
             keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        model.fit(*train, batch_size=BATCH, epochs=EPOCHS, validation_data=validation, verbose=2)
+        model.fit(*train, batch_size=BATCH, epochs=epochs, validation_data=validation, verbose=2)
         known = float(np.mean(model.predict(validation[0], verbose=0).argmax(-1) == validation[1]))
         with atomic_path(path) as temporary:
             model.save(temporary)
-        write_json(about, {"accuracy": known, "classes": model.output_shape[-1], "epochs": EPOCHS})
+        write_json(about, {"accuracy": known, "classes": model.output_shape[-1], "epochs": epochs})
     return keras.saving.load_model(path, compile=False), read_json(about)
 
 

@@ -233,10 +233,15 @@ ARGUMENTS = {
     "ssl_vae_consistent": (ssl_vae, {"consistency": 2.0, "radius": 0.5}),
     "draw": (draw_model, {}),
     "draw_conditional": (draw_model, {"num_classes": NUM_CLASSES, "glimpse": None, "beta": 0.5}),
+    "draw_look_back": (draw_model, {"prior": {"class": "look_back", "units": 3}}),
     "draw_gan": (draw_gan, {"gamma": 0.7, "time_weights": "linear", "r1": 0.5}),
     "draw_gan_conditional": (
         draw_gan,
         {"num_classes": NUM_CLASSES, "glimpse": None, "three_players": True, "label_weight": 0.6},
+    ),
+    "draw_gan_look_back": (
+        draw_gan,
+        {"num_classes": NUM_CLASSES, "prior": "look_back", "pixel_weight": 0.5, "beta": 0.5},
     ),
     "stacked_ssl_vae": (stacked_ssl_vae, {"alpha": 0.5, "prior": True}),
     "ssl_vae_gan": (
@@ -317,6 +322,8 @@ TRANSCRIBED = {
         "stacked_ssl_vae",
         "draw",
         "draw_conditional",
+        "draw_look_back",
+        "draw_gan_look_back",
         "draw_gan",
         "draw_gan_conditional",
         "ssl_vae_gan_matching",

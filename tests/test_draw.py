@@ -171,13 +171,18 @@ MODELS = {
     "attention in one": {"glimpse": 2, "steps": 1},
     "whole images": {"glimpse": None},
     "labels": {"glimpse": 2, "num_classes": NUM_CLASSES, "beta": 0.5},
+    "looks back": {"glimpse": 2, "prior": {"class": "look_back", "units": [3]}},
+    "looks back, labels": {"glimpse": None, "num_classes": NUM_CLASSES, "prior": "look_back", "beta": 0.5},
     "gaussian, free bits": {"glimpse": 2, "likelihood": "gaussian", "noise_scale": 0.4, "free_bits": 0.3},
 }
 LABELS = registry.labels()
 
 
 def build(**arguments):
-    return registry.set_weights(registry.draw_model(**arguments), seed=9)
+    model = registry.set_weights(registry.draw_model(**arguments), seed=9)
+    for variable in model.prior.trainable_variables:  # or the variances of later steps explode
+        variable.assign(0.3 * ops.convert_to_tensor(variable))
+    return model
 
 
 def noise_for(model, seed=1):
@@ -198,13 +203,36 @@ def affine(weights, name, x):
     return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
 
 
+def elu(x):
+    return np.where(x > 0, x, np.expm1(x))
+
+
+def expected_code(weights, state, parts):
+    """Mean and log-variance of p(z_t|state) of a prior that looks back; zeros where there is none."""
+    if "prior_mean/bias" not in weights:
+        return np.zeros(2)
+    x = elu(affine(weights, "prior_hidden_0", reference.joined(state, *parts)))
+    return [affine(weights, f"prior_{part}", x) for part in ("mean", "log_variance")]
+
+
 def transcribed(
-    weights, x, noise, labels=None, steps=3, num_classes=None, glimpse=2, beta=1.0, free_bits=0.0, **kind
+    weights,
+    x,
+    noise,
+    labels=None,
+    steps=3,
+    num_classes=None,
+    glimpse=2,
+    beta=1.0,
+    free_bits=0.0,
+    prior=None,
+    **kind,
 ):
     """DRAW by the paper's equations, in float64: logs, the generator's loss, canvases and glimpses.
 
     Args:
-        noise: `(B, T, Z)`; None for the path of means; a pair of None and codes to draw by those, unseen.
+        noise: `(B, T, Z)`; None for the path of means; a pair of None and codes to draw by those, unseen; or
+            of "prior" and noise, for a sample.
     """
     codes = noise[1] if isinstance(noise, tuple) else None
     x = np.float64(x)
@@ -216,6 +244,7 @@ def transcribed(
     state = {name: np.repeat(value[None], count, axis=0) for name, value in first.items()}
     made = {"kl": [], "codes": [], "canvases": [], "centre": [], "size": []}
     for t in range(steps):
+        p_mean, p_log_variance = expected_code(weights, state["h"], parts)
         if codes is None:
             error = x - reference.sigmoid(state["canvas"])
             seen = np.concatenate([x, error], axis=3)
@@ -235,9 +264,11 @@ def transcribed(
                 affine(weights, f"encoder_{part}", state["h_encoder"]) for part in ("mean", "log_variance")
             )
             z = mean if noise is None else mean + np.exp(log_variance / 2) * noise[:, t]
-            made["kl"].append(reference.normal_kl(mean, log_variance, 0.0 * mean, 0.0 * mean))
+            made["kl"].append(reference.normal_kl(mean, log_variance, p_mean, p_log_variance))
         else:
             z = codes[:, t]
+            if noise[0] == "prior":
+                z = p_mean + np.exp(p_log_variance / 2) * z
         state["h"], state["c"] = lstm(weights, "decoder", reference.joined(z, *parts), state["h"], state["c"])
         patch = affine(weights, "decoder_write/patch", state["h"])
         if glimpse is None:
@@ -330,7 +361,7 @@ def played(weights, x, noise, labels, glimpse=2, time_weights="last", pixel_weig
     """The DRAW-GAN's losses and logs: those of DRAW, and what D says of each canvas."""
     num_classes = arguments.get("num_classes")
     seen = transcribed(weights, x, noise[0], labels, glimpse=glimpse, num_classes=num_classes)
-    drawn = transcribed(weights, x, (None, noise[1]), labels, glimpse=glimpse, num_classes=num_classes)
+    drawn = transcribed(weights, x, ("prior", noise[1]), labels, glimpse=glimpse, num_classes=num_classes)
     flat, nothing = reference.joined(np.float64(x)), {"kl": 0.0, "pixels": 0.0}
     of_game = arguments | {"three_players": False, "gamma": 0.0}
     rounds = [
@@ -351,15 +382,16 @@ def played(weights, x, noise, labels, glimpse=2, time_weights="last", pixel_weig
     features = rounds[-1]["feature_matching"]
     pixels = pixel_weight * seen["reconstruction"]
     players = {"generator": arguments.get("gamma", 1.0) * features + pixels + weighted["generator"]}
+    kl = arguments.get("beta", 1.0) * seen["kl"]
     if arguments.get("three_players"):
-        players["encoder"] = seen["kl"] + features + pixels
+        players["encoder"] = kl + features + pixels
     else:
-        players["generator"] = players["generator"] + seen["kl"]
+        players["generator"] = players["generator"] + kl
     logs = {name: seen[name] for name in ("loss", "kl", "reconstruction")}
     return weighted | logs | {"feature_matching": features} | players
 
 
-@pytest.mark.parametrize("name", ["draw_gan", "draw_gan_conditional"])
+@pytest.mark.parametrize("name", ["draw_gan", "draw_gan_conditional", "draw_gan_look_back"])
 def test_the_game_over_canvases_is_that_of_the_equations(name, inject_noise):
     model = registry.set_weights(registry.MODELS[name](seed=0))
     arguments = registry.ARGUMENTS[name][1]
@@ -401,6 +433,31 @@ def test_weights_of_canvases_that_cannot_be_are_refused(weights):
         registry.draw_gan(time_weights=weights)
 
 
+@pytest.mark.core_on("one")
+def test_priors_that_cannot_look_back_are_refused():
+    with pytest.raises(InputError, match="prior must not look back in a model that does not draw in steps"):
+        registry.vae(prior="look_back")
+    with pytest.raises(InputError, match="units must be"):
+        registry.draw_model(prior={"class": "look_back", "units": [0]})
+    used = registry.draw_model().prior.__class__, registry.draw_model(prior="look_back").prior
+    with pytest.raises(InputError, match="prior must be a new object"):
+        registry.draw_model(steps=4, prior=used[1])
+
+
+def test_a_prior_that_looks_back_begins_as_standard_normal():
+    """Before training, samples and KL are those of N(0, I), and its weights are the generator's."""
+    model = registry.draw_model(prior="look_back", seed=0)
+    other = registry.draw_model(seed=0)
+    weights = {of.path: np.array(ops.convert_to_numpy(of)) for of in model.trainable_variables}
+    for variable in other.trainable_variables:
+        variable.assign(weights[variable.path])
+    x = registry.images()
+    np.testing.assert_allclose(model.generate(4, seed=0), other.generate(4, seed=0), atol=1e-6)
+    np.testing.assert_allclose(model.kl_per_dimension(x), other.kl_per_dimension(x), rtol=1e-5, atol=1e-6)
+    owned = {variable.path for variable in model.player_variables()["generator"]}
+    assert {"prior_hidden_0/kernel", "prior_mean/bias", "prior_log_variance/kernel"} <= owned
+
+
 def test_weights_of_canvases_are_scaled_and_kept():
     model = registry.draw_gan(time_weights=[0, 1, 3])
     assert list(model.step_weights) == [0.25, 0.75]
@@ -424,28 +481,31 @@ def test_every_step_has_noise_of_its_own(inject_noise):
     ]
     same = [np.allclose(*(path["codes"][:, t] for path in paths)) for t in range(3)]
     assert same == [True, False, False]
-    drawn = ops.convert_to_numpy(model.prior.sample(500, model.seed_generator))
+    drawn = ops.convert_to_numpy(model.prior.given().sample(500, model.seed_generator))
     assert drawn.shape == (500, 3, LATENT_DIM)
     assert np.abs(np.corrcoef(drawn.reshape(500, -1), rowvar=False) - np.eye(6)).max() < 0.2
 
 
-def test_the_kl_is_that_of_monte_carlo():
+@pytest.mark.parametrize("name", ["attention", "looks back"])
+def test_the_kl_is_that_of_monte_carlo(name):
     """The mean over draws of log q(z) - log p(z), of one image, against the mean of the analytic KL."""
-    model = build()
+    model = build(**MODELS[name])
     x = np.repeat(registry.images(1), 20_000, axis=0)
     noise = np.random.default_rng(2).standard_normal((len(x), *model.code_shape)).astype("float32")
     path = {
         name: np.float64(ops.convert_to_numpy(value))
         for name, value in model.inference({"images": x, "noise": noise}).items()
     }
-    drawn = 0.5 * (path["codes"] ** 2 - noise**2 - path["log_variance"]).sum(axis=(1, 2))
-    analytic = reference.normal_kl(path["mean"], path["log_variance"], 0.0, 0.0).sum(axis=(1, 2))
+    p = [path.get(f"prior_{part}", np.zeros(1)) for part in ("mean", "log_variance")]
+    under_p = (path["codes"] - p[0]) ** 2 * np.exp(-p[1]) + p[1]
+    drawn = 0.5 * (under_p - noise**2 - path["log_variance"]).sum(axis=(1, 2))
+    analytic = reference.normal_kl(path["mean"], path["log_variance"], *p).sum(axis=(1, 2))
     error = (drawn - analytic).std() / np.sqrt(len(x))
     assert drawn.mean() == pytest.approx(analytic.mean(), abs=5 * error)
     assert error < 0.02 * analytic.mean()
 
 
-@pytest.mark.parametrize("name", ["attention", "whole images", "labels"])
+@pytest.mark.parametrize("name", ["attention", "whole images", "labels", "looks back", "looks back, labels"])
 def test_codes_and_canvases_are_those_of_the_equations(name):
     arguments = MODELS[name]
     model, x = build(**arguments), registry.images()
@@ -453,9 +513,9 @@ def test_codes_and_canvases_are_those_of_the_equations(name):
     seen = transcribed(weights, x, None, LABELS, **arguments)
     np.testing.assert_allclose(model.encode(x, **of), seen["codes"], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(model.reconstruct(x, **of), seen["canvases"][:, -1], rtol=1e-4, atol=1e-5)
-    for images, codes in ((x, seen["codes"]), (None, prior_noise(4, model.code_shape, 7))):
+    for images, codes in ((x, (None, seen["codes"])), (None, ("prior", prior_noise(4, model.code_shape, 7)))):
         made = model.canvases(4, of.get("labels"), images, seed=7)
-        expected = transcribed(weights, x, (None, codes), LABELS, **arguments)
+        expected = transcribed(weights, x, codes, LABELS, **arguments)
         np.testing.assert_allclose(made["canvases"], expected["canvases"], rtol=1e-3, atol=1e-5)
         if "centre" in expected:
             np.testing.assert_allclose(made["centres"], expected["centre"], rtol=1e-3, atol=1e-4)
@@ -466,17 +526,18 @@ def test_codes_and_canvases_are_those_of_the_equations(name):
     np.testing.assert_allclose(generated, made["canvases"][:, -1], rtol=1e-4, atol=1e-6)
 
 
-def test_the_likelihood_is_that_of_draws_from_the_prior():
-    model = build(steps=2)
+@pytest.mark.parametrize("name", ["attention", "looks back"])
+def test_the_likelihood_is_that_of_draws_from_the_prior(name):
+    model = build(steps=2, **MODELS[name])
     for variable in model.encoder.weights:  # draws from q are to reach all of the posterior
-        variable.assign(0.3 * ops.convert_to_tensor(variable))
+        wider = 1.0 if variable.path.endswith("log_variance/bias") else 0.0
+        variable.assign(0.3 * ops.convert_to_tensor(variable) + wider)
     x = np.rint(registry.images(2))
     found = model.log_likelihood(x, num_samples=4000, seed=3)
-    codes = np.random.default_rng(1).standard_normal((100_000, *model.code_shape)).astype("float32")
-    pixels = np.float64(model.decode(codes, batch_size=10_000)).reshape(len(codes), -1)
+    pixels = np.float64(model.generate(100_000, seed=1, batch_size=10_000)).reshape(100_000, -1)
     for i in range(2):
         nats = reference.log_density(x[i].reshape(1, -1), np.clip(pixels, 1e-9, 1 - 1e-9)).sum(axis=1)
-        assert found[i] == pytest.approx(special.logsumexp(nats) - np.log(len(codes)), abs=0.05)
+        assert found[i] == pytest.approx(special.logsumexp(nats) - np.log(len(pixels)), abs=0.05)
 
 
 def test_sampled_codes_follow_their_path():

@@ -10,7 +10,7 @@ from test_cli import TINY, TINY_NETWORKS, refused, run
 
 from keras_vaegan.errors import InputError
 from keras_vaegan.presets import load_source
-from keras_vaegan.priors import Mixture
+from keras_vaegan.priors import Drawn, Mixture
 
 RNG = np.random.default_rng(0)
 SHARES = np.array([0.1, 0.6, 0.3])
@@ -30,7 +30,7 @@ def begun(components):
 
 def log_prob(prior, z):
     """Its density, as an array."""
-    return keras.ops.convert_to_numpy(prior.log_prob(np.float32(z)))
+    return keras.ops.convert_to_numpy(prior.given().log_prob(np.float32(z)))
 
 
 def mixture():
@@ -45,7 +45,7 @@ def mixture():
 def codes_of(model, count=20_000):
     """What it makes of standard normal noise."""
     noise = np.random.default_rng(1).standard_normal((count, *model.code_shape)).astype("float32")
-    return keras.ops.convert_to_numpy(model.place(noise))
+    return keras.ops.convert_to_numpy(model.given().place(noise))
 
 
 def test_before_it_is_fitted_it_is_standard_normal():
@@ -83,7 +83,7 @@ def test_fitting_is_scikit_learns():
     """The same density of the same codes."""
     codes = codes_of(mixture(), 2000)
     made = begun(3)
-    made.fit(codes, seed=4)
+    made.fit(Drawn([codes]), seed=4)
     z = 4.0 * RNG.standard_normal((50, 3))
     expected = GaussianMixture(3, reg_covar=1e-4, random_state=4).fit(codes.astype("float64"))
     np.testing.assert_allclose(log_prob(made, z), expected.score_samples(z), rtol=1e-3, atol=1e-2)
@@ -151,7 +151,7 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="components must be at most 5"):
         registry.vae(prior_components=9).fit_prior(images)
     with pytest.raises(InputError, match="prior must not be a mixture"):
-        registry.cvae(num_classes=registry.NUM_CLASSES, prior_components=2)
+        registry.cvae(given=True, prior_components=2)
     with pytest.raises(InputError, match="prior must not be a mixture"):
         registry.draw_model(prior_components=2)
     with pytest.raises(InputError, match="components must be"):

@@ -32,7 +32,7 @@ class BetaTCVAE(kvg.VAE):
 
     def compute_losses(self, x, y=None, training=False):
         x = self.as_images(x)
-        q, z, (p,) = self.infer(x, {}, training)
+        q, _, z, (p,) = self.infer(x, {}, training)
         mean, log_variance = q.mean[None], q.log_variance[None]  # of every image, for each code z
         log_q = -0.5 * (ops.square(z[:, None] - mean) * ops.exp(-log_variance) + log_variance + LOG_2PI)
         log_count = ops.log(ops.cast(self.num_images * ops.shape(x)[0], "float32"))

@@ -159,6 +159,16 @@ def _all_layers_are_found() -> bool:
     return {id(outer), id(inner), id(deepest)} <= set(found) and len(found) == len(set(found))
 
 
+def _a_layer_can_be_let_go() -> bool:
+    outer = keras.Model()
+    outer.one = one = keras.layers.Dense(1)
+    one.build((None, 2))
+    kept = len(outer.weights)
+    outer._tracker.untrack(one)
+    outer.one = keras.layers.Identity()
+    return kept == 2 and not outer.weights and one not in outer.layers
+
+
 def _one_call_context_keeps_the_losses_of_all_calls() -> bool:
     layer, x = Adding(), np.ones((1, 2), "float32")
     owner = keras.Sequential([layer])
@@ -306,6 +316,13 @@ PRIVATE = (
         ("backend/layers.py",),
         "to find the layers in a network at any depth",
         _all_layers_are_found,
+    ),
+    Private(
+        "_tracker",
+        "keras.Layer",
+        ("models/latent.py",),
+        "to let go of the prior that another replaces",
+        _a_layer_can_be_let_go,
     ),
     Private(
         "_get_call_context",

@@ -110,11 +110,11 @@ class Adversarial(VAE):
         x = self.as_images(x)
         seen = self.as_observed(x)  # D judges the images themselves, since what is drawn is gray, too
         c = self.condition.draw(seen, y, self.seed_generator)
-        y, prior, game = c.get("labels"), self.prior.given(c, training), self.game
+        y, game = c.get("labels"), self.game
 
-        q, _, steps = self.infer(seen, c, training)  # q(z|x, c), z ~ q, p(x|z, c)
+        q, prior, _, steps = self.infer(seen, c, training)  # q(z|x, c), p(z|c), z ~ q, p(x|z, c)
         x_tilde = [p.mean for p in steps]
-        x_p = [p.mean for p in self.paint(self.codes_of_fakes(q, prior), c, training)] if self.has_x_p else []
+        x_p = [p.mean for p in self.fakes_beside(q, c, training)] if self.has_x_p else []
         real, penalty = self.judge_real(x, training)  # D(x), and R1
         recon, pull = self.judge_reconstructions(x_tilde, real, y, training)
         fakes = [recon, self.judge(x_p, training)] if x_p else [recon]
@@ -143,11 +143,12 @@ class Adversarial(VAE):
         """Whether there are decoded samples in training."""
         return self.fakes_from != "none"
 
-    def codes_of_fakes(self, q: DiagonalNormal, prior: Any) -> Tensor:
-        """Codes `(B, ..., Z)` of x_p."""
+    def fakes_beside(self, q: DiagonalNormal, c: Condition, training: bool) -> list[Any]:
+        """p(x|z, c) of x_p, as a list like that of `infer`."""
         if self.fakes_from == "posterior":
-            return q.sample(self.seed_generator)
-        return prior.sample(ops.shape(q.mean)[0], self.seed_generator)
+            return self.paint(q.sample(self.seed_generator), c, training)
+        noise = keras.random.normal(ops.shape(q.mean), dtype="float32", seed=self.seed_generator)
+        return self.imagine(noise, c, training)
 
     def generators(
         self, kl: Tensor, features: Tensor, rest: Tensor, fooling: Tensor, training: bool

@@ -18,9 +18,11 @@ from keras_vaegan.models.intake import by_parts
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.draw import DRAWCell
 from keras_vaegan.noise import as_seed, prior_noise
-from keras_vaegan.priors import StandardNormal
+from keras_vaegan.priors import Drawn, Draws, LookBack, Normal
 from keras_vaegan.registry import register
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
+
+NUM_DRAWS = 4  # of the codes of each image, to which a prior is fitted
 
 
 @register("draw", "conditional_draw")
@@ -31,15 +33,17 @@ class DRAW(VAE):
         x^_t = x - sigmoid(c_{t-1});  r_t = read(x, x^_t, h^dec_{t-1})
         h^enc_t = LSTM(h^enc_{t-1}, [r_t, h^dec_{t-1}]);  z_t ~ q(z_t|h^enc_t)
         h^dec_t = LSTM(h^dec_{t-1}, z_t);  c_t = c_{t-1} + write(h^dec_t)
-        L = sum_t KL(q(z_t|h^enc_t) || N(0, I)) - log p(x|sigmoid(c_T))
+        L = sum_t KL(q(z_t|h^enc_t) || p(z_t)) - log p(x|sigmoid(c_T))
 
-    (eq. 3 to 12.) Codes of an image are `(T, Z)`. What is given as q(z|x) on arrays is along the path on
-    which every z_t is the mean: the later ones depend on the earlier.
+    (eq. 3 to 12.) p(z_t) is N(0, I), or p(z_t|h^dec_{t-1}) of a prior that looks back (Gregor et al. 2016):
+    then codes of samples lie where those of images do. Codes of an image are `(T, Z)`. What is given as
+    q(z|x) on arrays is along the path on which every z_t is the mean: the later ones depend on the earlier.
 
     Args:
         encoder, decoder: functional models of one step, as `keras_vaegan.networks.draw` gives them.
         steps: T.
-        **kwargs: the other arguments of `VAE`; its prior is N(0, I) at every step.
+        prior: `standard_normal`, which is N(0, I) at every step; `look_back` (`priors.LookBack`); or `flow`.
+        **kwargs: the other arguments of `VAE`.
 
     Logs: those of `VAE`.
 
@@ -63,14 +67,10 @@ class DRAW(VAE):
     def __init__(self, encoder: keras.Model, decoder: keras.Model, steps: int = 10, **kwargs: Any) -> None:
         self.steps = whole_number("steps", steps, 1)
         super().__init__(encoder, decoder, **kwargs)
-        if not isinstance(self.prior, StandardNormal):
-            raise InputError(
-                "prior must be left out: DRAW's is N(0, I) at every step; received a "
-                f"{type(self.prior).__name__}."
-            )
         self.cell = DRAWCell(encoder, decoder, name="cell")
-        self.inference = Inference(self.cell, self.steps, name="inference")
-        self.drawing = Drawing(self.cell, self.steps, name="drawing")
+        back = self.prior if isinstance(self.prior, LookBack) else None
+        self.inference = Inference(self.cell, back, self.steps, name="inference")
+        self.drawing = Drawing(self.cell, back, self.steps, name="drawing")
 
     @property
     def code_shape(self) -> tuple[int, ...]:
@@ -80,7 +80,12 @@ class DRAW(VAE):
     def player_networks(self) -> dict[str, list[Any]]:
         cell = self.cell
         networks = [cell.encoder, cell.first_looking, cell.decoder, cell.first_drawing]
+        if self.prior.trainable_variables:
+            networks.append(self.prior)
         return {"generator": [*networks, *self.likelihood_networks()]}
+
+    def seen_by_prior(self) -> dict[str, Any]:
+        return {"state": self.decoder.input["h"], **super().seen_by_prior()}
 
     # ---- p and q ----
 
@@ -97,15 +102,55 @@ class DRAW(VAE):
 
     def infer(
         self, x: Tensor, condition: Condition, training: bool
-    ) -> tuple[DiagonalNormal, Tensor, list[Any]]:
+    ) -> tuple[DiagonalNormal, Any, Tensor, list[Any]]:
         # q(z_t) depends on earlier draws, so nothing can be precomputed.
-        noise = self.prior.sample(ops.shape(x)[0], self.seed_generator)
+        shape = (ops.shape(x)[0], *self.code_shape)
+        noise = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
         path = self.inference({"images": x, "noise": noise, **condition}, training=training)
-        q = DiagonalNormal(path["mean"], path["log_variance"])
-        return q, path["codes"], self.finished_steps(path)
+        return *self.along(path, condition, training), path["codes"], self.finished_steps(path)
+
+    def explained(self, x: Tensor, condition: Condition) -> tuple[DiagonalNormal, Any]:
+        return self.along(self.inference({"images": x, **condition}), condition)
+
+    def along(
+        self, path: Mapping[str, Tensor], condition: Condition, training: bool = False
+    ) -> tuple[DiagonalNormal, Any]:
+        """q(z_t|x, z_1, ...) and p(z_t|z_1, ...) along what `inference` gives."""
+        q, p = DiagonalNormal(path["mean"], path["log_variance"]), self.prior
+        if not p.looks_back:
+            return q, p.given(condition, training)
+        return q, Normal(DiagonalNormal(path["prior_mean"], path["prior_log_variance"]), self.code_shape)
 
     def paint(self, z: Tensor, condition: Condition, training: bool) -> list[Any]:
         return self.finished_steps(self.drawing({"codes": z, **condition}, training=training))
+
+    def imagine(self, noise: Tensor, condition: Condition, training: bool) -> list[Any]:
+        made = self.placed({"noise": noise, **condition}, training)
+        return self.finished_steps(self.drawing(made, training=training))
+
+    def generated(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.observation(self.drawing(self.placed(inputs))["logits"]).mean
+
+    def placed(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """What `drawing` takes: `codes` in place of `noise`, unless the prior needs the decoder's states."""
+        inputs = dict(inputs)
+        if "noise" in inputs and not self.prior.looks_back:
+            noise = inputs.pop("noise")
+            inputs["codes"] = self.prior.given(inputs, training).place(noise)
+        return inputs
+
+    def noise_of_codes(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        if not self.prior.looks_back:
+            return super().noise_of_codes(inputs)
+        return self.drawing(dict(inputs))["noise"]
+
+    def draws(self, x: ArrayLike, labels: ArrayLike | None, seed: int, batch_size: int) -> Draws | Drawn:
+        # Each image has several paths, and the normal distribution of a step is that of one path.
+        draws = (
+            self.encode(x, labels, sample=True, seed=seed + i, batch_size=batch_size)
+            for i in range(NUM_DRAWS)
+        )
+        return Drawn(list(draws))
 
     def finished_steps(self, made: Mapping[str, Tensor]) -> list[Any]:
         """p(x|z) of the canvases that count as images: here the last."""
@@ -115,7 +160,7 @@ class DRAW(VAE):
         found, steps = super().functions(image_size), (self.steps,)
 
         def canvases(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return self.drawn({"codes": inputs["noise"], **self.condition.of_ports(inputs)})
+            return self.drawn({"noise": inputs["noise"], **self.condition.of_ports(inputs)})
 
         outputs = {
             "canvases": image_port((*steps, *self.image_shape)),
@@ -130,8 +175,8 @@ class DRAW(VAE):
         return self.inference(dict(inputs))["codes"]
 
     def drawn(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `canvases` gives, of `codes` `(B, T, Z)`."""
-        made = self.drawing(dict(inputs))
+        """What `canvases` gives, of `codes` `(B, T, Z)`, or of `noise` of which the prior makes codes."""
+        made = self.drawing(self.placed(inputs))
         canvases = self.observation(made["canvases"]).mean
         return {"canvases": canvases, "centres": made["centre"], "sizes": made["size"]}
 
@@ -142,8 +187,9 @@ class DRAW(VAE):
         x = inputs["images"]
         noise = ops.reshape(inputs["noise"], (-1, *self.code_shape))
         path = self.inference({**inputs, "noise": noise})
-        q = DiagonalNormal(path["mean"], path["log_variance"])
-        log_joint = self.observation(path["logits"]).log_prob(x) + self.prior.log_prob(path["codes"])
+        condition = {"labels": inputs["labels"]} if "labels" in inputs else {}
+        q, prior = self.along(path, condition, training=not self.prior.has_density)
+        log_joint = self.observation(path["logits"]).log_prob(x) + prior.log_prob(path["codes"])
         return log_joint - q.log_prob(path["codes"])
 
     # ---- on arrays ----
@@ -210,12 +256,12 @@ class DRAW(VAE):
         if images is None:
             count = whole_number("num_images", num_images, 1)
             condition = self.conditioned(count, self.labels_in_turn(count, labels))
-            codes = prior_noise(count, self.code_shape, as_seed(seed))
+            made = {"noise": prior_noise(count, self.code_shape, as_seed(seed))}
         else:
             images = self.intake.images(images, "images")
             condition = self.conditioned(len(images), labels)
-            codes = self.batched("encoded", {"images": images, **condition}, batch_size)["mean"]
-        return self.batched("drawn", {"codes": codes, **condition}, batch_size)
+            made = {"codes": self.batched("encoded", {"images": images, **condition}, batch_size)["mean"]}
+        return self.batched("drawn", {**made, **condition}, batch_size)
 
     # ---- configuration ----
 
@@ -261,9 +307,9 @@ class DRAW(VAE):
 class _Unfolded(keras.Model):
     """A cell taken through its steps, as a model that predicts."""
 
-    def __init__(self, cell: DRAWCell, steps: int, **kwargs: Any) -> None:
+    def __init__(self, cell: DRAWCell, prior: LookBack | None, steps: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.cell, self.steps = cell, steps
+        self.cell, self.prior, self.steps = cell, prior, steps
         self.built = True
 
 
@@ -275,16 +321,20 @@ class Inference(_Unfolded):
 
         Returns:
             `mean`, `log_variance` and `codes`, where the draws came to lie, `(B, T, Z)`; `logits` of the last
-            canvas `(B, H, W, C)`, and `canvases` `(B, T, H, W, C)` in logits.
+            canvas `(B, H, W, C)`, and `canvases` `(B, T, H, W, C)` in logits; for a prior that looks back
+            `prior_mean` and `prior_log_variance` of p(z_t), `(B, T, Z)`.
         """
         condition = dict(inputs)
         x, noise = ops.cast(condition.pop("images"), "float32"), condition.pop("noise", None)
 
         def step(state: Any, given: Any) -> Any:
+            p = None if self.prior is None else self.prior.at(state["h"], condition, training)
             state, q = self.cell.look(state, x, condition, training)
             z = q.place(given["noise"]) if given else q.mean
             state, _ = self.cell.draw(state, z, condition, training)
             made = {"mean": q.mean, "log_variance": q.log_variance, "codes": z, "canvases": state["canvas"]}
+            if p is not None:
+                made |= {"prior_mean": p.mean, "prior_log_variance": p.log_variance}
             return state, made
 
         given = {} if noise is None else {"noise": ops.swapaxes(noise, 0, 1)}
@@ -293,22 +343,29 @@ class Inference(_Unfolded):
 
 
 class Drawing(_Unfolded):
-    """Codes to what DRAW draws by them."""
+    """Codes, or noise of which a prior that looks back makes codes, to what DRAW draws by them."""
 
     def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
-        """Dictionary of `codes` `(B, T, Z)` and `labels`.
+        """Dictionary of `codes` or standard normal `noise` `(B, T, Z)`, and `labels`.
 
         Returns:
             `logits` of the last canvas `(B, H, W, C)`, `canvases` `(B, T, H, W, C)` in logits, and `centre`
-            `(B, T, 2)` and `size` `(B, T)` of the glimpses.
+            `(B, T, 2)` and `size` `(B, T)` of the glimpses; for a prior that looks back, the `noise` of the
+            codes.
         """
         condition = dict(inputs)
-        codes = ops.cast(condition.pop("codes"), "float32")
+        noisy = "noise" in condition
+        given = ops.cast(condition.pop("noise" if noisy else "codes"), "float32")
 
         def step(state: Any, given: Any) -> Any:
-            state, where = self.cell.draw(state, given["codes"], condition, training)
-            return state, {"canvases": state["canvas"], **where}
+            z, of_prior = given["codes"], {}
+            if self.prior is not None:
+                p = self.prior.at(state["h"], condition, training)
+                of_prior["noise"] = z if noisy else Normal(p, ()).noise_of(z)
+                z = p.place(z) if noisy else z
+            state, where = self.cell.draw(state, z, condition, training)
+            return state, {"canvases": state["canvas"], **where, **of_prior}
 
-        start = self.cell.start(ops.shape(codes)[0])
-        state, made = unfold(step, start, {"codes": ops.swapaxes(codes, 0, 1)}, self.steps)
+        start = self.cell.start(ops.shape(given)[0])
+        state, made = unfold(step, start, {"codes": ops.swapaxes(given, 0, 1)}, self.steps)
         return {"logits": state["canvas"], **{name: ops.swapaxes(of, 0, 1) for name, of in made.items()}}

@@ -39,11 +39,13 @@ from keras_vaegan.kinds import check_facts
 from keras_vaegan.likelihoods import Likelihood
 from keras_vaegan.models.intake import Intake, by_parts, check_source, first_two, is_array
 from keras_vaegan.noise import as_seed, placed, prior_noise
+from keras_vaegan.parts import choose_part
 from keras_vaegan.presets.building import from_preset
 from keras_vaegan.presets.folder import save_folder
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.presets.sources import Presets
-from keras_vaegan.priors import Prior
+from keras_vaegan.priors import PRIORS, Drawn, Draws, Prior
+from keras_vaegan.priors.base import Fitting
 from keras_vaegan.tiling import in_tiles, tile_and_overlap
 from keras_vaegan.training.inputs import Guard, by_name
 from keras_vaegan.training.multi_player import MultiPlayerModel
@@ -97,7 +99,15 @@ class LatentVariableModel(MultiPlayerModel):
     # Methods on a dictionary of tensors that the verbs run on arrays, batch by batch.
     classifiers: tuple[str, ...] = ()
     """Who can tell classes, of a model with a classifier of its own."""
-    in_batches: tuple[str, ...] = ("encoded", "decoded", "generated", "log_weights", "elbos", "kls")
+    in_batches: tuple[str, ...] = (
+        "encoded",
+        "decoded",
+        "generated",
+        "noise_of_codes",
+        "log_weights",
+        "elbos",
+        "kls",
+    )
 
     def __init__(
         self, seed: int | None = None, value_range: Sequence[int] | None = None, **kwargs: Any
@@ -394,17 +404,26 @@ class LatentVariableModel(MultiPlayerModel):
         noise, condition = _apart(inputs, "noise")
         return self.decoded({"codes": self.prior.given(condition).place(noise), **condition})
 
+    def noise_of_codes(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The noise `(B, ..., Z)` that the prior makes `codes` `(B, ..., Z)` of."""
+        z, condition = _apart(inputs, "codes")
+        return self.prior.given(condition).noise_of(z)
+
+    def explained(self, x: Tensor, condition: Condition) -> tuple[DiagonalNormal, Any]:
+        """q(z|x, c) and p(z|c) of images `(B, H, W, C)`."""
+        return self.posterior(x, condition), self.prior.given(condition)
+
     def elbos(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """ELBO of `images` in nats `(B,)`, at the mean of q(z|x, c)."""
         x, condition = _apart(inputs, "images")
-        q = self.posterior(x, condition)
+        q, prior = self.explained(x, condition)
         p = self.likelihood(q.mean, condition)
-        return p.log_prob(x, self.condition.hidden(condition)) - sum_event(self.prior.given(condition).kl(q))
+        return p.log_prob(x, self.condition.hidden(condition)) - sum_event(prior.kl(q))
 
     def kls(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """KL(q(z|x, c) || p(z|c)) of each latent dimension in nats, `(B, Z)`, of `images`, as in the ELBO."""
-        x, condition = _apart(inputs, "images")
-        return self.prior.given(condition).kl(self.posterior(x, condition))
+        q, prior = self.explained(*_apart(inputs, "images"))
+        return prior.kl(q)
 
     # ---- training, on Keras' verbs ----
 
@@ -972,7 +991,7 @@ class LatentVariableModel(MultiPlayerModel):
         a: ArrayLike,
         b: ArrayLike,
         steps: int = 8,
-        path: Literal["linear", "spherical"] = "linear",
+        path: Literal["linear", "spherical", "noise"] | None = None,
         labels: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> np.ndarray:
         """Images on the way from `a` to `b` in the space of codes.
@@ -980,7 +999,9 @@ class LatentVariableModel(MultiPlayerModel):
         Args:
             a, b: images `(H, W, C)`, or as many of each, `(B, H, W, C)`.
             steps: images on each way, both ends included, at least 2.
-            path: `linear`, or `spherical` (the great arc, lengths interpolated; White 2016).
+            path: `linear`; `spherical` (the great arc, lengths interpolated; White 2016); or `noise`, the
+                great arc between the noise that the prior makes the codes of, for a prior with an inverse.
+                None is `noise` for a flow, else `linear`.
             labels: classes of `a` and of `b`, for a model that is conditioned on them; the one-hot
                 vectors are interpolated linearly.
 
@@ -991,7 +1012,13 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: fewer than two steps, an unknown path, not as many images at both ends, labels
                 that are no pair; as of `encode`.
         """
-        choose("path", path, ("linear", "spherical"))
+        if path is None:
+            path = "noise" if self.prior.walks_through_noise else "linear"
+        choose("path", path, ("linear", "spherical", "noise"))
+        if path == "noise" and not self.prior.has_inverse:
+            raise InputError(
+                f"path must be linear or spherical: {self.prior.summary} has no inverse; received 'noise'."
+            )
         whole_number("steps", steps, 2)
         ends = [numbers(x, name, "biuf", "images") for name, x in (("a", a), ("b", b))]
         for end, name in zip(ends, ("a", "b"), strict=True):
@@ -1011,19 +1038,37 @@ class LatentVariableModel(MultiPlayerModel):
         found = [self.encode(x, y) for x, y in zip(ends, classes, strict=True)]
         if ends[0].shape != ends[1].shape:
             raise InputError(f"a and b must be of one size; received {ends[0].shape} and {ends[1].shape}.")
-        codes = [z.reshape(len(z), 1, -1) for z in found]
         conditions = [self.conditioned(len(x), y, x) for x, y in zip(ends, classes, strict=True)]
+        if path == "noise":
+            self._require_own_size(found[0].shape[1:])
+            found = [
+                self.batched("noise_of_codes", {"codes": z, **c}, 128)
+                for z, c in zip(found, conditions, strict=True)
+            ]
+        codes = [z.reshape(len(z), 1, -1) for z in found]
         t = np.linspace(0.0, 1.0, steps, dtype="float32")
-        way = (arc if path == "spherical" else line)(codes[0], codes[1], t[None, :, None])
+        way = (line if path == "linear" else arc)(codes[0], codes[1], t[None, :, None])
         condition = {}
         for name, start in conditions[0].items():
             axes = (1,) * (start.ndim - 1)
             way_of = line(start[:, None], conditions[1][name][:, None], t.reshape(1, -1, *axes))
             condition[name] = way_of.reshape(-1, *start.shape[1:])
-        images = self._decoded(way.reshape(-1, *found[0].shape[1:]), condition, batch_size=128)
+        way = way.reshape(-1, *found[0].shape[1:])
+        if path == "noise":
+            images = self.batched("generated", {"noise": way, **condition}, 128)
+        else:
+            images = self._decoded(way, condition, batch_size=128)
         images = cut(images, ends[0].shape[1:3])
         images = images.reshape(len(ends[0]), steps, *images.shape[1:])
         return images[0] if single else images
+
+    def _require_own_size(self, shape: Sequence[int]) -> None:
+        """Raise unless codes have the shape of those that the model generates."""
+        if tuple(shape) != self.code_shape and not self.prior.of_any_size:
+            raise InputError(
+                f"a and b must be images of {self.image_shape}, to which {self.prior.summary} was fitted, "
+                f"unless path is linear or spherical; received codes {tuple(shape)}."
+            )
 
     def complete(
         self,
@@ -1146,7 +1191,8 @@ class LatentVariableModel(MultiPlayerModel):
 
             log 1/k sum_i p(x|z_i, c) p(z_i|c) / q(z_i|x, c),  z_i ~ q(z|x, c)
 
-        Its mean rises with k towards log p(x|c); at k = 1 it is a draw of the evidence lower bound.
+        Its mean rises with k towards log p(x|c); at k = 1 it is a draw of the evidence lower bound. p(z|c) is
+        the model's prior. A flow has no density: then p(z|c) is N(0, I), that of the training.
 
         Args:
             x: images `(B, H, W, C)`, float in [0, 1] or uint8.
@@ -1201,31 +1247,84 @@ class LatentVariableModel(MultiPlayerModel):
         q = DiagonalNormal(*parts)
         z = q.place(ops.reshape(noise, (-1, *self.code_shape)))
         p = self.likelihood(z, condition)
-        log_joint = p.log_prob(x, self.condition.hidden(condition)) + self.prior.given(condition).log_prob(z)
+        prior = self.prior.given(condition, training=not self.prior.has_density)
+        log_joint = p.log_prob(x, self.condition.hidden(condition)) + prior.log_prob(z)
         return log_joint - q.log_prob(z)
 
-    def fit_prior(self, x: ArrayLike, seed: int | None = 0, batch_size: int = 128) -> None:
-        """Fit the prior to the codes of images, for a prior such as `priors.Mixture` (Ghosh et al. 2020, 4).
+    def fit_prior(
+        self,
+        x: ArrayLike,
+        labels: ArrayLike | None = None,
+        prior: str | dict | Prior | None = None,
+        seed: int | None = 0,
+        batch_size: int = 128,
+        verbose: int = 1,
+        folder: str | os.PathLike[str] | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
+        """Fit a prior, `priors.Mixture` or `priors.Flow`, to the latent codes of images (Ghosh et al. 2020).
 
-        The codes are one draw of q(z|x) for each image. `generate`, `export` and `log_likelihood` have
-        the fitted prior as p(z) from then on; the ELBO that is trained and evaluated, and its KL, stay those
-        of N(0, I). `fit` begins anew: it takes the prior back to N(0, I).
+        The codes are draws of q(z|x). From then on `generate`, `interpolate` and `export` have the fitted
+        prior as p(z), and so has `log_likelihood` if the prior has a density. The ELBO that is trained and
+        evaluated, and its KL, stay those of N(0, I). `fit` begins anew: it takes the prior back to N(0, I).
 
         Args:
             x: images `(B, H, W, C)`, float in [0, 1] or uint8, those of the training.
-            seed: of the codes' noise and of where the fit begins; None for another one each time.
+            labels: their classes `(B,)`, for a model that is conditioned on them. The model tells those that
+                are -1, or all if None.
+            prior: `mixture`, `flow`, a dictionary of the `class` and its settings, or an object, which
+                replaces the prior of the model. None for the one that it has.
+            seed: of the codes' noise and of the fit; None for another one each time.
             batch_size: images encoded at a time.
+            verbose: 1 for a progress bar, 0 for none. A mixture has none.
+            folder: for checkpoints of a flow's training: if it is stopped, the same call goes on from there.
+                None for no checkpoints.
+            callbacks: of Keras, for the training of a flow.
 
         Raises:
-            InputError: a prior that is not fitted to codes, too few images; as of `encode`.
+            InputError: a prior that is not fitted to codes, or that the model cannot have; a model whose
+                prior was trained with it; too few images; as of `encode`.
         """
+        seed = as_seed(seed)
+        if prior is not None:
+            self._replace_prior(prior)
         if not self.prior.fitted_to_codes:
             raise InputError(
-                "prior must be one that is fitted to codes, as 'mixture'; this model's is "
+                "prior must be one that is fitted to codes, 'mixture' or 'flow'; this model's is a "
                 f"{type(self.prior).__name__}."
             )
-        seed = as_seed(seed)
-        self.prior.fit(self.encode(x, sample=True, seed=seed, batch_size=batch_size), seed)
+        classes = self.labels_of(labels, x)
+        fitting = Fitting(verbose, None if folder is None else pathlib.Path(folder), tuple(callbacks))
+        self.prior.fit(self.draws(x, classes, seed, batch_size), classes, seed, fitting)
+
+    def draws(self, x: ArrayLike, labels: ArrayLike | None, seed: int, batch_size: int) -> Draws | Drawn:
+        """Draws of the codes of images, to which a prior is fitted."""
+        return Draws(self.posterior_parameters(x, labels, batch_size=batch_size), seed)
+
+    def _replace_prior(self, prior: str | dict | Prior) -> None:
+        """Take another prior in place of N(0, I), or of one that was fitted to codes."""
+        new = choose_part("prior", prior, PRIORS, Prior, "flow")
+        old = self.prior
+        if old.trainable_variables:
+            raise InputError(
+                f"prior must be None: the prior of this {type(self).__name__}, a {type(old).__name__}, was "
+                "trained with it."
+            )
+        if not new.fitted_to_codes:
+            raise InputError(
+                f"prior must be one that is fitted to codes, 'mixture' or 'flow'; received a "
+                f"{type(new).__name__}."
+            )
+        new.begin(self.code_shape, self.seen_by_prior())
+        self._tracker.untrack(old)
+        self.prior = new
+        # What was compiled has the old one.
+        self.batched = InBatches(self, self.in_batches)
+        self.train_function = self.test_function = self.predict_function = None
+
+    def seen_by_prior(self) -> dict[str, Any]:
+        """The symbolic tensors on which the prior may depend, by name."""
+        return self.condition.inputs
 
     def _require_memory(self, argument: str, count: int, advice: str, images: int = 1) -> None:
         """Raise unless `count` times as many images as `images`, and their codes, fit into memory."""

@@ -46,11 +46,13 @@ class VAE(LatentVariableModel):
         likelihood: p(x|z), of `keras_vaegan.likelihoods`: `bernoulli` (gray pixels allowed), `gaussian`,
             `learned_gaussian`, an object as `Bernoulli(binarize=True)`, or a dictionary of settings.
         beta: weight of the KL in the training loss (Higgins et al. 2017); 1 is the ELBO. Below 0.001 the
-            model is an autoencoder: its codes do not follow N(0, I), so `generate` refuses.
+            model is an autoencoder: its codes do not follow N(0, I), so `generate` refuses until `fit_prior`
+            has fitted a prior to them.
         free_bits: nats per latent dimension that cost nothing (Kingma et al. 2016); 0 is none.
         annealing_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
-        prior: p(z), of `keras_vaegan.priors`: `standard_normal`, `mixture`, an object as `Mixture(40)`, or a
-            dictionary of settings. `fit_prior` fits a mixture to codes after the training.
+        prior: p(z), of `keras_vaegan.priors`: `standard_normal`, `mixture`, `flow`, an object as
+            `Mixture(40)`, or a dictionary of settings. `fit_prior` fits a mixture or a flow to the codes
+            after the training.
         reconstruction: weights of the reconstruction losses of `keras_vaegan.reconstructions` that are
             minimized in place of -log p(x|z), as `{"pixels": 0.0, "l1": 1.0, "perceptual": 1.0}`, or a list
             of objects. `pixels` is -log p(x|z), with the weight 1 if the dictionary leaves it out.
@@ -112,7 +114,7 @@ class VAE(LatentVariableModel):
         if isinstance(prior, keras.Model):
             prior = Conditional(as_functional("prior", prior))
         self.prior = choose_part("prior", prior, PRIORS, Prior, "standard_normal")
-        self.prior.begin(self.code_shape, self.condition.inputs)
+        self.prior.begin(self.code_shape, self.seen_by_prior())
         if self.any_size:
             if self.completes:  # the visible part has one size
                 raise InputError("encoder must take images of one size in a model that completes images.")
@@ -152,13 +154,14 @@ class VAE(LatentVariableModel):
 
     @property
     def generates(self) -> bool:
-        return self.beta >= LEAST_BETA or self.prior.fitted_to_codes
+        return self.beta >= LEAST_BETA or self.prior.fitted
 
     def must_generate(self) -> None:
         if not self.generates:
             raise InputError(
                 f"beta must be at least {LEAST_BETA} for samples: with less, latent codes do not follow the "
-                f"prior N(0, I); received {self.beta}. Encode images, and let a second model learn the codes."
+                f"prior N(0, I); received {self.beta}. Fit a prior to them: keras-vaegan fit-prior RUN, or "
+                "fit_prior(x, prior='flow')."
             )
 
     # ---- p and q ----
@@ -189,15 +192,19 @@ class VAE(LatentVariableModel):
 
     def infer(
         self, x: Tensor, condition: Condition, training: bool
-    ) -> tuple[DiagonalNormal, Tensor, list[Any]]:
-        """q(z|x, c), a draw z of it, and p(x|z, c), as a list of which the last is the finished image's."""
+    ) -> tuple[DiagonalNormal, Any, Tensor, list[Any]]:
+        """q(z|x, c), p(z|c), a draw z of q, and a list of p(x|z, c), the last that of the finished image."""
         q = self.posterior(x, condition, training)
         z = q.sample(self.seed_generator)
-        return q, z, self.paint(z, condition, training)
+        return q, self.prior.given(condition, training), z, self.paint(z, condition, training)
 
     def paint(self, z: Tensor, condition: Condition, training: bool) -> list[Any]:
         """p(x|z, c) of codes, as a list of which the last is the finished image's."""
         return [self.likelihood(z, condition, training)]
+
+    def imagine(self, noise: Tensor, condition: Condition, training: bool) -> list[Any]:
+        """p(x|z, c) of codes that the prior makes of standard normal noise, a list like that of `paint`."""
+        return self.paint(self.prior.given(condition, training).place(noise), condition, training)
 
     # ---- training ----
 
@@ -221,9 +228,9 @@ class VAE(LatentVariableModel):
     def compute_losses(self, x: Tensor, y: Tensor | None = None, training: bool = False) -> Losses:
         x = self.as_observed(self.as_images(x))
         c = self.condition.draw(x, y, self.seed_generator)
-        q, _, (*_, p) = self.infer(x, c, training)  # q(z|x, c), z ~ q, p(x|z, c)
+        q, prior, _, (*_, p) = self.infer(x, c, training)  # q(z|x, c), p(z|c), z ~ q, p(x|z, c)
 
-        kl = self.prior.given(c, training).kl(q)  # KL(q(z|x, c) || p(z|c)) of each dimension
+        kl = prior.kl(q)  # KL(q(z|x, c) || p(z|c)) of each dimension
         compared = (x, p, self.condition.hidden(c), None, None)
         _, of_pixels, *others = self.reconstruction
         pixels = of_pixels.loss(*compared)  # -log p(x|z, c)

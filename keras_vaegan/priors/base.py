@@ -1,0 +1,153 @@
+"""What all priors have: p(z|c) over latent codes, on tensors."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from keras_vaegan.distributions import DiagonalNormal
+from keras_vaegan.errors import InputError
+from keras_vaegan.priors.draws import Drawn, Draws
+from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
+
+
+class PriorOfBatch:
+    """p(z|c) for the conditions of a batch; see the package."""
+
+    code_shape: tuple[int, ...] = ()
+
+    def kl(self, q: DiagonalNormal) -> Tensor:
+        """KL(q || p) of each latent dimension, `(B, ..., Z)` in nats."""
+        raise NotImplementedError
+
+    def place(self, noise: Tensor) -> Tensor:
+        """The codes `(B, ..., Z)` that standard normal noise `(B, ..., Z)` becomes."""
+        raise NotImplementedError
+
+    def noise_of(self, z: Tensor) -> Tensor:
+        """The noise that `place` makes codes `(B, ..., Z)` of; of a flow nearly."""
+        raise NotImplementedError
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z|c) of codes `(B, ..., Z)`: `(B,)` in nats."""
+        raise NotImplementedError
+
+    def sample(self, count: int, seed: Any) -> Tensor:
+        """Codes `(count, ..., Z)`."""
+        return self.place(keras.random.normal((count, *self.code_shape), dtype="float32", seed=seed))
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """How a long fit of a prior is shown and kept.
+
+    Attributes:
+        verbose: 1 for a progress bar.
+        folder: for checkpoints, from which a fit that was stopped goes on; None for none.
+        own: callbacks of Keras' `fit`.
+    """
+
+    verbose: int = 0
+    folder: pathlib.Path | None = None
+    own: Sequence[keras.callbacks.Callback] = ()
+
+    def callbacks(self, steps: int, done: int = 0) -> list[keras.callbacks.Callback]:
+        """The callbacks of a fit of so many steps, some of which are done."""
+        return [*([_Bar(steps, done)] if self.verbose else []), *self.own]
+
+
+class _Bar(keras.callbacks.Callback):
+    """One progress bar over all steps of a fit."""
+
+    def __init__(self, steps: int, done: int) -> None:
+        super().__init__()
+        self.bar, self.done = keras.utils.Progbar(steps), done
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.done += 1
+        self.bar.update(self.done, [("loss", float((logs or {}).get("loss", 0.0)))])
+
+
+class Prior(keras.layers.Layer):
+    """Base class of priors, a Keras layer so that its weights are saved with the model."""
+
+    fitted_to_codes = False  # whether `fit` is to be called when the rest is trained
+    looks_back = False  # whether p(z_t) depends on what DRAW has drawn before step t
+    of_any_size = False  # whether `place` takes maps of noise of any height and width
+    has_inverse = True  # whether there is a `noise_of`
+    has_density = True  # whether there is a `log_prob`
+    walks_through_noise = False  # whether ways between codes are better taken between their noise
+    most_numbers = 2_600_000  # in the codes that `fit` gets: 20,000 codes of 128 take a mixture minutes
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", "name": "prior", **kwargs})
+        self.code_shape: tuple[int, ...] = ()
+
+    def begin(self, code_shape: Sequence[int], condition: dict[str, Any]) -> None:
+        """Take the form of the model that has this prior.
+
+        Args:
+            code_shape: of one image, `(..., Z)`.
+            condition: the symbolic tensors of the model's condition, by name. For a model that draws in steps
+                also `state`, that of its decoder `(B, R)`.
+
+        Raises:
+            InputError: a prior that such a model cannot have.
+        """
+        self.code_shape = tuple(code_shape)
+        self.built = True
+
+    def given(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> Any:
+        """p(z|c) of a batch's condition, a `PriorOfBatch`."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        draws: Draws | Drawn,
+        labels: np.ndarray | None = None,
+        seed: int = 0,
+        fitting: Fitting = Fitting(),  # noqa: B008
+    ) -> None:
+        """Fit the prior to latent codes when the rest of the model is trained.
+
+        Args:
+            draws: of the codes of images.
+            labels: their classes, `(N,)`, for a model that is conditioned on them.
+            seed: of where the fit begins, and of what it draws.
+            fitting: how it is shown and kept.
+        """
+        raise InputError(f"prior must be one that is fitted to codes; a {type(self).__name__} is not.")
+
+    def require_codes(self, count: int, labels: np.ndarray | None = None) -> None:
+        """Raise `InputError` if the codes of so many images, of these classes, are too few for `fit`."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit` has found something."""
+        return False
+
+    @property
+    def summary(self) -> str:
+        """What the prior is, in a few words."""
+        return type(self).__name__
+
+    def reset(self) -> None:
+        """Forget what `fit` has found."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def get_build_config(self) -> None:  # the model calls `begin`
+        return None
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value) if isinstance(value, dict) else value
+                for name, value in config.items()
+            }
+        )
