@@ -37,6 +37,7 @@ MODEL, HISTORY, FINDINGS = "model.keras", "history.csv", "findings.json"
 SCORES, PAGE = "evaluate.json", "report.html"
 BEGUN = "begun.json"  # what a run begins with, until it has metadata
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
+PRIOR = "prior"  # in the checkpoints: that of a flow
 PICTURES = (
     "samples",
     "reconstructions",

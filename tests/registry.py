@@ -225,6 +225,8 @@ ARGUMENTS = {
     "vae_gan_spatial": (spatial_vae_gan, {"game": "hinge", "beta": 0.3, "pixel_weight": 0.5, "warm_up": 1}),
     "cvae_gan_spatial": (spatial_vae_gan, {"num_classes": NUM_CLASSES, "fakes_from": "none"}),
     "vae_gan_mixture": (vae_gan, {"gamma": 0.7, "prior_components": 3}),
+    "vae_flow": (vae, {"prior": {"class": "flow", "width": 8, "depth": 1, "solver_steps": 2}}),
+    "cvae_mixture": (cvae, {"num_classes": NUM_CLASSES, "prior_components": 2}),
     "vae_gan_convolutional": (convolutional_vae_gan, {}),
     "cvae": (cvae, {"num_classes": NUM_CLASSES}),
     "cvae_completion": (cvae, {"given": True, "prior": True, "masks": ("quadrants:3",)}),
@@ -311,7 +313,9 @@ TRANSCRIBED = {
     for name, (_, kwargs) in ARGUMENTS.items()
     if name
     not in (
+        "vae_flow",
         "vae_mixture",
+        "cvae_mixture",
         "vae_gan_convolutional",
         "vae_gan_late",
         "vae_gan_patches",

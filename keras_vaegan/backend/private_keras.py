@@ -162,11 +162,13 @@ def _all_layers_are_found() -> bool:
 def _a_layer_can_be_let_go() -> bool:
     outer = keras.Model()
     outer.one = one = keras.layers.Dense(1)
+    outer.two = keras.layers.Identity()
     one.build((None, 2))
-    kept = len(outer.weights)
+    place, kept = outer._layers.index(one), len(outer.weights)
     outer._tracker.untrack(one)
     outer.one = keras.layers.Identity()
-    return kept == 2 and not outer.weights and one not in outer.layers
+    outer._layers.insert(place, outer._layers.pop())
+    return kept == 2 and not outer.weights and outer.layers == [outer.one, outer.two]
 
 
 def _one_call_context_keeps_the_losses_of_all_calls() -> bool:
@@ -322,6 +324,13 @@ PRIVATE = (
         "keras.Layer",
         ("models/latent.py",),
         "to let go of the prior that another replaces",
+        _a_layer_can_be_let_go,
+    ),
+    Private(
+        "_layers",
+        "keras.Layer",
+        ("models/latent.py",),
+        "to put a new prior in the place of the old one",
         _a_layer_can_be_let_go,
     ),
     Private(

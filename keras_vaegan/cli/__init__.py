@@ -16,6 +16,7 @@ from keras_vaegan.cli.codes import decode, encode
 from keras_vaegan.cli.doctor import doctor
 from keras_vaegan.cli.evaluate import evaluate
 from keras_vaegan.cli.export import export
+from keras_vaegan.cli.fit_prior import fit_prior
 from keras_vaegan.cli.options import GroupedOption
 from keras_vaegan.cli.presets import presets
 from keras_vaegan.cli.report import report
@@ -62,6 +63,7 @@ def cli():
 
 for command in (
     train,
+    fit_prior,
     generate,
     reconstruct,
     encode,

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_vaegan.errors import InputError, choose, printable, renaming, shown, unknown_name
-from keras_vaegan.files import holding_stderr, reason_of
+from keras_vaegan.files import holding_stderr, parse_json, reason_of
 from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.signals import held_back
@@ -21,6 +22,7 @@ from keras_vaegan.signals import held_back
 if TYPE_CHECKING:
     from keras_vaegan.data import ImageData
     from keras_vaegan.data.preprocessing import Preprocessing
+    from keras_vaegan.training import Console
 
 BACKENDS = ("tensorflow", "jax", "torch")
 IMPORTS = "keras_vaegan.imports"  # where the names of modules are kept in click's context
@@ -127,6 +129,38 @@ class Count(click.IntRange):
 def echo(text: object, **settings: Any) -> None:
     """`click.echo`, with what a terminal would act on escaped: a file's name may hold it."""
     click.echo("\n".join(map(printable, str(text).split("\n"))), **settings)
+
+
+def console() -> "Console":
+    """How a run speaks on the command line."""
+    from keras_vaegan.training import Console
+
+    context = click.get_current_context()
+    command: Any = context.command
+
+    class CommandLine(Console):
+        def show(self, line: str, warning: bool = False) -> None:
+            echo(line, err=warning)
+
+        def named(self, argument: str, value: Any = None) -> str:
+            name = command.name_of(argument, context) or argument
+            return name if value in (None, True) else f"{name} {value}"
+
+    return CommandLine()
+
+
+def key_and_value(setting: str) -> tuple[str, Any]:
+    """`features=0.5` as a name and a value: JSON where it is JSON, text otherwise."""
+    name, equals, text = setting.partition("=")
+    if not equals or not name:
+        raise InputError(f"--set must be KEY=VALUE; received {setting!r}.")
+    try:
+        value = parse_json(text)
+    except json.JSONDecodeError:
+        return name.strip(), text
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--set {name.strip()} cannot be read: {reason_of(error)}") from error
+    return name.strip(), value
 
 
 class ImageSize(click.ParamType):

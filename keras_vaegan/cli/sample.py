@@ -93,7 +93,13 @@ def reconstruct(source, num_images, tile, seed, output, batch_size, **where):
 @options.images
 @option("--num-pairs", type=options.Count(1), default=8, help="How many pairs of the test split.")
 @option("--steps", type=options.Count(2), default=10, help="Images on each way, both ends included.")
-@option("--path", type=options.Name("--path", ("linear", "spherical")), default="linear", help="The way.")
+@option(
+    "--path",
+    type=options.Name("--path", ("linear", "spherical", "noise")),
+    default=None,
+    show_default="noise for a flow, else linear",
+    help="The way; noise goes through that of the prior.",
+)
 @options.seed
 @options.picture
 @options.backend

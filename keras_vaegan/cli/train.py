@@ -1,7 +1,6 @@
 """`train` and `models`."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import tomllib
@@ -17,7 +16,6 @@ from keras_vaegan.files import (
     parse_json,
     read_text,
     reading,
-    reason_of,
 )
 from keras_vaegan.kinds import check_kind
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
@@ -26,7 +24,6 @@ from keras_vaegan.typing import CACHES, DISTRIBUTIONS, PRECISIONS, RESIZES
 
 if TYPE_CHECKING:
     from keras_vaegan.presets import RecipeChoice
-    from keras_vaegan.training import Console
 
 # Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "steps", "data_dir", "manual_dir", "cache", "workers", "backend", "import"}
@@ -71,24 +68,6 @@ class TrainCommand(GroupedCommand):
 def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     """Whether a parameter stands on the command line."""
     return context.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
-
-
-def _console() -> "Console":
-    """How a run speaks on the command line."""
-    from keras_vaegan.training import Console
-
-    context = click.get_current_context()
-    command: Any = context.command
-
-    class CommandLine(Console):
-        def show(self, line: str, warning: bool = False) -> None:
-            options.echo(line, err=warning)
-
-        def named(self, argument: str, value: Any = None) -> str:
-            name = command.name_of(argument, context) or argument
-            return name if value in (None, True) else f"{name} {value}"
-
-    return CommandLine()
 
 
 @click.command(cls=TrainCommand, arguments={"data": "--dataset"})
@@ -318,7 +297,7 @@ def train(
     changes += [(name, value) for name, value in asked.items() if value is not None]
     if accumulate is not None:
         changes.append((ALL_ACCUMULATIONS, accumulate if accumulate > 1 else None))
-    changes += [_key_and_value(setting) for setting in settings]
+    changes += [options.key_and_value(setting) for setting in settings]
     given = {name.split(".")[-1] for name, _ in changes}
     change(recipe, changes)
 
@@ -337,7 +316,7 @@ def train(
         manual_dir=manual_dir,
         cache=cache,
         workers=workers,
-        console=_console(),
+        console=options.console(),
         **read,
     )
     context.exit(result.exit_code)
@@ -353,7 +332,7 @@ def _continue(folder: pathlib.Path, **settings: Any) -> int:
     options.load_keras()
     from keras_vaegan import training
 
-    result = training.resume(folder, console=_console(), **settings)
+    result = training.resume(folder, console=options.console(), **settings)
     return result.exit_code
 
 
@@ -440,17 +419,3 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _key_and_value(setting: str) -> tuple[str, Any]:
-    """`features=0.5` as a name and a value: JSON where it is JSON, text otherwise."""
-    name, equals, text = setting.partition("=")
-    if not equals or not name:
-        raise InputError(f"--set must be KEY=VALUE; received {setting!r}.")
-    try:
-        value = parse_json(text)
-    except json.JSONDecodeError:
-        return name.strip(), text
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--set {name.strip()} cannot be read: {reason_of(error)}") from error
-    return name.strip(), value

@@ -1276,7 +1276,7 @@ class LatentVariableModel(MultiPlayerModel):
                 replaces the prior of the model. None for the one that it has.
             seed: of the codes' noise and of the fit; None for another one each time.
             batch_size: images encoded at a time.
-            verbose: 1 for a progress bar, 0 for none. A mixture has none.
+            verbose: 1 for a progress bar, 2 for some lines, 0 for neither. A mixture has none.
             folder: for checkpoints of a flow's training: if it is stopped, the same call goes on from there.
                 None for no checkpoints.
             callbacks: of Keras, for the training of a flow.
@@ -1287,7 +1287,7 @@ class LatentVariableModel(MultiPlayerModel):
         """
         seed = as_seed(seed)
         if prior is not None:
-            self._replace_prior(prior)
+            self.replace_prior(prior)
         if not self.prior.fitted_to_codes:
             raise InputError(
                 "prior must be one that is fitted to codes, 'mixture' or 'flow'; this model's is a "
@@ -1301,8 +1301,11 @@ class LatentVariableModel(MultiPlayerModel):
         """Draws of the codes of images, to which a prior is fitted."""
         return Draws(self.posterior_parameters(x, labels, batch_size=batch_size), seed)
 
-    def _replace_prior(self, prior: str | dict | Prior) -> None:
-        """Take another prior in place of N(0, I), or of one that was fitted to codes."""
+    def replace_prior(self, prior: str | dict | Prior) -> None:
+        """Take another prior in place of N(0, I), or of one that was fitted to codes; see `fit_prior`.
+
+        Until it is fitted, it is N(0, I).
+        """
         new = choose_part("prior", prior, PRIORS, Prior, "flow")
         old = self.prior
         if old.trainable_variables:
@@ -1316,11 +1319,12 @@ class LatentVariableModel(MultiPlayerModel):
                 f"{type(new).__name__}."
             )
         new.begin(self.code_shape, self.seen_by_prior())
+        place = self._layers.index(old)
         self._tracker.untrack(old)
         self.prior = new
-        # What was compiled has the old one.
+        self._layers.insert(place, self._layers.pop())  # the order of the weights is that of a new model
         self.batched = InBatches(self, self.in_batches)
-        self.train_function = self.test_function = self.predict_function = None
+        self.forget_steps()
 
     def seen_by_prior(self) -> dict[str, Any]:
         """The symbolic tensors on which the prior may depend, by name."""

@@ -45,7 +45,7 @@ class Fitting:
     """How a long fit of a prior is shown and kept.
 
     Attributes:
-        verbose: 1 for a progress bar.
+        verbose: 1 for a progress bar, 2 for some lines, 0 for neither.
         folder: for checkpoints, from which a fit that was stopped goes on; None for none.
         own: callbacks of Keras' `fit`.
     """
@@ -56,7 +56,8 @@ class Fitting:
 
     def callbacks(self, steps: int, done: int = 0) -> list[keras.callbacks.Callback]:
         """The callbacks of a fit of so many steps, some of which are done."""
-        return [*([_Bar(steps, done)] if self.verbose else []), *self.own]
+        shown = {1: _Bar, 2: _Lines}.get(self.verbose)
+        return [*([shown(steps, done)] if shown else []), *self.own]
 
 
 class _Bar(keras.callbacks.Callback):
@@ -69,6 +70,20 @@ class _Bar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.done += 1
         self.bar.update(self.done, [("loss", float((logs or {}).get("loss", 0.0)))])
+
+
+class _Lines(keras.callbacks.Callback):
+    """A line after each tenth of a fit."""
+
+    def __init__(self, steps: int, done: int) -> None:
+        super().__init__()
+        self.steps, self.done = steps, done
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        before, self.done = self.done, self.done + 1
+        if 10 * self.done // self.steps > 10 * before // self.steps:
+            loss = float((logs or {}).get("loss", 0.0))
+            print(f"prior: {self.done:,} of {self.steps:,} steps, loss {loss:.3f}", flush=True)
 
 
 class Prior(keras.layers.Layer):

@@ -1,12 +1,11 @@
 """A flow from noise to latent codes, which is learned when the rest of the model is trained."""
 
 import dataclasses
-import itertools
 import json
 import math
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -128,6 +127,7 @@ class Flow(Prior):
         if len(code_shape) > 1 and self.form.width % self.heads:
             raise InputError(f"heads must divide the width {self.form.width}; received {shown(self.heads)}.")
         self.network = self._new_network()
+        self.network.trainable = False  # by the players of the model
         each = code_shape[-1:] if len(code_shape) == 3 else code_shape
         self.mean = self.add_weight(shape=tuple(each), initializer="zeros", name="mean")
         self.scale = self.add_weight(shape=tuple(each), initializer="ones", name="scale")
@@ -165,6 +165,7 @@ class Flow(Prior):
         del codes
         epochs = -(-form.fit_steps // EPOCH)
         per_epoch = -(-form.fit_steps // epochs)
+        steps = epochs * per_epoch
         kept = _Kept.of(
             fitting.folder, {**dataclasses.asdict(form), "heads": self.heads, "seed": seed}, draws
         )
@@ -173,51 +174,31 @@ class Flow(Prior):
             done, network = 0, self._new_network()
             velocity.begin(network, seed)
             schedule = keras.optimizers.schedules.CosineDecay(
-                0.0, epochs * per_epoch, alpha=0.02, warmup_target=form.fit_rate, warmup_steps=per_epoch
+                0.0, steps, alpha=0.02, warmup_target=form.fit_rate, warmup_steps=per_epoch
             )
-            optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.998)
-            network.compile(optimizer, loss="mse")
+            averaged = {"use_ema": True, "ema_momentum": 1.0 - 10.0 / max(steps, 100)}
+            network.compile(keras.optimizers.Adam(schedule, global_clipnorm=1.0, **averaged), loss="mse")
         else:
             done, network = found
         if done < epochs:
-            batches = self._batches(draws, labels, mean, scale, seed, done * per_epoch)
+            batches = _Batches(self, draws, labels, (mean, scale), seed, per_epoch)
             network.fit(
                 batches,
-                steps_per_epoch=per_epoch,
                 epochs=epochs,
                 initial_epoch=done,
+                shuffle=False,
                 verbose=0,
-                callbacks=[*fitting.callbacks(epochs * per_epoch, done * per_epoch), kept],
+                callbacks=[
+                    keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin),
+                    *fitting.callbacks(steps, done * per_epoch),
+                    kept,
+                ],
             )
         self.network.set_weights(network.get_weights())
         self.mean.assign(mean)
         self.scale.assign(scale)
         self.done.assign(1.0)
         kept.clear()
-
-    def _batches(
-        self,
-        draws: Draws | Drawn,
-        labels: np.ndarray | None,
-        mean: np.ndarray,
-        scale: np.ndarray,
-        seed: int,
-        first: int,
-    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        """Batches from step `first` on; each depends on the seed and its number alone."""
-        size = self.form.fit_batch_size
-        for number in itertools.count(first):
-            generator = np.random.default_rng([seed, number])
-            rows = generator.integers(0, len(draws), size)
-            z = (draws.of(rows, generator) - mean) / scale
-            e = generator.standard_normal(z.shape, "float32")
-            time = 1.0 / (1.0 + np.exp(-generator.standard_normal(size, "float32")))
-            t = time.reshape(-1, *[1] * (z.ndim - 1))
-            inputs = {"codes": (1.0 - t) * e + t * z, "time": time}
-            if self.num_classes is not None and labels is not None:
-                told = generator.random(size) >= UNLABELLED
-                inputs["labels"] = np.eye(self.num_classes, dtype="float32")[labels[rows]] * told[:, None]
-            yield {name: value.astype("float32") for name, value in inputs.items()}, z - e
 
     def require_codes(self, count: int, labels: np.ndarray | None = None) -> None:
         if count < 2:
@@ -245,6 +226,53 @@ class Flow(Prior):
     def get_config(self) -> dict[str, Any]:
         names = ("solver_steps", "guidance", "heads", *(field.name for field in dataclasses.fields(Form)))
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+class _Batches(keras.utils.PyDataset):
+    """Batches for the fit of a flow; each depends on the seed and its number alone.
+
+    Args:
+        flow: which is fitted.
+        draws, labels: of the codes, and their classes.
+        scaling: mean and scale of the codes.
+        seed: of all that is drawn.
+        per_epoch: batches of an epoch.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        draws: Draws | Drawn,
+        labels: np.ndarray | None,
+        scaling: tuple[np.ndarray, np.ndarray],
+        seed: int,
+        per_epoch: int,
+    ) -> None:
+        super().__init__()
+        self.flow, self.draws, self.labels, self.scaling = flow, draws, labels, scaling
+        self.seed, self.per_epoch, self.epoch = seed, per_epoch, 0
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Give the batches of an epoch from now on."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        generator = np.random.default_rng([self.seed, self.epoch, index])
+        size, classes = self.flow.form.fit_batch_size, self.flow.num_classes
+        rows = generator.integers(0, len(self.draws), size)
+        mean, scale = self.scaling
+        z = (self.draws.of(rows, generator) - mean) / scale
+        e = generator.standard_normal(z.shape, "float32")
+        time = 1.0 / (1.0 + np.exp(-generator.standard_normal(size, "float32")))
+        t = time.reshape(-1, *[1] * (z.ndim - 1))
+        inputs = {"codes": (1.0 - t) * e + t * z, "time": time}
+        if classes is not None and self.labels is not None:
+            told = generator.random(size) >= UNLABELLED
+            inputs["labels"] = np.eye(classes)[self.labels[rows]] * told[:, None]
+        return {name: value.astype("float32") for name, value in inputs.items()}, z - e
 
 
 class _FlowOfBatch(PriorOfBatch):

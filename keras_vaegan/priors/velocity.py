@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from keras_vaegan.typing import Tensor
 
-FREQUENCIES = np.exp2(np.arange(7, dtype="float32")) * np.pi  # of the time from 0 to 1
+FREQUENCIES = np.exp2(np.arange(5, dtype="float32")) * np.pi  # of the time from 0 to 1
 MANY_POSITIONS = 64  # of a map, beyond which a token is a patch of 2x2 positions
 
 Dense = functools.partial(layers.Dense, dtype="float32")
@@ -117,9 +117,13 @@ def _untokened(tokens: Tensor, codes: Tensor) -> Tensor:
 
 
 def begin(network: keras.Model, seed: int) -> None:
-    """Give a network first weights that depend on the seed alone: those it has, drawn anew in NumPy."""
+    """Give a network first weights that depend on the seed alone (Glorot and Bengio 2010); zeros stay."""
     generator = np.random.default_rng(seed)
     for weight in network.trainable_weights:
-        values = np.array(ops.convert_to_numpy(weight))
-        reach = np.sqrt(3.0) * values.std()  # zeros stay
-        weight.assign(generator.uniform(-reach, reach, values.shape).astype("float32"))
+        shape = tuple(weight.shape)
+        if not np.any(ops.convert_to_numpy(weight)):
+            continue
+        # Of attention, the widths on both sides are equal.
+        fans = sum(shape) if len(shape) == 2 else 2.0 * np.sqrt(np.prod(shape))
+        reach = np.sqrt(6.0 / fans)
+        weight.assign(generator.uniform(-reach, reach, shape).astype("float32"))

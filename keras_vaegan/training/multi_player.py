@@ -303,6 +303,11 @@ class MultiPlayerModel(Steps, keras.Model):
                 slots.begin(self.player_optimizer(player))
         super().make_train_function(force)
 
+    def forget_steps(self) -> None:
+        """Forget the compiled steps, since a part of the model was replaced; they are compiled anew."""
+        self._steps_made = {}
+        self.train_function = self.test_function = self.predict_function = None
+
     def step_losses(self, x: Tensor, y: Tensor | None, training: bool) -> Losses:
         """What `compute_losses` gives, with what the players' networks add to their losses."""
         if not self._penalized:  # to look takes as long as a small network does, where no graph is compiled

@@ -48,6 +48,7 @@ from keras_vaegan.runs import (
     HISTORY,
     METADATA,
     MODEL,
+    PRIOR,
     SAMPLES,
     SCORES,
     check_own,
@@ -70,7 +71,6 @@ from keras_vaegan.training.plan import (
 from keras_vaegan.typing import PRECISIONS
 
 NUM_VIEWED = 2000  # images whose codes are drawn
-MOST_FITTED = 2_600_000  # numbers in the codes that a prior is fitted to: 20,000 codes of 128 take minutes
 MOST_MEASURED = 2000  # images whose spatial codes are measured: each has many positions
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
@@ -727,7 +727,7 @@ def _built(
     metadata["recipe"] = recipe = presets.plan(recipe, steps)
     model = presets.build(recipe, seen.image_shape, seed, data.num_classes)
     model.value_range = check_value_range(metadata.get("value_range"))
-    model.prior.require_codes(len(x))  # said before the training, at whose end it is fitted
+    model.prior.require_codes(len(x), None if model.classifiers else y)  # it is fitted when all is trained
     if settings.get("init") and (new or not found(folder / CHECKPOINTS)):
         _begin_with(model, settings["init"], console)
     name = one_line(f"{metadata['model']}_{pathlib.Path(dataset).stem}")
@@ -796,6 +796,7 @@ def _fit(
 ) -> Result:
     """Train into the folder; whatever ends the training, what was learned is saved."""
     console, worker = how.console, backend.worker()
+    verbose = verbosity() if how.verbose is None else how.verbose
     epochs = length_of(metadata["recipe"]["training"], metadata["steps_per_epoch"]).epochs
     checkpoints = Checkpoints(folder / CHECKPOINTS, every=metadata.get("checkpoint_every"))
     first = 0
@@ -844,7 +845,7 @@ def _fit(
                 initial_epoch=first,
                 validation_data=_validation(model, batches, data),
                 validation_batch_size=None if batches.multiple > 1 else batches.batch_size,
-                verbose=_verbosity() if how.verbose is None else how.verbose,
+                verbose=verbose,
                 callbacks=[
                     monitor,
                     *how.callbacks,
@@ -870,7 +871,7 @@ def _fit(
         saved_in = f"the last checkpoint is in {folder / CHECKPOINTS}"
         _tell_of_stop(result.interrupted_by, checkpoints.position, saved_in, folder, console)
         return result
-    saved = _finish(model, data, history.columns, folder, metadata, console)
+    saved = _finish(model, data, history.columns, folder, metadata, console, verbose)
     if stop.interrupted:
         result.interrupted_by = signal.Signals(signal.SIGINT).name
         _tell_of_stop("Ctrl-C", checkpoints.position, f"the model is saved in {folder}", folder, console)
@@ -889,7 +890,7 @@ class _Left(BaseException):
     """Raised to leave `fit` at once."""
 
 
-def _verbosity() -> Literal[0, 1, 2]:
+def verbosity() -> Literal[0, 1, 2]:
     """A progress bar on a terminal, else a line per epoch; nothing if standard output is closed."""
     if sys.stdout is None:
         return 0
@@ -939,6 +940,7 @@ def _finish(
     folder: pathlib.Path,
     metadata: dict[str, Any],
     console: Console,
+    verbose: Literal[0, 1, 2],
 ) -> dict[str, Any]:
     """Save the model and draw the images of a run; return its metadata as they are saved."""
     x, y = data.validation
@@ -948,20 +950,45 @@ def _finish(
         if metadata["interrupted"]:
             console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
         else:
-            console.show(f"fits the prior, {model.prior.summary}, to the codes")
-            model.fit_prior(first_of(data.train[0], max(1, MOST_FITTED // math.prod(model.code_shape))))
+            fit_prior(model, data, folder, console, verbose=verbose)
     if model.code_statistics is not None:
         model.measure_codes(first_of(data.train[0], MOST_MEASURED))
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     saved = presets.save_folder(model, folder, metadata)
-    _draw(model, data, folder)
+    draw_images(model, data, folder)
     if history:
         plots.save_curves(history, folder / "curves.png")
     return saved
 
 
-def _draw(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> None:
+def fit_prior(
+    model: LatentVariableModel,
+    data: ImageData,
+    folder: pathlib.Path,
+    console: Console,
+    prior: Any = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    verbose: Literal[0, 1, 2] = 0,
+) -> int:
+    """Fit a prior to the codes of the images that a model was trained on; the number of images that it saw.
+
+    A flow keeps its checkpoints in the run folder, and goes on from there if it was stopped.
+    """
+    if prior is not None:
+        model.replace_prior(prior)
+    x, labels = data.train
+    x = first_of(x, max(1, model.prior.most_numbers // math.prod(model.code_shape)))
+    labels = None if labels is None or model.classifiers else labels[: len(x)]  # some may have been hidden
+    console.show(f"fits the prior, {model.prior.summary}, to the codes of {len(x):,} images")
+    model.fit_prior(
+        x, labels, seed=seed, batch_size=batch_size, verbose=verbose, folder=folder / CHECKPOINTS / PRIOR
+    )
+    return len(x)
+
+
+def draw_images(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> None:
     """Draw what the model makes, from the prior and of images that it was not trained on."""
     columns = plots.class_columns(model.num_classes) or 10
     if model.generates:

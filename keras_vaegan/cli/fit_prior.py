@@ -1,0 +1,93 @@
+"""`fit-prior`: a prior for the latent codes of a trained model."""
+
+import pathlib
+
+import click
+
+from keras_vaegan.cli import options
+from keras_vaegan.cli.options import MODEL, GroupedCommand, option
+from keras_vaegan.cli.sample import ARGUMENTS, SOURCE, load_model
+from keras_vaegan.errors import InputError
+from keras_vaegan.files import atomic_path, holds_files, sweep, user_path
+from keras_vaegan.locks import LOCK, FolderLock
+from keras_vaegan.runs import CHECKPOINTS, CONFIG, PRIOR, SCORES, check_own
+from keras_vaegan.runs import MODEL as MODEL_FILE
+
+KINDS = ("flow", "mixture")
+
+
+@click.command("fit-prior", cls=GroupedCommand, arguments=ARGUMENTS | {"x": "--dataset", "folder": "SOURCE"})
+@SOURCE
+@option(
+    "--prior", type=options.Name("--prior", KINDS), default="flow", group=MODEL, help="Which prior to fit."
+)
+@option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    group=MODEL,
+    help="Change a setting of the prior, as components=100 or fit_steps=5000.",
+)
+@options.data_options("the one SOURCE was trained on", "Images: a name, a folder or an .npz file.")
+@options.seed
+@option(
+    "--output",
+    type=options.Output(folder=True),
+    default=None,
+    show_default="the folder SOURCE",
+    help="Folder to write, new or empty.",
+)
+@options.batch_size
+@options.backend
+def fit_prior(source, prior, settings, seed, output, batch_size, image_size, value_range, **where):
+    """Fit a prior to the latent codes of SOURCE: a run folder, a preset or a .keras file.
+
+    A flow (--prior flow) is a network that learns the way from noise to the codes of the training images; a
+    mixture of normal distributions (--prior mixture) is fitted to codes that are vectors. Then generate,
+    interpolate, evaluate and export have this prior. If a flow is stopped, the same command resumes it.
+    """
+    model, metadata = load_model(source)
+    from keras_vaegan.presets.folder import save_folder
+    from keras_vaegan.training import runner
+
+    folder = _folder(source, output)
+    chosen = {"class": prior, **dict(options.key_and_value(text) for text in settings)}
+    model.replace_prior(chosen)  # refused before data are read
+    data = options.load_data_for(
+        tuple(model.image_shape),
+        metadata,
+        image_size=image_size,
+        value_range=value_range,
+        num_classes=model.num_classes,
+        **where,
+    )
+    data = options.as_seen(data, model.image_shape, metadata)
+    with FolderLock(folder, "--output"):
+        sweep(folder, all=True)
+        console = options.console()
+        count = runner.fit_prior(
+            model, data, folder, console, seed=seed, batch_size=batch_size, verbose=runner.verbosity()
+        )
+        with atomic_path(folder / MODEL_FILE) as temporary:
+            model.save(temporary)
+        (folder / SCORES).unlink(missing_ok=True)  # those of the prior before
+        save_folder(model, folder, metadata | {"prior": {**chosen, "seed": seed, "num_images": count}})
+        runner.draw_images(model, data, folder)
+    options.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
+
+
+def _folder(source: str, output: pathlib.Path | None) -> pathlib.Path:
+    """The folder to write: SOURCE itself, or one that holds nothing but a fit that was stopped."""
+    path = user_path("source", source)
+    if output is None:
+        if not path.is_dir():
+            raise InputError(
+                f"--output must be given: {source} is no run folder, which the prior could go into."
+            )
+        check_own("source", path)
+        return path
+    begun = (output / CHECKPOINTS / PRIOR).is_dir() and not (output / CONFIG).exists()
+    if output.exists() and holds_files(output, LOCK) and not begun:
+        raise InputError(f"--output must be a new or empty folder; received {str(output)!r}.")
+    return output
