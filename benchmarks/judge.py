@@ -14,6 +14,7 @@ from keras import layers
 from keras_vaegan.data import load
 from keras_vaegan.data.views import in_floats
 from keras_vaegan.files import atomic_folder, atomic_path, read_json, write_json
+from keras_vaegan.metrics import frechet_distance
 from keras_vaegan.perceptual import FeatureDistance
 
 WIDTHS = (32, 64, 128)
@@ -96,6 +97,14 @@ def distance(model):
     """Distance of images in the maps of the classifier, each resolution with the same weight."""
     names = [f"map_{i}" for i in range(len(WIDTHS))]
     return FeatureDistance(model, dict.fromkeys(names, 1 / len(names)), model.input_shape[1:])
+
+
+def frechet(model, x, made):
+    """Fréchet distance of images that were made to real ones, in the classifier's last features."""
+    pooled = next(layer for layer in model.layers if isinstance(layer, layers.GlobalAveragePooling2D))
+    features = keras.Model(model.inputs, pooled.output)
+    found = [features.predict(images, batch_size=256, verbose=0) for images in (made, x)]
+    return frechet_distance(*found)
 
 
 def by_finer_classes(dataset, folder):

@@ -7,8 +7,10 @@
 Both variants have the networks, the optimizer, the steps and the first weights of the recipe for large images
 (`presets.RecipeChoice("vae_gan")`). `alone` is a VAE that minimizes L1 and the KL with the weight of the
 recipe. `game` is the VAE/GAN of the recipe. Scores are those of the reconstructions of validation images,
-held out at random, and of test images: PSNR, SSIM, and the distance in two networks. The `judge` took no part
-in the training (`benchmarks.judge`); `imagenet` is the network of the perceptual loss itself.
+held out at random, and of test images: PSNR, SSIM, and distances in two networks. The `judge` took no part
+in the training (`benchmarks.judge`): `judge` is the distance between each image and its reconstruction, and
+`frechet` that of all reconstructions to all images, as "rFID" has it with another network. `imagenet` is the
+network of the perceptual loss itself.
 
 Each run adds a line to WORK/results.jsonl as it ends; runs that are there are not repeated. Each run measures
 the PSNR of 128 validation images every 50 steps, which shows what the discriminator's start does.
@@ -27,6 +29,8 @@ SEEDS = (0, 1, 2)
 VARIANTS = ("alone", "game")
 WATCHED, EVERY = 128, 50  # images and steps of the curve
 SHOWN, ZOOM = 6, 4
+SPLITS = ("validation", "test")
+SCORES = {"psnr": "PSNR", "ssim": "SSIM", "judge": "judge", "frechet": "frechet", "imagenet": "imagenet"}
 
 
 def recipe_of(variant, recipe):
@@ -67,8 +71,8 @@ def train(options):
             model = presets.build(recipe_of(variant, recipe), image_shape, seed=seed)
             curve, seconds = fit(model, data, recipe["training"], seed)
             found = {"judge": known, "recipe": recipe, "curve": curve, "seconds": seconds}
-            for split in ("validation", "test"):
-                found[split] = scores(model, in_floats(getattr(data, split)[0][:]), judge.distance(network))
+            for split in SPLITS:
+                found[split] = scores(model, in_floats(getattr(data, split)[0][:]), network)
             model.save_weights(options.work / weights_of(run))
             command.add_line(options.work / "results.jsonl", run | found)
             print(run, found["validation"], found["test"], f"{seconds:.0f} s", flush=True)
@@ -105,8 +109,9 @@ def fit(model, data, training, seed):
     return curve, time.process_time() - begun
 
 
-def scores(model, x, distance):
+def scores(model, x, network):
     """Means over images of PSNR, SSIM and the distances in the judge and in the perceptual network."""
+    from benchmarks import judge
     from keras_vaegan import metrics
     from keras_vaegan.metrics.reconstruction import reconstruction_distance
     from keras_vaegan.perceptual import IMAGENET, FeatureDistance
@@ -116,7 +121,8 @@ def scores(model, x, distance):
     return {
         "psnr": float(np.mean(metrics.peak_signal_to_noise_ratio(x, made))),
         "ssim": float(np.mean(metrics.structural_similarity(x, made))),
-        "judge": float(np.mean(reconstruction_distance(x, made, distance))),
+        "judge": float(np.mean(reconstruction_distance(x, made, judge.distance(network)))),
+        "frechet": float(judge.frechet(network, x, made)),
         "imagenet": float(np.mean(reconstruction_distance(x, made, of_imagenet))),
     }
 
@@ -131,12 +137,31 @@ def results(work):
 
 def page(options):
     """Write the table, the picture and the curve."""
-    runs = results(options.work)
+    runs = [rescored(options, run) for run in results(options.work)]
     text = "\n".join([*table(runs), "", *starts(runs), ""])
     options.output.write_text(text, encoding="utf-8")
     print(text)
     picture(options).save(options.picture, quality=88)
     plot([run for run in runs if run["variant"] == "game"], options.curve)
+
+
+def rescored(options, run):
+    """A run with all scores; those that a run of an older script lacks are computed from its weights."""
+    import keras
+
+    import keras_vaegan as kvg
+    from keras_vaegan import presets
+    from keras_vaegan.data.views import in_floats
+
+    if all(set(SCORES) <= set(run[split]) for split in SPLITS):
+        return run
+    data = kvg.data.load(run["recipe"]["training"]["dataset"])
+    model = presets.build(recipe_of(run["variant"], run["recipe"]), data.image_shape, seed=run["seed"])
+    model.load_weights(options.work / weights_of(run))
+    network = keras.saving.load_model(options.work / f"{run['data']}_judge.keras", compile=False)
+    found = {split: scores(model, in_floats(getattr(data, split)[0][:]), network) for split in SPLITS}
+    print(run["data"], run["seed"], run["variant"], found, flush=True)
+    return run | found
 
 
 def starts(runs):
@@ -201,23 +226,22 @@ def weights_of(run):
 
 def table(runs):
     """Rows of Markdown: each run, and the change that the game makes in the mean over seeds."""
-    names = ("psnr", "ssim", "judge", "imagenet")
+    names = list(SCORES)
+    heads = " | ".join(SCORES.values())
     lines = [
-        "| data | variant | seed | PSNR | SSIM | judge | imagenet | test: PSNR | SSIM | judge | imagenet |",
-        "|---" * 11 + "|",
+        f"| data | variant | seed | {heads} | test: {heads} |",
+        "|---" * (3 + 2 * len(names)) + "|",
     ]
 
     def cells(values):
-        return [f"{values['psnr']:.2f}", f"{values['ssim']:.3f}"] + [
-            f"{values[one]:.4f}" for one in names[2:]
-        ]
+        return [f"{values['psnr']:.2f}", *(f"{values[one]:.3g}" for one in names[1:])]
 
     for run in runs:
         row = [run["data"], run["variant"], str(run["seed"]), *cells(run["validation"]), *cells(run["test"])]
         lines.append(f"| {' | '.join(row)} |")
     for data in dict.fromkeys(run["data"] for run in runs):
         row = [data, "change", "mean"]
-        for split in ("validation", "test"):
+        for split in SPLITS:
             means = [
                 {
                     name: np.mean([run[split][name] for run in runs if (run["data"], run["variant"]) == key])

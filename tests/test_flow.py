@@ -10,7 +10,9 @@ import registry
 from keras import ops
 from scipy import integrate, stats
 from test_cli import TINY, TINY_NETWORKS, refused, run
+from test_export import assert_same, by_verbs, run_bare
 
+from keras_vaegan import data, evaluation
 from keras_vaegan.errors import InputError
 from keras_vaegan.presets import load_source
 from keras_vaegan.priors import Drawn, Draws, Flow, velocity
@@ -297,6 +299,30 @@ def test_bad_input_is_refused():
     used = registry.vae(prior={"class": "flow", **QUICK}).prior
     with pytest.raises(InputError, match="prior must be a new object"):
         registry.draw_model(prior=used)
+
+
+@pytest.mark.core_on("tensorflow")
+@pytest.mark.parametrize("name, format", [("cvae", "onnx"), ("draw", "tflite"), ("vae", "saved_model")])
+def test_exported_functions_have_the_flow(name, format, tmp_path):
+    """A process without Keras makes the same images of the same noise."""
+    model = registry.set_weights(registry.MODELS[name]((6, 5, 1), seed=1))
+    labels = None if model.num_classes is None else registry.labels(40)
+    model.fit_prior(registry.images(40, (6, 5, 1)), labels, {"class": "flow", **QUICK}, verbose=0)
+    inputs, outputs = by_verbs(model)
+    model.export(tmp_path / "exported", format, verbose=False)
+    made, _ = run_bare(format, tmp_path / "exported", inputs, tmp_path)
+    assert_same(made, outputs, name)
+
+
+@pytest.mark.core_on("one")
+def test_evaluation_says_that_there_is_no_density():
+    """The note of the bound names the prior that it is of."""
+    model = registry.set_weights(registry.MODELS["vae"](seed=1))
+    images = registry.images(40)
+    model.fit_prior(images, prior={"class": "flow", **QUICK}, verbose=0)
+    splits = [(images[part], None) for part in (slice(0, 20), slice(20, 30), slice(30, 40))]
+    scores = evaluation.score(model, data.ImageData(*splits, name="random"), ["likelihood"])["scores"]
+    assert all("p(z) is N(0, I), since a flow" in score["note"] for score in scores)
 
 
 # ---- on the command line ----

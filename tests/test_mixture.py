@@ -142,6 +142,88 @@ def test_it_is_saved_and_training_again_forgets_it(tmp_path):
     np.testing.assert_allclose(log_prob(model.prior, z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
 
 
+# ---- a mixture for each class ----
+
+
+def of_classes():
+    """Two classes: the mixture of these numbers, and the same elsewhere with other shares."""
+    made = Mixture(3)
+    made.begin((3,), {"labels": keras.Input((2,))})
+    made.log_shares.assign(np.log(np.stack([SHARES, SHARES[::-1]])))
+    made.means.assign(np.stack([MEANS, MEANS + 20.0]))
+    made.factors.assign(np.stack([FACTORS, FACTORS[[2, 0, 1]]]))
+    return made
+
+
+def test_each_class_has_its_mixture():
+    """Density and codes are those of a mixture of that class alone, row by row."""
+    made, one = of_classes(), mixture()
+    two = begun(3)
+    two.log_shares.assign(np.log(SHARES[::-1]))
+    two.means.assign(MEANS + 20.0)
+    two.factors.assign(FACTORS[[2, 0, 1]])
+    classes = np.array([0, 1, 1, 0, 1])
+    given = made.given({"labels": keras.ops.convert_to_tensor(np.eye(2, dtype="float32")[classes])})
+    noise = RNG.standard_normal((5, 3)).astype("float32")
+    codes = keras.ops.convert_to_numpy(given.place(noise))
+    density = keras.ops.convert_to_numpy(given.log_prob(codes))
+    for row, k in enumerate(classes):
+        alone = (one, two)[k].given()
+        expected = keras.ops.convert_to_numpy(alone.place(noise[row : row + 1]))
+        np.testing.assert_allclose(codes[row], expected[0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(density[row], log_prob((one, two)[k], codes[row : row + 1])[0], rtol=1e-4)
+
+
+def test_each_class_is_fitted_to_its_own_codes():
+    """As scikit-learn fits the codes of that class; the training sees N(0, I)."""
+    codes = RNG.standard_normal((600, 3)).astype("float32") + np.repeat([[0.0], [9.0]], 300, axis=0)
+    classes = np.repeat([0, 1], 300)
+    made = Mixture(2)
+    made.begin((3,), {"labels": keras.Input((2,))})
+    made.fit(Drawn([codes.astype("float32")]), classes, seed=4)
+    for k in (0, 1):
+        expected = GaussianMixture(2, reg_covar=1e-4, random_state=4 + k).fit(codes[classes == k])
+        given = made.given({"labels": keras.ops.one_hot(np.full(50, k), 2)})
+        z = codes[classes == k][:50]
+        found = keras.ops.convert_to_numpy(given.log_prob(z.astype("float32")))
+        np.testing.assert_allclose(found, expected.score_samples(z), rtol=1e-3, atol=1e-2)
+    noise = RNG.standard_normal((4, 3)).astype("float32")
+    in_training = made.given({"labels": keras.ops.one_hot(np.zeros(4, int), 2)}, training=True)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(in_training.place(noise)), noise)
+
+
+@pytest.mark.parametrize("name", ["cvae", "cvae_gan", "ssl_vae", "ssl_vae_gan", "stacked_ssl_vae"])
+def test_models_on_labels_take_it(name, tmp_path):
+    """Codes of a class are likelier in its mixture than in N(0, I); labels may be missing."""
+    arguments = {"prior_components": 2, "seed": 1}
+    model = registry.set_weights(getattr(registry, name)(num_classes=3, **arguments))
+    x = registry.images(120)
+    labels = registry.labels(120)
+    before = model.generate(6, seed=2)
+    model.fit_prior(x, labels)
+    made = model.generate(6, seed=2)
+    assert np.abs(made - before).max() > 1e-3 and np.isfinite(model.log_likelihood(x[:3], labels[:3])).all()
+    codes = model.encode(x, labels, sample=True, seed=0)
+    if codes.shape[1:] == model.code_shape:
+        given = model.prior.given({"labels": keras.ops.one_hot(labels, 3)})
+        found = keras.ops.convert_to_numpy(given.log_prob(codes)).mean()
+        assert found > stats.norm.logpdf(codes).sum(axis=1).mean()
+    model.save(tmp_path / "model.keras")
+    again = load_source(tmp_path / "model.keras")[0]
+    np.testing.assert_allclose(again.generate(6, seed=2), made, atol=1e-6)
+    if model.classifiers:
+        model.fit_prior(x, np.where(np.arange(120) < 60, labels, -1))
+        model.fit_prior(x)
+
+
+@pytest.mark.core_on("one")
+def test_each_class_needs_as_many_images_as_components():
+    model = registry.cvae(num_classes=3, prior_components=4)
+    labels = np.array([0] * 20 + [1] * 20 + [2] * 3)
+    with pytest.raises(InputError, match="components must be at most 3, as many as the images of the small"):
+        model.fit_prior(registry.images(43), labels)
+
+
 @pytest.mark.core_on("one")
 def test_bad_input_is_refused():
     """No mixture, too few images, a model that has another prior, codes of one number."""

@@ -41,6 +41,7 @@ import torch
 from PIL import Image
 
 from benchmarks import command, judge, own_images, worth_of_gan
+from benchmarks.worth_of_gan import SCORES, SPLITS
 from keras_vaegan import data as kvg_data
 from keras_vaegan import plots, presets
 from keras_vaegan.data.views import in_floats
@@ -49,8 +50,6 @@ from keras_vaegan.perceptual import IMAGENET, FeatureDistance
 
 TOLERANCE = 0.05  # by which the numbers of parameters may differ
 SHOWN, ZOOM = 8, 4  # images in the picture, and how large their pixels are
-SPLITS = ("validation", "test")
-SCORES = {"psnr": "PSNR", "ssim": "SSIM", "judge": "judge", "imagenet": "imagenet"}
 
 
 @dataclasses.dataclass
@@ -287,7 +286,7 @@ def trained(options, data, model, network, name, seed):
     found = {"parameters": model.parameters(), "processor_seconds": time.process_time() - begun}
     for split in SPLITS:
         x = in_floats(getattr(data, split)[0][:])
-        found[split] = worth_of_gan.scores(model, x, judge.distance(network))
+        found[split] = worth_of_gan.scores(model, x, network)
     with atomic_path(options.work / f"{name}_{seed}.npz") as temporary:
         np.savez_compressed(temporary, made=model.reconstruct(shown(data)))
     return found

@@ -196,13 +196,16 @@ def _latent(of: Evaluation) -> Iterator[Score]:
 
 def _likelihood(of: Evaluation) -> Iterator[Score]:
     model, (images, labels) = of.with_model(), of.real_of_model(of.likelihood_images)
+    note = _of(images)
+    if not model.prior.has_density:
+        note = f"{note}; p(z) is N(0, I), since {model.prior.summary} has no density"
     for name, samples in (("evidence_lower_bound", 1), ("log_likelihood", of.likelihood_samples)):
         nats = model.log_likelihood(
             images, labels, num_samples=samples, seed=of.seed, batch_size=of.batch_size
         )
-        yield Score(name, float(nats.mean()), _error(nats), unit="nats", better="higher", note=_of(images))
+        yield Score(name, float(nats.mean()), _error(nats), unit="nats", better="higher", note=note)
     bits = -metrics.bits_per_dimension(float(nats.mean()), of.image_shape)
-    yield Score("bits_per_dimension", float(bits), unit="bits", better="lower", note=_of(images))
+    yield Score("bits_per_dimension", float(bits), unit="bits", better="lower", note=note)
 
 
 QUADRANTS = ("quadrants:1", "quadrants:2", "quadrants:3")  # the rows of Sohn et al. 2015

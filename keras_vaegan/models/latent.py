@@ -1247,9 +1247,12 @@ class LatentVariableModel(MultiPlayerModel):
         q = DiagonalNormal(*parts)
         z = q.place(ops.reshape(noise, (-1, *self.code_shape)))
         p = self.likelihood(z, condition)
-        prior = self.prior.given(condition, training=not self.prior.has_density)
-        log_joint = p.log_prob(x, self.condition.hidden(condition)) + prior.log_prob(z)
+        log_joint = p.log_prob(x, self.condition.hidden(condition)) + self.density(condition).log_prob(z)
         return log_joint - q.log_prob(z)
+
+    def density(self, condition: Condition) -> Any:
+        """p(z|c) with a density: the prior, or N(0, I), that of the training, if it has none."""
+        return self.prior.given(condition, training=not self.prior.has_density)
 
     def fit_prior(
         self,

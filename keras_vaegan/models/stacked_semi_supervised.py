@@ -138,7 +138,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         z2 = q2.place(noise[:, self.base.latent_dim :])
         log_p = self.observation(self.base.decoder(z1)).log_prob(x)
         log_p = log_p + given(self.code_decoder, codes=z2).log_prob(z1)
-        log_p = log_p + self.prior.given(condition).log_prob(z2)
+        log_p = log_p + self.density(condition).log_prob(z2)
         return log_p - q1.log_prob(z1) - q2.log_prob(z2)
 
     def get_config(self) -> dict[str, Any]:
