@@ -225,7 +225,10 @@ ARGUMENTS = {
     "vae_gan_spatial": (spatial_vae_gan, {"game": "hinge", "beta": 0.3, "pixel_weight": 0.5, "warm_up": 1}),
     "cvae_gan_spatial": (spatial_vae_gan, {"num_classes": NUM_CLASSES, "fakes_from": "none"}),
     "vae_gan_mixture": (vae_gan, {"gamma": 0.7, "prior_components": 3}),
-    "vae_flow": (vae, {"prior": {"class": "flow", "width": 8, "depth": 1, "solver_steps": 2}}),
+    "vae_flow": (
+        vae,
+        {"prior": {"class": "flow", "width": 8, "depth": 1, "solver_steps": 2, "fit_steps": 20}},
+    ),
     "cvae_mixture": (cvae, {"num_classes": NUM_CLASSES, "prior_components": 2}),
     "vae_gan_convolutional": (convolutional_vae_gan, {}),
     "cvae": (cvae, {"num_classes": NUM_CLASSES}),

@@ -44,9 +44,9 @@ class Form:
     fit_rate: float
 
 
-VECTORS = Form(256, 4, 10_000, 256, 1e-3)
+VECTORS = Form(192, 4, 10_000, 256, 1e-3)
 SEQUENCES = Form(128, 4, 4000, 128, 1e-3)
-MAPS = Form(192, 6, 3000, 64, 5e-4)
+MAPS = Form(144, 6, 3000, 64, 1e-3)
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")

@@ -15,6 +15,7 @@ from keras import layers, ops
 from keras_vaegan.typing import Tensor
 
 FREQUENCIES = np.exp2(np.arange(5, dtype="float32")) * np.pi  # of the time from 0 to 1
+TOLD = 64  # numbers that tell the time and the class: more would outweigh the blocks that are told
 MANY_POSITIONS = 64  # of a map, beyond which a token is a patch of 2x2 positions
 
 Dense = functools.partial(layers.Dense, dtype="float32")
@@ -40,11 +41,11 @@ def network(
     inputs = {"codes": codes, "time": time}
     angles = time[:, None] * FREQUENCIES
     told = ops.concatenate([time[:, None], ops.sin(angles), ops.cos(angles)], axis=-1)
-    told = Dense(width, name="of_time")(told)
+    told = Dense(TOLD, name="of_time")(told)
     if num_classes is not None:
         inputs["labels"] = keras.Input((num_classes,), name="labels")
-        told = told + Dense(width, use_bias=False, name="of_class")(inputs["labels"])
-    told = Dense(width, "silu", name="told")(ops.silu(told))
+        told = told + Dense(TOLD, use_bias=False, name="of_class")(inputs["labels"])
+    told = Dense(TOLD, "silu", name="told")(ops.silu(told))
     made = (
         _dense(codes, told, width, depth)
         if len(code_shape) == 1

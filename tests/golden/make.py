@@ -31,7 +31,7 @@ def outputs(model):
 
 
 def main():
-    """Train each model for two steps and save it, where there is no file yet."""
+    """Train each model for two steps, fit its prior and save it, where there is no file yet."""
     backend = keras.backend.backend()
     for name, build in registry.MODELS.items():
         path = FOLDER / f"{name}.{backend}.keras"
@@ -41,6 +41,9 @@ def main():
         rate = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.9)
         model.compile({player: keras.optimizers.Adam(rate, use_ema=True) for player in model.players})
         model.fit(*registry.data(model, 8), batch_size=4, shuffle=False, verbose=0)
+        if model.prior.fitted_to_codes:
+            labels = None if model.num_classes is None else registry.labels(40)
+            model.fit_prior(registry.images(40, SHAPE, seed=12), labels, verbose=0)
         model.save(path)
         np.savez_compressed(path.with_suffix(".npz"), **outputs(model))
         print(path)
