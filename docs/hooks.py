@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape as html_of
 
 import click
 from mkdocs.exceptions import PluginError
@@ -68,6 +69,18 @@ def on_page_markdown(markdown, page, config, files):
     """Links to the results, as they are right in the repository, made right in the site."""
     here = "" if page.file.src_uri.startswith("results/") else "results/"
     return re.sub(r"\]\((?:\.\./)+benchmarks/results/", f"]({here}", markdown)
+
+
+def on_page_content(html, page, config, files):
+    """Equations as MathML, which browsers show without a script."""
+    from latex2mathml.converter import convert
+
+    def shown(found):
+        block = found[1] == "div"
+        latex = html_of(found[2]).strip().removeprefix(r"\[" if block else r"\(")
+        return convert(latex.removesuffix(r"\]" if block else r"\)"), "block" if block else "inline")
+
+    return re.sub(r'<(div|span) class="arithmatex">(.*?)</\1>', shown, html, flags=re.DOTALL)
 
 
 def commands():
