@@ -78,7 +78,8 @@ def on_page_content(html, page, config, files):
     def shown(found):
         block = found[1] == "div"
         latex = html_of(found[2]).strip().removeprefix(r"\[" if block else r"\(")
-        return convert(latex.removesuffix(r"\]" if block else r"\)"), "block" if block else "inline")
+        made = convert(latex.removesuffix(r"\]" if block else r"\)"), display="block" if block else "inline")
+        return f'<div class="equation">{made}</div>' if block else made
 
     return re.sub(r'<(div|span) class="arithmatex">(.*?)</\1>', shown, html, flags=re.DOTALL)
 

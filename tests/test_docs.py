@@ -62,6 +62,17 @@ def test_every_page_is_led_to_and_every_result_is_there(site):
         assert f'href="{page}/"' in home
 
 
+def test_equations_are_shown_without_a_script(site):
+    """Each is MathML in the page, with nothing of LaTeX left outside of code."""
+    for page in ("vae", "vae_gan", "conditional", "semi_supervised", "draw", "priors"):
+        text = (site / page / "index.html").read_text()
+        assert (
+            '<div class="equation"><math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in text
+        )
+        without = re.sub(r"<(pre|code|math).*?</\1>", "", text, flags=re.DOTALL)
+        assert "$$" not in without and "arithmatex" not in without and "\\mathrm" not in without
+
+
 def test_the_page_of_commands_is_what_help_says(site):
     from keras_vaegan.cli import cli
 
