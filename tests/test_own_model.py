@@ -32,7 +32,7 @@ class BetaTCVAE(kvg.VAE):
 
     def compute_losses(self, x, y=None, training=False):
         x = self.as_images(x)
-        q, _, z, (p,) = self.infer(x, {}, training)
+        q, prior, z, (p,) = self.infer(x, {}, training)
         mean, log_variance = q.mean[None], q.log_variance[None]  # of every image, for each code z
         log_q = -0.5 * (ops.square(z[:, None] - mean) * ops.exp(-log_variance) + log_variance + LOG_2PI)
         log_count = ops.log(ops.cast(self.num_images * ops.shape(x)[0], "float32"))
@@ -42,9 +42,9 @@ class BetaTCVAE(kvg.VAE):
         reconstruction = -p.log_prob(x)
         mutual_information = q.log_prob(z) - log_q_z
         total_correlation = log_q_z - log_q_each
-        dimensions = log_q_each - self.prior.log_prob(z)
+        dimensions = log_q_each - prior.log_prob(z)
         loss = reconstruction + mutual_information + self.tc_weight * total_correlation + dimensions
-        logs = self.elbo(self.prior.kl(q), reconstruction) | {"total_correlation": total_correlation}
+        logs = self.elbo(prior.kl(q), reconstruction) | {"total_correlation": total_correlation}
         return Losses({"generator": loss}, logs)
 
     def get_config(self):
