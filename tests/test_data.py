@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from keras_vaegan import evaluation
-from keras_vaegan.data import Batches, check_images, load, load_pictures
+from keras_vaegan.data import Batches, check_images, load, load_pictures, sources
 from keras_vaegan.data.checks import check_labels
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.errors import InputError
@@ -122,6 +122,25 @@ def test_digits_are_scikit_learns():
         doubled = x_large[..., 0].repeat(2, 1).repeat(2, 2)
         back = doubled.reshape(len(doubled), 8, 7, 8, 7).mean((2, 4))
         assert np.corrcoef(back.ravel(), x_small.ravel())[0, 1] > 0.98
+
+
+def test_the_small_mnist_is_lossless_and_balanced():
+    """12,000 images, apart from each other, whose labels the nearest training image tells."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    data = load("mnist_small", dtype="uint8")
+    (x, y), (x_val, y_val), (x_test, y_test) = data
+    assert data.class_names is None and data.num_classes == 10
+    for images, labels, each in ((x, y, 1000), (x_val, y_val, 100), (x_test, y_test, 100)):
+        assert images.shape == (10 * each, 28, 28, 1) and images.max() == 255
+        np.testing.assert_array_equal(np.bincount(labels), np.full(10, each))
+    assert len({image.tobytes() for part in (x, x_val, x_test) for image in part}) == 12_000
+    nearest = KNeighborsClassifier(1).fit(x.reshape(len(x), -1) / 255.0, y)
+    assert nearest.score(x_test.reshape(1000, -1) / 255.0, y_test) > 0.9
+    assert load("mnist_small", image_size=14, channels=3).image_shape == (14, 14, 3)
+    path = Path(sources.__file__).parent / "embedded"
+    assert sum(file.stat().st_size for file in path.iterdir()) < 2.5e6
+    assert "Share Alike 3.0" in (path / "README.md").read_text(encoding="utf-8")
 
 
 def test_digits_splits_and_options():

@@ -10,7 +10,7 @@ from PIL import Image
 from test_cli import refused, run
 from test_training_runs import Quiet
 
-from keras_vaegan import InputError, data, plots, presets, training
+from keras_vaegan import InputError, data, plots, presets, priors, training
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.kinds import check_recipe
 from keras_vaegan.models.latent import LatentVariableModel
@@ -391,16 +391,16 @@ def test_a_run_that_was_killed_as_it_read_its_images_chooses_its_recipe_when_res
 def test_an_epoch_ends_with_some_of_many_validation_images(tmp_path, monkeypatch, colors, cache):
     for module in ("plan", "runner"):
         monkeypatch.setattr(f"keras_vaegan.training.{module}.MOST_VALIDATED", 3)
-    monkeypatch.setattr("keras_vaegan.training.runner.MOST_FITTED", 41)  # 20 codes of 2 numbers
+    monkeypatch.setattr(priors.Mixture, "most_numbers", 41)  # 20 codes of 2 numbers
     seen, fit, fit_prior = {}, LatentVariableModel.fit, LatentVariableModel.fit_prior
 
     def look_at_fit(model, *arguments, **settings):
         seen["validation"] = settings["validation_data"][0]
         return fit(model, *arguments, **settings)
 
-    def look_at_fit_prior(model, x):
+    def look_at_fit_prior(model, x, *arguments, **settings):
         seen["prior"] = x
-        fit_prior(model, x)
+        fit_prior(model, x, *arguments, **settings)
 
     monkeypatch.setattr(LatentVariableModel, "fit", look_at_fit)
     monkeypatch.setattr(LatentVariableModel, "fit_prior", look_at_fit_prior)

@@ -19,7 +19,7 @@ from keras_vaegan.data.checks import (
     check_labels,
 )
 from keras_vaegan.data.crops import parse_crop
-from keras_vaegan.data.digits import read_digits
+from keras_vaegan.data.digits import read_digits, read_mnist_small
 from keras_vaegan.data.folder import read_folder, read_pictures
 from keras_vaegan.data.images import WHITE, Colour, Resize, as_float32
 from keras_vaegan.data.names import (
@@ -41,6 +41,7 @@ from keras_vaegan.data.views import centre_crop, in_bytes, in_floats
 from keras_vaegan.errors import InputError, choose, one_line, renaming, unknown_name, whole_number
 from keras_vaegan.files import user_path
 
+EMBEDDED = ("digits", "mnist_small")  # that come with the package
 UNTRAINED = "Classes with images to validate or test with, but none to train on"
 CONVERSIONS = {"float32": in_floats, "uint8": in_bytes}
 # Memory for each number of the images: of 8 bits they are read, selected and split; then floats are added.
@@ -198,7 +199,8 @@ def load(
               `y_test`. The names of classes 0 to K - 1 are in `class_names`, an array or an attribute, if
               they have names. A `.npy` file, or a Zarr folder of one array, is `x` alone. Images are
               `(N, H, W)` or `(N, H, W, C)`. More than 8 bits and floats become float32; see `value_range`.
-            - `"digits"`: scikit-learn's 1,797 digits, scaled to 28x28. Needs no network.
+            - `"mnist_small"`: 12,000 images of MNIST that come with the package. Needs no network.
+            - `"digits"`: scikit-learn's 1,797 digits, 8x8 pixels scaled to 28x28. Needs no network.
             - `"stacked_mnist"`: MNIST digits in three channels, in 1,000 classes (Metz et al. 2017).
             - The name of a TFDS set with an `image` feature: `mnist`, `cifar10`, `celeb_a`, ... It is
               downloaded once. Validation is the set's own, else the last 10 % of train (for `mnist` and
@@ -530,11 +532,14 @@ def _read(
         raise InputError(f"source must be a file or folder that exists, or a name; received {text!r}.")
     if text == "stacked_mnist":
         return text, *read_stacked_mnist(asked, data_dir, manual_dir, seed, bytes_per_value, deep), None
-    if text != "digits":
+    if text not in EMBEDDED:
         found = read_tfds(text, asked, data_dir, manual_dir, bytes_per_value, deep, cache)
         return text, *found, None
-    splits, class_names = read_digits(
-        asked.image_size, asked.channels, seed, bytes_per_value, asked.resize, asked.background
+    how = (bytes_per_value, asked.resize, asked.background)
+    splits, class_names = (
+        read_digits(asked.image_size, asked.channels, seed, *how)
+        if text == "digits"
+        else read_mnist_small(asked.image_size, asked.channels, *how)
     )
     x = splits[0][0]
     made = dataclasses.replace(

@@ -188,11 +188,13 @@ class _Part:
 
 
 def _check_name(name: str, tfds: Any) -> None:
-    names = ["digits", "stacked_mnist", *tfds.list_builders(with_community_datasets=False)]
+    names = ["mnist_small", "digits", "stacked_mnist", *tfds.list_builders(with_community_datasets=False)]
     if name not in names:
         # The nearest of all, shown among a few: the catalogue has hundreds.
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        shown = dict.fromkeys(["digits", *FAMILIAR, *nearest, "another TFDS set", "a folder", "an .npz file"])
+        shown = dict.fromkeys(
+            ["mnist_small", "digits", *FAMILIAR, *nearest, "another TFDS set", "a folder", "an .npz file"]
+        )
         raise unknown_name("source", name, shown)
 
 

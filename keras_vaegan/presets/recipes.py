@@ -31,6 +31,7 @@ MODEL_KEYS: dict[str, str] = {
 DATA_SETS: dict[str, tuple[tuple[int, int, int], int | None]] = {
     "digits": ((28, 28, 1), 10),
     "mnist": ((28, 28, 1), 10),
+    "mnist_small": ((28, 28, 1), 10),
     "cifar10": ((32, 32, 3), 10),
     "celeb_a": ((64, 64, 3), None),
     "fruits": ((64, 64, 3), 3),
@@ -54,7 +55,7 @@ LENET_TRUNK = {"family": "lenet", "filters": [16, 32]}
 CIFAR_TRAINING = {"dataset": "cifar10", "augment": "flip", "epochs": 70, "batch_size": 64}
 
 # Images trained on, those held out left out: of cifar10 10,000 were at hand.
-TRAINING_IMAGES = {"mnist": 55_000, "cifar10": 9_000}
+TRAINING_IMAGES = {"mnist": 55_000, "mnist_small": 10_000, "cifar10": 9_000}
 
 
 def cosine(rate: float) -> dict[str, Any]:
