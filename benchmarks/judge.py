@@ -99,10 +99,15 @@ def distance(model):
     return FeatureDistance(model, dict.fromkeys(names, 1 / len(names)), model.input_shape[1:])
 
 
+def pooled(model):
+    """The classifier's last features, means over all positions: images -> `(B, d)`."""
+    last = next(layer for layer in model.layers if isinstance(layer, layers.GlobalAveragePooling2D))
+    return keras.Model(model.inputs, last.output)
+
+
 def frechet(model, x, made):
     """Fréchet distance of images that were made to real ones, in the classifier's last features."""
-    pooled = next(layer for layer in model.layers if isinstance(layer, layers.GlobalAveragePooling2D))
-    features = keras.Model(model.inputs, pooled.output)
+    features = pooled(model)
     found = [features.predict(images, batch_size=256, verbose=0) for images in (made, x)]
     return frechet_distance(*found)
 
