@@ -60,7 +60,8 @@ RUN_FILES = (
     PAGE,
     *(f"{name}.png" for name in PICTURES),
 )
-RUN_FOLDERS = (CHECKPOINTS, SAMPLES)
+TENSORBOARD = "tensorboard"  # logs of Keras' callback, if they were asked for
+RUN_FOLDERS = (CHECKPOINTS, SAMPLES, TENSORBOARD)
 OF_RUNS = {"model", "dataset", "recipe"}  # what the metadata of a run have, beside what a preset's have
 MOST_FINDINGS = 1000  # in a file; there is at most one of a kind
 LONGEST_MESSAGE = 2000  # characters of a finding in a file

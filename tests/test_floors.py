@@ -26,7 +26,7 @@ FLOORS = (
     ("presets",),
     ("export",),
     ("models",),
-    ("checkpoints", "monitor", "callbacks", "evaluation", "report"),
+    ("checkpoints", "monitor", "callbacks", "evaluation", "report", "progress"),
     ("training.plan", "training.runner"),
     ("cli",),
 )

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,17 @@ def console() -> "Console":
         def named(self, argument: str, value: Any = None) -> str:
             name = command.name_of(argument, context) or argument
             return name if value in (None, True) else f"{name} {value}"
+
+        def suggest(self, folder: pathlib.Path, generates: bool, unit: str, length: int) -> None:
+            first = "generate" if generates else "fit-prior"
+            words = [
+                [first, folder, *(["--output", folder / "more.png"] if generates else [])],
+                ["report", folder],
+                ["train", "--resume", folder, f"--{unit}", length],
+            ]
+            for number, line in enumerate(words):
+                start = "next:" if not number else "     "
+                echo(f"{start} keras-vaegan {shlex.join(map(str, line))}")
 
     return CommandLine()
 

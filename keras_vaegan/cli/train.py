@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Options that may stand together with --resume.
 WITH_RESUME = {"resume", "epochs", "steps", "data_dir", "manual_dir", "cache", "workers", "backend", "import"}
+WITH_RESUME |= {"verbose", "tensorboard"}
 # Of a recipe, named as options in any case.
 SET_BY_OPTIONS = ("training.batch_size", "training.init", "training.epochs", "training.steps")
 SECTIONS = ("model", "networks", "optimizer", "training")  # of a recipe
@@ -219,6 +220,14 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     is_eager=True,
     help="Continue the run in this folder; --steps or --epochs extends it.",
 )
+@option(
+    "--verbose",
+    type=click.Choice(("0", "1", "2")),
+    default=None,
+    show_default="1 on a terminal, else 2",
+    help="Show nothing (0), a bar and rows (1), or rows alone (2).",
+)
+@option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run folder.")
 @options.backend
 @click.pass_context
 def train(
@@ -254,15 +263,18 @@ def train(
     overwrite,
     checkpoint_every,
     resume,
+    verbose,
+    tensorboard,
 ):
     """Train a model and write a run folder: weights, history, pictures.
 
     The recipe is that of --preset, or of --model and its data set; --config comes after it, then options,
     then --set.
     """
+    shown = {"verbose": None if verbose is None else int(verbose), "tensorboard": tensorboard}
     if resume is not None:
         where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": cache, "workers": workers}
-        context.exit(_continue(resume, epochs=epochs, steps=steps, **where))
+        context.exit(_continue(resume, epochs=epochs, steps=steps, **where, **shown))
     if epochs is not None and steps is not None:
         raise InputError("--steps must not come with --epochs: a training has one length.")
     options.load_keras()
@@ -317,6 +329,7 @@ def train(
         cache=cache,
         workers=workers,
         console=options.console(),
+        **shown,
         **read,
     )
     context.exit(result.exit_code)

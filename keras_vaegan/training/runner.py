@@ -7,6 +7,7 @@ presets, so `keras_vaegan.training` imports it on use.
 import contextlib
 import copy
 import dataclasses
+import importlib.util
 import math
 import os
 import pathlib
@@ -35,12 +36,13 @@ from keras_vaegan.data.sources import UNTRAINED
 from keras_vaegan.data.stored import is_stored
 from keras_vaegan.data.views import first_of, some_of
 from keras_vaegan.diagnosis import Finding
-from keras_vaegan.errors import InputError, choose, one_line, printable, renaming, shown, whole_number
+from keras_vaegan.errors import InputError, choose, flag, one_line, printable, renaming, shown, whole_number
 from keras_vaegan.files import PARTIAL, atomic_path, holds_files, scratch_folder, user_path, write_json
 from keras_vaegan.locks import LOCK, FolderLock, InUse
 from keras_vaegan.models.latent import WORKERS, LatentVariableModel
 from keras_vaegan.presets import RecipeChoice, configure
 from keras_vaegan.presets.folder import load_keras_file, load_metadata
+from keras_vaegan.progress import EpochRows
 from keras_vaegan.runs import (
     BEGUN,
     CHECKPOINTS,
@@ -51,6 +53,7 @@ from keras_vaegan.runs import (
     PRIOR,
     SAMPLES,
     SCORES,
+    TENSORBOARD,
     check_own,
     check_resumable,
     clear_run,
@@ -95,6 +98,16 @@ class Console:
     def named(self, argument: str, value: Any = None) -> str:
         """An argument as the user writes it, with a value if there is one."""
         return argument if value is None else f"{argument}={value!r}"
+
+    def suggest(self, folder: pathlib.Path, generates: bool, unit: str, length: int) -> None:
+        """Say what to do next with a run that has finished: nothing, but at the command line.
+
+        Args:
+            folder: of the run.
+            generates: whether its model does.
+            unit: of the length of a training, `epochs` or `steps`.
+            length: a longer one.
+        """
 
 
 class _Silent(Console):
@@ -151,13 +164,14 @@ class _How:
 
     Attributes:
         where: `data_dir`, `manual_dir` and `cache` of `data.load`.
-        workers, callbacks, verbose, console: as `run` takes them.
+        workers, callbacks, verbose, tensorboard, console: as `run` takes them.
     """
 
     where: dict[str, Any]
     workers: int | None
     callbacks: Sequence[keras.callbacks.Callback]
     verbose: Literal[0, 1, 2] | None
+    tensorboard: bool
     console: Console
 
     def of_worker(self) -> "_How":
@@ -191,6 +205,7 @@ def run(
     workers: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Literal[0, 1, 2] | None = None,
+    tensorboard: bool = False,
     console: Console | None = None,
 ) -> Result:
     """Train a model into a run folder, as `keras-vaegan train` does: weights, history, checkpoints, images.
@@ -228,7 +243,9 @@ def run(
             decoded as they are used, else 0. The result is the same.
         callbacks: more Keras callbacks. They come before the one that writes `history.csv`, so that it has
             what they add to the epoch's logs.
-        verbose: of `fit`; None for a progress bar on a terminal, else a line per epoch.
+        verbose: 1 for a bar with the time left and a row for each epoch, 2 for the rows alone, 0 for neither;
+            None is 1 on a terminal, else 2.
+        tensorboard: whether Keras' callback writes logs for TensorBoard into the run folder.
         console: what prints the lines and names the arguments in them.
 
     Returns:
@@ -309,7 +326,7 @@ def run(
     }
     output = None if folder is None else user_path("folder", folder)
     _check_apart(training["dataset"], output or pathlib.Path("runs", name), console)
-    how = _How(where, workers, tuple(callbacks), verbose, console)
+    how = _How(where, workers, tuple(callbacks), verbose, _board(tensorboard), console)
     with (
         ending_on_signals(),
         devices,
@@ -334,6 +351,7 @@ def resume(
     workers: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Literal[0, 1, 2] | None = None,
+    tensorboard: bool = False,
     console: Console | None = None,
 ) -> Result:
     """Continue a run from its newest checkpoint, or from its start if it has none.
@@ -348,7 +366,7 @@ def resume(
         epochs: of the whole run, if its length is in epochs; None for as many as were asked for before.
         steps: of the whole run, if its length is in steps.
         data_dir, manual_dir: where `data.load` looks.
-        cache, workers, callbacks, verbose, console: as for `run`; they may be other ones than before.
+        cache, workers, callbacks, verbose, tensorboard, console: as for `run`; other ones will do.
 
     Returns:
         `Result`, at once if the run is finished.
@@ -365,7 +383,7 @@ def resume(
     asked = {name: whole_number(name, value, 1) for name, value in lengths.items() if value is not None}
     where = {"data_dir": data_dir, "manual_dir": manual_dir, "cache": parse_cache(cache)}
     workers = None if workers is None else whole_number("workers", workers, 0)
-    how = _How(where, workers, tuple(callbacks), verbose, console)
+    how = _How(where, workers, tuple(callbacks), verbose, _board(tensorboard), console)
     if data is not None and not isinstance(data, ImageData):
         raise InputError(f"data must be ImageData, as data.load returns it, or None; received {shown(data)}.")
 
@@ -837,6 +855,9 @@ def _fit(
         metadata["seconds"] = round(spent_before + time.monotonic() - started, 1)
         write_json(folder / METADATA, metadata)  # at each epoch: a run that is killed has its time, too
 
+    rows = EpochRows(console.show, verbose == 1, epochs * len(batches))
+    shown = [rows] if verbose else []
+    board = [keras.callbacks.TensorBoard(str(folder / TENSORBOARD))] if how.tensorboard else []
     try:
         with contextlib.suppress(_Left):
             model.fit(
@@ -845,12 +866,14 @@ def _fit(
                 initial_epoch=first,
                 validation_data=_validation(model, batches, data),
                 validation_batch_size=None if batches.multiple > 1 else batches.batch_size,
-                verbose=verbose,
+                verbose=0,
                 callbacks=[
                     monitor,
                     *how.callbacks,
                     SampleGrids(folder / SAMPLES, images=data.validation[0], labels=data.validation[1]),
                     history,
+                    *shown,
+                    *board,
                     checkpoints,
                     keras.callbacks.LambdaCallback(on_epoch_end=note_time),
                     tell_time,
@@ -858,6 +881,7 @@ def _fit(
                 ],
             )
     finally:
+        rows.close()
         stop.restore()
     note_time()
     metadata["epochs_done"] = checkpoints.position.epoch
@@ -883,7 +907,17 @@ def _fit(
     result.finished = True
     picture = "samples.png" if model.generates else "reconstructions.png"
     console.show(f"the model is in {folder}; look at {folder / picture}")
+    length = metadata["recipe"]["training"]
+    unit = "epochs" if length.get("steps") is None else "steps"
+    console.suggest(folder, model.generates, unit, 2 * length[unit])
     return result
+
+
+def _board(tensorboard: bool) -> bool:
+    """Whether logs for TensorBoard are asked for, or raise if it is not there."""
+    if flag("tensorboard", tensorboard) and importlib.util.find_spec("tensorboard") is None:
+        raise InputError("tensorboard must be installed first: pip install tensorboard.")
+    return tensorboard
 
 
 class _Left(BaseException):
