@@ -7,13 +7,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
+from keras_vaegan.presets.shipped import trained_presets
 
 if TYPE_CHECKING:
     from keras_vaegan.presets.building import build, from_preset, take_over
     from keras_vaegan.presets.choice import RecipeChoice
     from keras_vaegan.presets.configure import options, override, plan, recipe, recipe_for
     from keras_vaegan.presets.folder import load_folder, save_folder
-    from keras_vaegan.presets.sources import find, load_source, trained_presets
+    from keras_vaegan.presets.sources import find, load_source
 
 _PUBLIC = {
     "RecipeChoice": "choice",
@@ -29,7 +30,6 @@ _PUBLIC = {
     "load_source": "sources",
     "save_folder": "folder",
     "take_over": "building",
-    "trained_presets": "sources",
 }
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.resources
 import os
 import pathlib
 import re
@@ -14,6 +13,7 @@ from keras_vaegan.files import cache_folder, kept_or_passing, reason_of, user_pa
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import load_folder, load_keras_file, load_metadata
 from keras_vaegan.presets.recipes import HUB, RECIPES
+from keras_vaegan.presets.shipped import shipped, trained_presets
 from keras_vaegan.registry import MODELS
 from keras_vaegan.runs import CONFIG, METADATA, WEIGHTS
 from keras_vaegan.training.multi_player import MultiPlayerModel
@@ -57,7 +57,7 @@ def find(preset: str | os.PathLike[str]) -> Preset:
         if path.is_dir():
             return _in_folder(text, path, {})
         if text in RECIPES:
-            recipe, folder = configure.recipe(text), _shipped(text)
+            recipe, folder = configure.recipe(text), shipped(text)
             return _in_folder(text, folder, recipe) if folder else Preset(text, None, recipe, {})
         if text.startswith(HUB):
             return _in_folder(text, _download(text), {})
@@ -83,7 +83,7 @@ def load_source(source: str | os.PathLike[str]) -> "tuple[LatentVariableModel, d
             )
         return model, {}
     if not path.is_dir() and str(source) not in RECIPES and not str(source).startswith(HUB):
-        near = unknown_name("", source, [name for name in RECIPES if _shipped(name)])
+        near = unknown_name("", source, [name for name in RECIPES if shipped(name)])
         raise InputError(
             f"source must be a run folder, a .keras file or a preset; there is none at {source}.{_hint(near)}"
         )
@@ -94,11 +94,6 @@ def load_source(source: str | os.PathLike[str]) -> "tuple[LatentVariableModel, d
             f"source must be a trained model; {source} is a recipe: keras-vaegan train --preset {source}."
         )
     return load_folder(found.folder)
-
-
-def trained_presets() -> list[str]:
-    """Names of the presets whose weights come with the package."""
-    return [name for name in RECIPES if _shipped(name)]
 
 
 class Presets:
@@ -123,11 +118,6 @@ def _in_folder(name: str, folder: pathlib.Path, recipe: dict[str, Any]) -> Prese
     if metadata.get("recipe"):
         configure.check(metadata["recipe"])
     return Preset(name, folder, recipe or metadata.get("recipe") or None, metadata)
-
-
-def _shipped(name: str) -> pathlib.Path | None:
-    folder = importlib.resources.files("keras_vaegan.presets") / "weights" / name
-    return pathlib.Path(str(folder)) if (folder / METADATA).is_file() else None
 
 
 def _download(address: str) -> pathlib.Path:
