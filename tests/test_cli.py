@@ -522,3 +522,31 @@ def test_a_preset_repeats_its_recipe(vae_gan_run, tmp_path, capsys):
     with pytest.raises(InputError, match="^source must be a preset or run folder"):
         presets.load_source(tmp_path / "empty")
     assert "is a recipe" in refused(capsys, "generate", "vae_digits", "--output", tmp_path / "x.png")
+
+
+@pytest.mark.core_on("one")
+def test_help_starts_with_a_verb_and_is_short():
+    """The first sentence of an option's help stands alone, in at most 60 characters."""
+    nouns = (
+        "Which",
+        "What",
+        "Where",
+        "How",
+        "Images",
+        "Folder",
+        "File",
+        "The",
+        "Of",
+        "Under",
+        "Any",
+        "Seed of",
+    )
+    for command in cli.cli.commands.values():
+        assert re.split(r"\.(?:\s|$)", command.help)[0].split()[0].isalpha()
+        for option in command.params:
+            text = getattr(option, "help", None)
+            if text is None:
+                continue
+            first = re.split(r"\.\s", text)[0]
+            assert len(first) <= 60 and text[0].isupper() and text.endswith("."), (command.name, text)
+            assert not text.startswith(nouns), (command.name, text)

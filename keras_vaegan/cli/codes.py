@@ -53,7 +53,7 @@ class Images(NamedTuple):
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS | {"x": "--images"})
 @SOURCE
-@options.data_options("the one SOURCE was trained on", "Images: a name, a folder or an .npz file.")
+@options.data_options("the one SOURCE was trained on", "Read images: a name, a folder or an .npz file.")
 @options.images_option("those of --dataset")
 @option(
     "--split",
@@ -74,7 +74,7 @@ class Images(NamedTuple):
 @option("--format", type=options.Name("--format", FORMATS), default="npz", help="Write shards of this kind.")
 @option("--shard-size", type=options.Count(1), default=10_000, help="Write this many codes into each shard.")
 @options.seed
-@option("--output", type=options.Output(folder=True), required=True, help="Folder to write.")
+@option("--output", type=options.Output(folder=True), required=True, help="Write this folder.")
 @options.batch_size
 @options.backend
 def encode(

@@ -9,7 +9,7 @@ from keras_vaegan.runs import diagnose_run, read_run
 
 @click.command(cls=GroupedCommand, arguments={"run_folder": "RUN"})
 @click.argument("run")
-@option("--patience", type=Count(1), default=3, help="Epochs that a state must last to be told.")
+@option("--patience", type=Count(1), default=3, help="Report states that last this many epochs.")
 def doctor(run, patience):
     """Tell what went wrong in the training of the run folder RUN, and what to try.
 

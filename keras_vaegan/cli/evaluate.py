@@ -22,15 +22,22 @@ from keras_vaegan.runs import SCORES, check_own
     arguments={"preset": "SOURCE", "subject": "SOURCE", "data": "--dataset", "groups": "--metrics"},
 )
 @click.argument("source")
-@options.data_options("the one SOURCE was trained on", "Real images: a name, a folder or an .npz file.")
+@options.data_options(
+    "the one SOURCE was trained on", "Compare with images: a name, a folder or an .npz file."
+)
 @option(
     "--split",
     type=options.Name("--split", ("test", "validation")),
     default="test",
     group=DATA,
-    help="Which of the real images.",
+    help="Compare with this split.",
 )
-@option("--metrics", default=None, show_default="all that apply", help="Groups of scores, as frechet,kernel.")
+@option(
+    "--metrics",
+    default=None,
+    show_default="all that apply",
+    help="Compute these groups of scores, as frechet,kernel.",
+)
 @option(
     "--features",
     default=None,
@@ -42,19 +49,26 @@ from keras_vaegan.runs import SCORES, check_own
     type=options.Count(2),
     default=None,
     show_default="as many as the split has, up to 10,000",
-    help="How many samples.",
+    help="Score this many samples.",
 )
-@option("--likelihood-images", type=options.Count(1), default=500, help="Real images for the likelihood.")
-@option("--likelihood-samples", type=options.Count(1), default=100, help="Codes drawn for each of them.")
+@option(
+    "--likelihood-images",
+    type=options.Count(1),
+    default=500,
+    help="Bound the likelihood of this many images.",
+)
+@option(
+    "--likelihood-samples", type=options.Count(1), default=100, help="Draw this many codes for each of them."
+)
 @options.seed
 @option(
     "--output",
     type=options.Output(),
     default=None,
     show_default="evaluate.json in a run folder, evaluate_USER_NAME.json of hf://, else SOURCE.evaluate.json",
-    help="JSON file to write.",
+    help="Write this JSON file.",
 )
-@option("--no-cache", is_flag=True, help="Neither read nor keep the statistics of real images.")
+@option("--no-cache", is_flag=True, help="Do not cache the statistics of real images.")
 @options.batch_size
 @options.backend
 def evaluate(

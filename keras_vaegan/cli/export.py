@@ -20,12 +20,12 @@ ARGUMENTS = {
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @click.argument("source")
-@option("--format", type=options.Name("--format", FORMATS), default="saved_model", help="What to write.")
+@option("--format", type=options.Name("--format", FORMATS), default="saved_model", help="Write this format.")
 @option(
     "--output",
     type=options.Output(folder=True),
     required=True,
-    help="What to make: a folder, or a .tflite or .onnx file with one function.",
+    help="Write a folder, or a .tflite or .onnx file.",
 )
 @option("--overwrite", is_flag=True, help="Replace what is there; of a served model, the last version.")
 @option(
@@ -33,34 +33,34 @@ ARGUMENTS = {
     default=None,
     show_default="all of them, or generate in a single file",
     group=MODEL,
-    help="The function to write.",
+    help="Write this function alone.",
 )
 @option(
     "--precision",
     type=options.Name("--precision", EXPORT_PRECISIONS),
     default="float32",
     group=MODEL,
-    help="Of a TFLite file: of its weights, or with int8 of its arithmetic too.",
+    help="Store a TFLite file's weights in this. int8 also computes in it.",
 )
 @option(
     "--name",
     default=None,
     show_default="that of SOURCE",
     group=MODEL,
-    help="Under which TensorFlow Serving offers the model.",
+    help="Name the model for TensorFlow Serving.",
 )
 @options.data_options(
     "the one SOURCE was trained on",
-    "Images that int8 takes its ranges from.",
-    "Fix height and width at this, if the model takes any size. Images for int8 are scaled to it.",
+    "Measure the ranges of int8 on these images.",
+    "Fix height and width, for a model of any size. Images for int8 are scaled to it.",
 )
-@option("--num-images", type=options.Count(1), default=200, group=DATA, help="How many of them.")
+@option("--num-images", type=options.Count(1), default=200, group=DATA, help="Measure on this many images.")
 @option(
     "--runtime-dir",
     type=click.Path(path_type=pathlib.Path),
     default=None,
     show_default="npm fetches it, once",
-    help="Of a web page: a folder with ONNX Runtime Web.",
+    help="Take ONNX Runtime Web from this folder.",
 )
 @options.backend
 @click.pass_context

@@ -27,16 +27,16 @@ KINDS = ("flow", "mixture")
     multiple=True,
     metavar="NAME=VALUE",
     group=MODEL,
-    help="Change a setting of the prior, as components=100 or fit_steps=5000.",
+    help="Change a setting of the prior, as fit_steps=5000.",
 )
-@options.data_options("the one SOURCE was trained on", "Images: a name, a folder or an .npz file.")
+@options.data_options("the one SOURCE was trained on", "Read images: a name, a folder or an .npz file.")
 @options.seed
 @option(
     "--output",
     type=options.Output(folder=True),
     default=None,
     show_default="the folder SOURCE",
-    help="Folder to write, new or empty.",
+    help="Write a new or empty folder.",
 )
 @options.batch_size
 @options.backend

@@ -360,7 +360,7 @@ _backend = option(
     is_eager=True,
     expose_value=False,
     show_default="KERAS_BACKEND, or Keras' own configuration",
-    help="Keras backend to run on.",
+    help="Run Keras on this backend.",
 )
 _imports = option(
     "--import",
@@ -368,7 +368,7 @@ _imports = option(
     metavar="MODULE",
     callback=_import_modules,
     expose_value=False,
-    help="Import this first: the layers of your own that SOURCE is made of.",
+    help="Import this module first. It defines layers of SOURCE.",
 )
 
 
@@ -377,14 +377,14 @@ def backend(function: Any) -> Any:
     return _backend(_imports(function))
 
 
-seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all randomness.")
-batch_size = option("--batch-size", type=Count(1), default=128, help="Images computed at a time.")
-picture = option("--output", type=Picture(), required=True, help="File to write: .png or .npz.")
+seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed all randomness.")
+batch_size = option("--batch-size", type=Count(1), default=128, help="Compute this many images at a time.")
+picture = option("--output", type=Picture(), required=True, help="Write this .png or .npz file.")
 picture_or_folder = option(
     "--output",
     type=Picture(or_folder=True),
     required=True,
-    help="File to write, .png or .npz; or a folder, for many images.",
+    help="Write a .png or .npz file, or a folder for many images.",
 )
 
 
@@ -492,7 +492,7 @@ def images_option(default: str) -> Callable[[Any], Any]:
         default=None,
         show_default=default,
         group=DATA,
-        help="Images of your own: a file, a folder or an .npz file.",
+        help="Use your own images: a file, a folder or an .npz file.",
     )
 
 
@@ -515,8 +515,8 @@ labels = option(
     "--labels",
     default=None,
     group=MODEL,
-    help="Classes: names, numbers or ranges, as cat,dog or 0-4,7. A name wins over a number. Numbers are "
-    "names if any class is named by a number; else they are positions, from 0.",
+    help="Show these classes, as cat,dog or 0-4,7. Numbers are positions from 0, unless classes are named by "
+    "numbers.",
 )
 
 
@@ -534,13 +534,17 @@ def parse_labels(
 
 
 def data_options(
-    default: str, help: str, size_help: str = "Scale the images to this."
+    default: str, help: str, size_help: str = "Resize images to this, as 64 or 64x48."
 ) -> Callable[[Any], Any]:
     """The options that say which images: `--dataset`, its folders, `--image-size`, `--value-range`."""
     added = (
         option("--dataset", "dataset", default=None, show_default=default, group=DATA, help=help),
-        option("--data-dir", default=None, group=DATA, help="Where TensorFlow Datasets keeps its files."),
-        option("--manual-dir", default=None, group=DATA, help="Folder with the downloaded files of a set."),
+        option(
+            "--data-dir", default=None, group=DATA, help="Keep files of TensorFlow Datasets in this folder."
+        ),
+        option(
+            "--manual-dir", default=None, group=DATA, help="Find a dataset's original files in this folder."
+        ),
         option("--image-size", type=ImageSize(), default=None, group=DATA, help=size_help),
         option(
             "--value-range",
@@ -548,7 +552,7 @@ def data_options(
             default=None,
             show_default=f"{default}, else all of the type's",
             group=DATA,
-            help="Values of black and white, as 0:4095 for 12 bits in 16-bit files.",
+            help="Map these values to black and white, as 0:4095.",
         ),
     )
 

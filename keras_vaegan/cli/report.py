@@ -13,7 +13,7 @@ from keras_vaegan.runs import diagnose_run, read_run
     type=Output(folder=True),
     default=None,
     show_default="RUN/report.html",
-    help="File to write: .html.",
+    help="Write this .html file.",
 )
 def report(run, output):
     """Write one web page on the run folder RUN.

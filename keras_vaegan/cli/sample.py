@@ -23,13 +23,13 @@ SOURCE = click.argument("source")
 ARGUMENTS = {"preset": "SOURCE"}  # of the package, for what has another name here
 VERBS = {"transfer_style": "transfer style", "canvases": "draw step by step"}  # in words
 DATA_OPTIONS = options.data_options(
-    "the one SOURCE was trained on", "Images: a name, a folder or an .npz file."
+    "the one SOURCE was trained on", "Read images: a name, a folder or an .npz file."
 )
 
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
-@option("--num-images", type=options.Count(1), default=64, help="How many images.")
+@option("--num-images", type=options.Count(1), default=64, help="Make this many images.")
 @options.labels
 @options.seed
 @options.picture_or_folder
@@ -63,7 +63,7 @@ def generate(source, num_images, labels, seed, output, batch_size):
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=options.Count(1), default=64, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=64, help="Use this many images of the test split.")
 @options.tile
 @options.seed
 @options.picture
@@ -91,14 +91,16 @@ def reconstruct(source, num_images, tile, seed, output, batch_size, **where):
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-pairs", type=options.Count(1), default=8, help="How many pairs of the test split.")
-@option("--steps", type=options.Count(2), default=10, help="Images on each way, both ends included.")
+@option("--num-pairs", type=options.Count(1), default=8, help="Use this many pairs of the test split.")
+@option(
+    "--steps", type=options.Count(2), default=10, help="Make this many images on each way, ends included."
+)
 @option(
     "--path",
     type=options.Name("--path", ("linear", "spherical", "noise")),
     default=None,
     show_default="noise for a flow, else linear",
-    help="The way; noise goes through that of the prior.",
+    help="Walk this way. noise walks through that of the prior.",
 )
 @options.seed
 @options.picture
@@ -124,14 +126,15 @@ def interpolate(source, num_pairs, steps, path, seed, output, **where):
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=options.Count(1), default=8, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=8, help="Use this many images of the test split.")
 @option(
     "--mask",
     default="left",
     group=MODEL,
-    help="What is visible: left, right, top, bottom, quadrants:1 to 3, or a picture, white where visible.",
+    help="Show this part of an image. left, right, top, bottom, quadrants:1 to 3, or an image, white where "
+    "visible.",
 )
-@option("--num-samples", type=options.Count(1), default=8, help="Completions of each image.")
+@option("--num-samples", type=options.Count(1), default=8, help="Make this many completions of each image.")
 @options.seed
 @options.picture
 @options.batch_size
@@ -159,7 +162,7 @@ def complete(source, num_images, mask, num_samples, seed, output, batch_size, **
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=options.Count(1), default=10, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=10, help="Use this many images of the test split.")
 @options.labels
 @options.seed
 @options.picture
@@ -190,14 +193,14 @@ def transfer_style(source, num_images, labels, seed, output, batch_size, **where
 @SOURCE
 @DATA_OPTIONS
 @options.images
-@option("--num-images", type=options.Count(1), default=8, help="How many images of the test split.")
+@option("--num-images", type=options.Count(1), default=8, help="Use this many images of the test split.")
 @options.seed
 @option(
     "--output",
     type=options.Output(),
     default=None,
     show_default="standard output",
-    help="CSV file to write.",
+    help="Write this CSV file.",
 )
 @options.batch_size
 @options.backend
@@ -234,14 +237,14 @@ def classify(source, num_images, seed, output, batch_size, **where):
 
 @click.command(cls=GroupedCommand, arguments=ARGUMENTS)
 @SOURCE
-@option("--num-images", type=options.Count(1), default=16, help="How many images.")
+@option("--num-images", type=options.Count(1), default=16, help="Make this many images.")
 @options.labels
 @options.seed
 @option(
     "--output",
     type=options.Output(),
     required=True,
-    help="File to write: .gif or .npz.",
+    help="Write this .gif or .npz file.",
 )
 @options.batch_size
 @options.backend

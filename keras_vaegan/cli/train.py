@@ -72,9 +72,9 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
 
 
 @click.command(cls=TrainCommand, arguments={"data": "--dataset"})
-@option("--model", "key", type=options.Name("--model", MODEL_KEYS), group=MODEL, help="Which model.")
+@option("--model", "key", type=options.Name("--model", MODEL_KEYS), group=MODEL, help="Train this model.")
 @option("--preset", default=None, group=MODEL, help="Repeat the recipe of a preset: a name or a folder.")
-@options.data_options("the recipe's", "Images: digits, a TensorFlow Datasets name, a folder or an .npz file.")
+@options.data_options("the recipe's", "Train on these images: a name, a folder or an .npz file.")
 @option(
     "--resize",
     type=options.Name("--resize", RESIZES),
@@ -129,22 +129,24 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     default=None,
     show_default="the recipe's",
     group=DATA,
-    help="Labels that a semi-supervised model keeps, as many of each class; the others are hidden.",
+    help="Keep this many class labels. A semi-supervised model does without the others.",
 )
 @option(
     "--augment",
     default=None,
     show_default="the recipe's, or none",
     group=DATA,
-    help="Random changes, as translation,cutout; none for no change.",
+    help="Change images at random, as translation,cutout or none.",
 )
-@option("--latent-dim", type=options.Count(1), default=None, group=MODEL, help="Dimension of the code.")
+@option(
+    "--latent-dim", type=options.Count(1), default=None, group=MODEL, help="Set the size of the latent code."
+)
 @option(
     "--init",
     default=None,
     show_default="the recipe's, or none",
     group=TRAINING,
-    help="Begin with the weights of a trained model, a run, preset or file, where they have the same place.",
+    help="Begin with the weights of this run, preset or file.",
 )
 @option(
     "--steps",
@@ -162,7 +164,13 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     group=TRAINING,
     help="Train for this many passes over the images.",
 )
-@option("--batch-size", type=options.Count(1), default=None, group=TRAINING, help="Images in a step.")
+@option(
+    "--batch-size",
+    type=options.Count(1),
+    default=None,
+    group=TRAINING,
+    help="Put this many images into a step.",
+)
 @option(
     "--accumulate",
     type=options.Count(1),
@@ -176,7 +184,7 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     type=click.FloatRange(0, min_open=True),
     default=None,
     group=TRAINING,
-    help="Of every player, at first where it falls; for one, --set generator.learning_rate=3e-4.",
+    help="Set all initial learning rates. For one player: --set generator.learning_rate=3e-4.",
 )
 @option(
     "--mixed-precision",
@@ -190,11 +198,20 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     type=options.Name("--distribute", DISTRIBUTIONS),
     default="auto",
     group=TRAINING,
-    help="Let devices share each batch: all accelerators (auto), all devices (data), one (none).",
+    help="Share batches among accelerators, all devices or none.",
 )
-@option("--config", type=click.Path(path_type=pathlib.Path), default=None, help="JSON or TOML of a recipe.")
 @option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any option of the recipe, as features=0.5."
+    "--config",
+    type=click.Path(path_type=pathlib.Path),
+    default=None,
+    help="Read a recipe, or a part of one, from JSON or TOML.",
+)
+@option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any option of the recipe, as features=0.5.",
 )
 @options.seed
 @option(
@@ -202,7 +219,7 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     type=options.Output(folder=True),
     default=None,
     show_default="runs/MODEL_DATASET",
-    help="Run folder to make.",
+    help="Write this run folder.",
 )
 @option("--overwrite", is_flag=True, help="Replace an older run in that folder.")
 @option(
@@ -210,7 +227,7 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     type=options.Count(1),
     default=None,
     show_default="the end of an epoch",
-    help="Batches from one checkpoint to the next.",
+    help="Write a checkpoint after this many batches.",
 )
 @option(
     "--resume",
@@ -218,7 +235,7 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
     default=None,
     callback=_resumed_run,
     is_eager=True,
-    help="Continue the run in this folder; --steps or --epochs extends it.",
+    help="Continue this run. --steps or --epochs extends it.",
 )
 @option(
     "--verbose",
