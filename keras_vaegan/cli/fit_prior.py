@@ -19,7 +19,7 @@ KINDS = ("flow", "mixture")
 @click.command("fit-prior", cls=GroupedCommand, arguments=ARGUMENTS | {"x": "--dataset", "folder": "SOURCE"})
 @SOURCE
 @option(
-    "--prior", type=options.Name("--prior", KINDS), default="flow", group=MODEL, help="Which prior to fit."
+    "--prior", type=options.Name("--prior", KINDS), default="flow", group=MODEL, help="Fit this prior."
 )
 @option(
     "--set",
