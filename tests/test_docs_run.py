@@ -56,7 +56,7 @@ def small_world(tmp_path, monkeypatch, brief_fits):
         "mask.png": np.where(np.arange(28) < 14, 255, 0).astype("uint8") * np.ones((28, 1), "uint8"),
         **{f"two_digits/{i}.png": pictures[i] for i in range(2)},
         **{f"mine/{i}.png": pictures[i] for i in range(4)},
-        **{f"my_pictures/{name}/{i}.png": pictures[i] for name in ("cat", "dog") for i in range(40)},
+        **{f"my_images/{name}/{i}.png": pictures[i] for name in ("cat", "dog") for i in range(40)},
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(tmp_path / path)
