@@ -84,9 +84,10 @@ class EpochRows(EpochCallback):
         if self.broken_off or self.gone_back:
             return
         logs = logs or {}
-        if not self._names:
-            score = [name for name in logs if name.startswith(SCORES)][:1]
-            self._names = [*score, *(name for name in SHOWN if name in logs)][:MOST]
+        score = [name for kind in SCORES for name in logs if name.startswith(kind)][:1]
+        names = [*score, *(name for name in SHOWN if name in logs)][:MOST]
+        if not set(names) <= set(self._names):  # a score may come every few epochs
+            self._names = names
             headings = (SHOWN.get(name, name)[: WIDTH - 1] for name in self._names)
             self.show("epoch" + "".join(f"{name:>{WIDTH}}" for name in headings) + "    time")
         if self._progress is not None:

@@ -142,8 +142,10 @@ def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arg
         heads.encoder_head(5, LATENT_DIM, num_classes, units=(4,), activation="tanh"),
         heads.class_head(5, num_classes, units=(3,), activation="tanh"),
         mlp.decoder(image_shape, LATENT_DIM, units=(5,), activation="tanh", num_classes=num_classes),
-        prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
-        **objects(**arguments),
+        **{
+            "prior": learned_prior(image_shape, num_classes=num_classes) if prior else None,
+            **objects(**arguments),
+        },
     )
 
 
@@ -178,8 +180,10 @@ def stacked_ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=Fals
         heads.encoder_head(5, LATENT_DIM, num_classes, units=(4,), activation="tanh"),
         heads.class_head(5, num_classes),
         heads.code_decoder(3, LATENT_DIM, num_classes, **shape),
-        prior=learned_prior(image_shape, num_classes=num_classes) if prior else None,
-        **objects(**arguments),
+        **{
+            "prior": learned_prior(image_shape, num_classes=num_classes) if prior else None,
+            **objects(**arguments),
+        },
     )
 
 
@@ -195,7 +199,7 @@ def ssl_vae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, **arguments):
         "decoder": vae.decoder,
         "prior": learned_prior(image_shape, num_classes=num_classes) if prior else None,
     }
-    return kvg.SemiSupervisedVAEGAN(**networks, discriminator=judge, **objects(**arguments))
+    return kvg.SemiSupervisedVAEGAN(**{**networks, "discriminator": judge, **objects(**arguments)})
 
 
 # Name -> builder and its arguments, without the image shape.

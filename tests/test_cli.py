@@ -264,7 +264,7 @@ def test_colour_and_non_square_images_work_from_a_file(vae_run, tmp_path):
         (["train", "--model", "vae_gan", "--set", "generator.class=RMSPorp"], "Did you mean 'RMSprop'"),
         (["train", "--model", "vae", "--set", "epochs=1.5"], "epochs"),
         (["train", "--model", "vae", "--set", "dataset=5"], "dataset"),
-        (["train", "--model", "vae", "--dataset", "digitss"], "--dataset must be one of digits"),
+        (["train", "--model", "vae", "--dataset", "digitss"], "--dataset must be one of mnist_small"),
         (["train", "--model", "vae", "--dataset", "no/such/folder"], "no/such/folder"),
         (["train", "--model", "vae", "--config", "no.json"], "--config"),
         (["generate", "no-run", "--output", "x.png"], "no-run"),

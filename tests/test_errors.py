@@ -430,7 +430,7 @@ def test_errors_at_the_command_line_begin_with_the_option(tmp_path):
     here.mkdir()
     train = ("train", "--model", "vae", "--output", tmp_path / "run")
     assert told(*train, "--dataset", here).startswith("--dataset must hold images (")
-    assert told(*train, "--dataset", "dogits").startswith("--dataset must be one of digits, ")
+    assert told(*train, "--dataset", "dogits").startswith("--dataset must be one of mnist_small, ")
     assert told(*train, "--set", "latent_dim=0").startswith("--set networks.latent_dim must be an integer")
     (here / "config.json").write_text('{"networks": {"latent_dim": 0}}')
     assert told(*train, "--config", here / "config.json").startswith("--config networks.latent_dim must be")

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import textwrap
 
 import keras
 import numpy as np
@@ -187,7 +188,7 @@ def test_the_page_beside_it_says_what_the_signatures_are(served):
 @pytest.mark.core_on("one")
 def test_the_documentation_has_the_commands_that_are_written():
     text = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text()
-    assert "\n".join(serving.recipe("cvae_gan_mnist")) in text
+    assert textwrap.dedent("\n".join(serving.recipe("cvae_gan_mnist"))) in text
     for model in ("cvae_both", "ssl_vae", "draw_conditional"):
         for name, function in built(model).functions().items():
             row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))

@@ -80,7 +80,7 @@ def test_many_steps_solve_the_differential_equation():
 
 def test_noise_comes_back():
     """`noise_of` is the inverse of `place`."""
-    flow, e = begun((2, 3), solver_steps=16), noise((2, 3))
+    flow, e = begun((2, 3), solver_steps=64), noise((2, 3))
     z = flow.given().place(e)
     np.testing.assert_allclose(ops.convert_to_numpy(flow.given().noise_of(z)), e, atol=0.03)
 
@@ -180,14 +180,41 @@ def test_a_fit_that_was_stopped_goes_on(tmp_path, monkeypatch):
         assert json.loads((kept / "flow.json").read_text())["epochs"] == 1
 
     stop()
-    np.testing.assert_allclose(fitted(kept), expected, atol=1e-5)
-    assert not kept.exists()
-    stop()
+    (kept / "mine.txt").write_text("stays")
+    for _ in range(2):  # the second is complete at once
+        np.testing.assert_allclose(fitted(kept), expected, atol=1e-5)
+    assert (kept / "mine.txt").is_file() and len(list(kept.glob("*.keras"))) == 1
     np.testing.assert_allclose(fitted(kept, seed=5), fitted(seed=5), atol=1e-5)
-    stop()
     for file in kept.glob("*.keras"):
         file.write_bytes(b"damaged")
     np.testing.assert_allclose(fitted(kept), expected, atol=1e-5)
+
+
+@pytest.mark.core_on("one")
+def test_no_setting_is_silent():
+    """Each changes the codes that a flow on classes gives after its fit."""
+    z, classes = codes(200)
+    labels = {"labels": ops.convert_to_tensor(np.eye(3, dtype="float32")[[0, 1, 2, 0, 1]])}
+    others = {
+        "solver_steps": 3,
+        "guidance": 2.0,
+        "width": 12,
+        "depth": 2,
+        "fit_steps": 30,
+        "fit_batch_size": 9,
+        "fit_rate": 0.01,
+    }
+
+    def made(form, **settings):
+        flow = Flow(**{**QUICK, **settings})
+        flow.begin(z.shape[1:] if form is None else form, {"labels": keras.Input((3,))})
+        flow.fit(Drawn([z.reshape(-1, *flow.code_shape)]), classes)
+        return ops.convert_to_numpy(flow.given(labels).place(noise(flow.code_shape)))
+
+    for form, changes in ((None, others), ((2, 1), {"heads": 4})):
+        before = made(form)
+        for name, value in changes.items():
+            assert np.abs(made(form, **{name: value}) - before).max() > 1e-4, name
 
 
 def test_draws_are_of_q():
@@ -275,8 +302,44 @@ def test_standard_normal_noise_is_its_own_code():
 
 
 @pytest.mark.core_on("one")
+def test_a_fit_that_fails_leaves_the_model_as_it_was():
+    """Its old prior, fitted, and the same samples."""
+    model = registry.set_weights(registry.MODELS["vae"](seed=1))
+    x = registry.images(40)
+    model.fit_prior(x, prior={"class": "flow", **QUICK}, verbose=0)
+    expected = model.generate(4, seed=0)
+    for prior, images, said in (
+        ({"class": "mixture", "components": 9}, x[:3], "components must be at most 3"),
+        ({"class": "flow", **QUICK, "fit_rate": 1e30}, x, "fit_rate must be lower"),
+        ({"class": "flow", **QUICK}, x[:1], "x must hold at least 2 images"),
+        ({"class": "flow", **QUICK}, registry.images(4, (8, 8, 1)), "x must"),
+    ):
+        with np.errstate(all="ignore"), pytest.raises(InputError, match=said):
+            model.fit_prior(images, prior=prior, verbose=0)
+        np.testing.assert_allclose(model.generate(4, seed=0), expected, atol=1e-6)
+    model.trainable = True  # of the whole model
+    assert not model.prior.trainable_variables
+    model.compile()
+    assert all("flow" not in variable.path for variable in model.player_variables()["generator"])
+    other = registry.vae(seed=2)
+    with pytest.raises(InputError, match="prior must be a new object"):
+        other.fit_prior(x, prior=model.prior)
+
+
+@pytest.mark.core_on("one")
 def test_bad_input_is_refused():
     x = registry.images(5)
+    for arguments, said in (
+        ({"labels": [0] * 5}, "labels must be None"),
+        ({"verbose": 7}, "verbose must be one of"),
+        ({"prior": {"class": "flow", "guidance": 3.0}}, "guidance must be 1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            registry.vae(prior={"class": "flow", **QUICK}).fit_prior(x, **arguments)
+    frozen = registry.MODELS["draw_look_back"]()
+    frozen.trainable = False
+    with pytest.raises(InputError, match="was trained with it"):
+        frozen.fit_prior(x, prior="flow")
     mixed = registry.MODELS["vae_mixture"]()
     with pytest.raises(InputError, match="path must be linear or spherical"):
         mixed.interpolate(x[0], x[1], path="noise")
@@ -296,6 +359,8 @@ def test_bad_input_is_refused():
     ):
         with pytest.raises(InputError, match=said):
             registry.draw_model(prior={"class": "flow", **settings})
+    with pytest.raises(InputError, match="folder must be a folder"):
+        registry.vae(prior={"class": "flow", **QUICK}).fit_prior(x, folder=__file__)
     used = registry.vae(prior={"class": "flow", **QUICK}).prior
     with pytest.raises(InputError, match="prior must be a new object"):
         registry.draw_model(prior=used)
@@ -353,7 +418,11 @@ def test_fit_prior_of_a_run(tmp_path, capsys, monkeypatch):
     )
     assert load_source(tmp_path / "m")[0].prior.summary == "a mixture of 3 components"
     assert load_source(folder)[0].prior.summary == "a flow of 8 steps"
+    assert keras.saving.load_model(folder / "model.keras").compiled
+    capsys.readouterr()
     assert run("train", "--resume", folder, "--epochs", 2) == 0  # the training has its own prior
+    assert "goes back to that of the recipe" in capsys.readouterr().out
+    assert "prior" not in json.loads((folder / "metadata.json").read_text())
 
 
 @pytest.mark.core_on("one")

@@ -682,7 +682,8 @@ def test_large_photographs_are_decoded_at_a_fraction_of_their_size(tmp_path):
 
 
 def test_the_range_is_stored_with_the_run_and_used_by_every_command(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("keras_vaegan.training.runner._draw", lambda *_: None)  # which takes most of the time
+    # Drawing takes most of the time.
+    monkeypatch.setattr("keras_vaegan.training.runner.draw_images", lambda *_: None)
     rng = np.random.default_rng(0)
     for i in range(60):
         save(tmp_path / "data" / "ab"[i % 2] / f"{i}.png", rng.integers(0, 4096, (8, 8)).astype(np.uint16))

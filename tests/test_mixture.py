@@ -212,8 +212,7 @@ def test_models_on_labels_take_it(name, tmp_path):
     again = load_source(tmp_path / "model.keras")[0]
     np.testing.assert_allclose(again.generate(6, seed=2), made, atol=1e-6)
     if model.classifiers:
-        model.fit_prior(x, np.where(np.arange(120) < 60, labels, -1))
-        model.fit_prior(x)
+        model.fit_prior(x, np.where(np.arange(120) < 60, labels, -1))  # the model tells the others
 
 
 @pytest.mark.core_on("one")

@@ -319,7 +319,7 @@ def test_a_run_killed_as_it_draws_is_finished_when_resumed(tmp_path, monkeypatch
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(runner, "_draw", kill)
+        patch.setattr(runner, "draw_images", kill)
         kvg.cli.main(["train", "--model", "vae", *map(str, TINY), "--epochs", "2", "--output", str(folder)])
     for name in (f"{PARTIAL}{GONE}-{files._machine()}-abcdefghnotes.txt", f"{PARTIAL}oldsamples.png"):
         (folder / name).write_text("half")

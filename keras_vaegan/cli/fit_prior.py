@@ -1,6 +1,8 @@
 """`fit-prior`: a prior for the latent codes of a trained model."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -10,7 +12,7 @@ from keras_vaegan.cli.sample import ARGUMENTS, SOURCE, load_model
 from keras_vaegan.errors import InputError
 from keras_vaegan.files import atomic_path, holds_files, sweep, user_path
 from keras_vaegan.locks import LOCK, FolderLock
-from keras_vaegan.runs import CHECKPOINTS, CONFIG, PRIOR, SCORES, check_own
+from keras_vaegan.runs import CHECKPOINTS, PAGE, SCORES, check_own
 from keras_vaegan.runs import MODEL as MODEL_FILE
 
 KINDS = ("flow", "mixture")
@@ -18,9 +20,7 @@ KINDS = ("flow", "mixture")
 
 @click.command("fit-prior", cls=GroupedCommand, arguments=ARGUMENTS | {"x": "--dataset", "folder": "SOURCE"})
 @SOURCE
-@option(
-    "--prior", type=options.Name("--prior", KINDS), default="flow", group=MODEL, help="Fit this prior."
-)
+@option("--prior", type=options.Name("--prior", KINDS), default="flow", group=MODEL, help="Fit this prior.")
 @option(
     "--set",
     "settings",
@@ -47,13 +47,35 @@ def fit_prior(source, prior, settings, seed, output, batch_size, image_size, val
     mixture of normal distributions (--prior mixture) is fitted to codes that are vectors. Then generate,
     interpolate, evaluate and export have this prior. If a flow is stopped, the same command resumes it.
     """
-    model, metadata = load_model(source)
-    from keras_vaegan.presets.folder import save_folder
+    folder = _folder(source, output)
+    options.load_keras()
+    with FolderLock(folder, "SOURCE" if output is None else "--output"):  # no training replaces it meanwhile
+        _fit(source, folder, prior, settings, seed, batch_size, image_size, value_range, where)
+    options.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
+
+
+def _fit(
+    source: str,
+    folder: pathlib.Path,
+    prior: str,
+    settings: Sequence[str],
+    seed: int,
+    batch_size: int,
+    image_size: Any,
+    value_range: Any,
+    where: dict[str, Any],
+) -> None:
+    """Fit the prior and write the model into a folder that is locked."""
+    from keras_vaegan.data.content import change_since_training, describe
+    from keras_vaegan.presets.folder import load_keras_file, save_folder
     from keras_vaegan.training import runner
 
-    folder = _folder(source, output)
+    model, metadata = load_model(source)
+    whole = user_path("source", source) / MODEL_FILE
+    if whole.is_file():  # with the state of its optimizers
+        model = load_keras_file(whole)
     chosen = {"class": prior, **dict(options.key_and_value(text) for text in settings)}
-    model.replace_prior(chosen)  # refused before data are read
+    new = model.new_prior(chosen)  # refused before data are read
     data = options.load_data_for(
         tuple(model.image_shape),
         metadata,
@@ -63,18 +85,21 @@ def fit_prior(source, prior, settings, seed, output, batch_size, image_size, val
         **where,
     )
     data = options.as_seen(data, model.image_shape, metadata)
-    with FolderLock(folder, "--output"):
-        sweep(folder, all=True)
-        console = options.console()
-        count = runner.fit_prior(
-            model, data, folder, console, seed=seed, batch_size=batch_size, verbose=runner.verbosity()
-        )
-        with atomic_path(folder / MODEL_FILE) as temporary:
-            model.save(temporary)
-        (folder / SCORES).unlink(missing_ok=True)  # those of the prior before
-        save_folder(model, folder, metadata | {"prior": {**chosen, "seed": seed, "num_images": count}})
-        runner.draw_images(model, data, folder)
-    options.echo(f"the model is in {folder}; look at {folder / 'samples.png'}")
+    sweep(folder, all=True)
+    console = options.console()
+    changed = change_since_training(metadata, where.get("dataset"), image_size, data)
+    if changed is not None:
+        console.show(f"warning: the data have changed since the training: {changed}", warning=True)
+    how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "verbose": runner.verbosity()}
+    count = runner.fit_prior(model, data, folder, console, new, **how)
+    facts = {**chosen, "seed": seed, "num_images": count, "dataset": data.source or data.name}
+    save_folder(model, folder, metadata | {"prior": {**facts, "data": describe(data)}})
+    with atomic_path(folder / MODEL_FILE) as temporary:
+        model.save(temporary)
+    for name in (SCORES, PAGE):  # those of the prior before
+        (folder / name).unlink(missing_ok=True)
+    runner.clear_fit(folder)
+    runner.draw_images(model, data, folder)
 
 
 def _folder(source: str, output: pathlib.Path | None) -> pathlib.Path:
@@ -82,12 +107,10 @@ def _folder(source: str, output: pathlib.Path | None) -> pathlib.Path:
     path = user_path("source", source)
     if output is None:
         if not path.is_dir():
-            raise InputError(
-                f"--output must be given: {source} is no run folder, which the prior could go into."
-            )
+            raise InputError(f"--output must be given: {source} is no folder to write the prior into.")
         check_own("source", path)
         return path
-    begun = (output / CHECKPOINTS / PRIOR).is_dir() and not (output / CONFIG).exists()
-    if output.exists() and holds_files(output, LOCK) and not begun:
+    others = output.is_dir() and holds_files(output, LOCK, CHECKPOINTS)  # those of a fit that was stopped
+    if others:
         raise InputError(f"--output must be a new or empty folder; received {str(output)!r}.")
     return output

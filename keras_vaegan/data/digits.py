@@ -9,6 +9,7 @@ from keras_vaegan.data.checks import ValueRange
 from keras_vaegan.data.images import WHITE, Colour, Resize, fit_all, require_for
 from keras_vaegan.data.splits import Splits, complete_splits
 from keras_vaegan.errors import InputError
+from keras_vaegan.files import reading
 
 DIGITS_SIZE = (28, 28)
 SMALL_MNIST = "mnist_small_e52fd3927331.npz"  # with the first digits of its content's hash
@@ -53,13 +54,11 @@ def read_mnist_small(
     are under CC BY-SA 3.0; see the README beside them.
     """
     file = importlib.resources.files("keras_vaegan.data") / "embedded" / SMALL_MNIST
-    with file.open("rb") as content, np.load(content) as archive:
+    with reading("mnist_small", "source"), file.open("rb") as content, np.load(content) as archive:
         arrays = {name: archive[name] for name in archive.files}
     found = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
     if not SMALL_MNIST.removesuffix(".npz").endswith(found[:12]):
-        raise InputError(
-            f"source mnist_small is damaged: {SMALL_MNIST} has the hash {found[:12]}. Reinstall it."
-        )
+        raise InputError(f"source must be whole; {SMALL_MNIST} has the hash {found[:12]}. Reinstall it.")
     count = sum(len(array) for name, array in arrays.items() if name.startswith("x"))
     shape = (count, *(size or DIGITS_SIZE), channels or 1)
     require_for(shape, max(bytes_per_value, FLOAT_BYTES), "source mnist_small")

@@ -80,7 +80,7 @@ class DRAW(VAE):
     def player_networks(self) -> dict[str, list[Any]]:
         cell = self.cell
         networks = [cell.encoder, cell.first_looking, cell.decoder, cell.first_drawing]
-        if self.prior.trainable_variables:
+        if self.prior.trainable_variables and not self.prior.fitted_to_codes:
             networks.append(self.prior)
         return {"generator": [*networks, *self.likelihood_networks()]}
 

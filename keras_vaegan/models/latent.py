@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import pathlib
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -44,7 +45,7 @@ from keras_vaegan.presets.building import from_preset
 from keras_vaegan.presets.folder import save_folder
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.presets.sources import Presets
-from keras_vaegan.priors import PRIORS, Drawn, Draws, Prior
+from keras_vaegan.priors import PRIORS, Drawn, Draws, Prior, StandardNormal
 from keras_vaegan.priors.base import Fitting
 from keras_vaegan.tiling import in_tiles, tile_and_overlap
 from keras_vaegan.training.inputs import Guard, by_name
@@ -461,7 +462,9 @@ class LatentVariableModel(MultiPlayerModel):
                 sizes.append(given["x"].batch_size)
             size = next(filter(None, sizes), None)
             given["validation_data"] = self.intake.checked_validation(given["validation_data"], size)
-        self.prior.reset()
+        if self.compiled:  # else Keras refuses
+            self.prior.reset()
+            self.preset_metadata.pop("prior", None)
         unchecked = not isinstance(given["x"], (np.ndarray, Batches))
         if unchecked:
             given["callbacks"] = [Guard(), *keras.tree.flatten(given.get("callbacks") or [])]
@@ -1256,7 +1259,7 @@ class LatentVariableModel(MultiPlayerModel):
 
     def fit_prior(
         self,
-        x: ArrayLike,
+        x: Any,
         labels: ArrayLike | None = None,
         prior: str | dict | Prior | None = None,
         seed: int | None = 0,
@@ -1280,40 +1283,44 @@ class LatentVariableModel(MultiPlayerModel):
             seed: of the codes' noise and of the fit; None for another one each time.
             batch_size: images encoded at a time.
             verbose: 1 for a progress bar, 2 for some lines, 0 for neither. A mixture has none.
-            folder: for checkpoints of a flow's training: if it is stopped, the same call goes on from there.
-                None for no checkpoints.
+            folder: for checkpoints of a flow's training. If it is stopped, the same call continues from
+                there; if it was complete, the call gives the same prior at once. None for no checkpoints.
             callbacks: of Keras, for the training of a flow.
 
         Raises:
             InputError: a prior that is not fitted to codes, or that the model cannot have; a model whose
                 prior was trained with it; too few images; as of `encode`.
         """
-        seed = as_seed(seed)
-        if prior is not None:
-            self.replace_prior(prior)
-        if not self.prior.fitted_to_codes:
+        seed, verbose = as_seed(seed), choose("verbose", verbose, (0, 1, 2))
+        new = self.prior if prior is None else self.new_prior(prior)
+        if not new.fitted_to_codes:
             raise InputError(
                 "prior must be one that is fitted to codes, 'mixture' or 'flow'; this model's is a "
-                f"{type(self.prior).__name__}."
+                f"{type(new).__name__}."
             )
+        if labels is not None and self.num_classes is None:
+            raise InputError(f"labels must be None: this {type(self).__name__} is not conditioned on labels.")
+        if not is_stored(x):
+            x = self.intake.images(x, shape=self.image_shape)
+        elif tuple(x.shape[1:]) != self.image_shape:
+            raise InputError(f"x must hold images of {self.image_shape}; received {tuple(x.shape[1:])}.")
         classes = self.labels_of(labels, x)
+        new.require_codes(len(x), classes)
         fitting = Fitting(verbose, None if folder is None else pathlib.Path(folder), tuple(callbacks))
-        self.prior.fit(self.draws(x, classes, seed, batch_size), classes, seed, fitting)
+        new.fit(self.draws(x, classes, seed, batch_size), classes, seed, fitting)
+        if new is not self.prior:  # now that nothing can fail any more
+            self._replace_prior(new)
 
     def draws(self, x: ArrayLike, labels: ArrayLike | None, seed: int, batch_size: int) -> Draws | Drawn:
         """Draws of the codes of images, to which a prior is fitted."""
         return Draws(self.posterior_parameters(x, labels, batch_size=batch_size), seed)
 
-    def replace_prior(self, prior: str | dict | Prior) -> None:
-        """Take another prior in place of N(0, I), or of one that was fitted to codes; see `fit_prior`.
-
-        Until it is fitted, it is N(0, I).
-        """
-        new = choose_part("prior", prior, PRIORS, Prior, "flow")
-        old = self.prior
-        if old.trainable_variables:
+    def new_prior(self, prior: str | dict | Prior) -> Prior:
+        """A prior for `fit_prior`, in the form of this model, or raise `InputError` if it cannot have it."""
+        new, own = choose_part("prior", prior, PRIORS, Prior, "flow"), self.prior
+        if not (isinstance(own, StandardNormal) or own.fitted_to_codes):
             raise InputError(
-                f"prior must be None: the prior of this {type(self).__name__}, a {type(old).__name__}, was "
+                f"prior must be None: the prior of this {type(self).__name__}, a {type(own).__name__}, was "
                 "trained with it."
             )
         if not new.fitted_to_codes:
@@ -1321,9 +1328,16 @@ class LatentVariableModel(MultiPlayerModel):
                 f"prior must be one that is fitted to codes, 'mixture' or 'flow'; received a "
                 f"{type(new).__name__}."
             )
+        if new.built and new is not own and (new.begun_by is None or new.begun_by() is not self):
+            raise InputError("prior must be a new object: this one may be that of another model.")
         new.begin(self.code_shape, self.seen_by_prior())
-        place = self._layers.index(old)
-        self._tracker.untrack(old)
+        new.begun_by = weakref.ref(self)
+        return new
+
+    def _replace_prior(self, new: Prior) -> None:
+        """Take another prior in the place of the old one."""
+        place = self._layers.index(self.prior)
+        self._tracker.untrack(self.prior)
         self.prior = new
         self._layers.insert(place, self._layers.pop())  # the order of the weights is that of a new model
         self.batched = InBatches(self, self.in_batches)

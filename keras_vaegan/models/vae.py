@@ -210,7 +210,7 @@ class VAE(LatentVariableModel):
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
         networks = [self.encoder, self.decoder]
-        if self.prior.trainable_variables:
+        if self.prior.trainable_variables and not self.prior.fitted_to_codes:
             networks.append(self.prior)
         return {"generator": [*networks, *self.likelihood_networks()]}
 

@@ -12,11 +12,11 @@ A prior that looks back (`LookBack`) is known step by step, as DRAW's decoder go
 `Mixture` and `Flow` are fitted to latent codes when the rest of the model is trained.
 """
 
-from keras_vaegan.priors.base import Prior, PriorOfBatch
+from keras_vaegan.priors.base import Fitted, Prior, PriorOfBatch, Unit
 from keras_vaegan.priors.draws import Drawn, Draws
 from keras_vaegan.priors.flow import Flow
 from keras_vaegan.priors.mixture import Mixture
-from keras_vaegan.priors.normal import Conditional, LookBack, Normal, StandardNormal, Unit
+from keras_vaegan.priors.normal import Conditional, LookBack, Normal, StandardNormal
 
 PRIORS: dict[str, type[Prior]] = {
     "standard_normal": StandardNormal,
@@ -30,6 +30,7 @@ __all__ = [
     "Conditional",
     "Drawn",
     "Draws",
+    "Fitted",
     "Flow",
     "LookBack",
     "Mixture",

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import keras
 import numpy as np
+from keras import ops
 
-from keras_vaegan.distributions import DiagonalNormal
+from keras_vaegan.distributions import LOG_2PI, DiagonalNormal, sum_event
 from keras_vaegan.errors import InputError
 from keras_vaegan.priors.draws import Drawn, Draws
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
@@ -38,6 +39,25 @@ class PriorOfBatch:
     def sample(self, count: int, seed: Any) -> Tensor:
         """Codes `(count, ..., Z)`."""
         return self.place(keras.random.normal((count, *self.code_shape), dtype="float32", seed=seed))
+
+
+class Unit(PriorOfBatch):
+    """N(0, I) of a batch."""
+
+    def __init__(self, code_shape: tuple[int, ...]) -> None:
+        self.code_shape = code_shape
+
+    def kl(self, q: DiagonalNormal) -> Tensor:
+        return q.kl_per_dimension()
+
+    def place(self, noise: Tensor) -> Tensor:
+        return ops.cast(noise, "float32")
+
+    def noise_of(self, z: Tensor) -> Tensor:
+        return ops.cast(z, "float32")
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return -0.5 * sum_event(ops.square(ops.cast(z, "float32")) + LOG_2PI)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +120,7 @@ class Prior(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", "name": "prior", **kwargs})
         self.code_shape: tuple[int, ...] = ()
+        self.begun_by: Any = None  # a reference to the model that made it for a fit
 
     def begin(self, code_shape: Sequence[int], condition: dict[str, Any]) -> None:
         """Take the form of the model that has this prior.
@@ -133,6 +154,9 @@ class Prior(keras.layers.Layer):
             labels: their classes, `(N,)`, for a model that is conditioned on them.
             seed: of where the fit begins, and of what it draws.
             fitting: how it is shown and kept.
+
+        Raises:
+            InputError: a prior that is not fitted to codes; codes to which it cannot be fitted.
         """
         raise InputError(f"prior must be one that is fitted to codes; a {type(self).__name__} is not.")
 
@@ -141,8 +165,8 @@ class Prior(keras.layers.Layer):
 
     @property
     def fitted(self) -> bool:
-        """Whether `fit` has found something."""
-        return False
+        """Whether `fit` has found something, as far as is known."""
+        return self.fitted_to_codes
 
     @property
     def summary(self) -> str:
@@ -166,3 +190,50 @@ class Prior(keras.layers.Layer):
                 for name, value in config.items()
             }
         )
+
+
+class Fitted(Prior):
+    """Base class of the package's priors that are fitted to latent codes when the rest is trained.
+
+    Its weights are no player's: they stay fixed whatever `trainable` of the model says. In training, and
+    until `fit`, the prior is N(0, I). It may be one for each class.
+    """
+
+    fitted_to_codes = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "trainable": False})
+        self.num_classes: int | None = None
+
+    @property
+    def trainable(self) -> bool:
+        """False."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        """Keras hands down what the model is set to."""
+
+    def begin(self, code_shape: Sequence[int], condition: dict[str, Any]) -> None:
+        labels = condition.get("labels")
+        num_classes = None if labels is None else labels.shape[-1]
+        if not self.built:
+            super().begin(code_shape, condition)
+            self.num_classes = num_classes
+            self.make_weights()
+        elif (self.code_shape, self.num_classes) != (tuple(code_shape), num_classes):
+            raise InputError(
+                f"prior must be a new object: this one is of codes {self.code_shape} and "
+                f"{self.num_classes or 'no'} classes."
+            )
+
+    def make_weights(self) -> None:
+        """Make the weights, for codes of `code_shape` and `num_classes`."""
+        raise NotImplementedError
+
+    def of_batch(self, labels: Tensor | None) -> PriorOfBatch:
+        """p(z|y) of the one-hot labels of a batch."""
+        raise NotImplementedError
+
+    def given(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> PriorOfBatch:
+        return Unit(self.code_shape) if training else self.of_batch(condition.get("labels"))

@@ -1,10 +1,10 @@
 """A flow from noise to latent codes, which is learned when the rest of the model is trained."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,15 +12,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vaegan.backend import unfold
+from keras_vaegan.backend import shares, unfold
 from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, at_least, shown, whole_number
 from keras_vaegan.files import atomic_path, read_json, write_json
 from keras_vaegan.priors import velocity
-from keras_vaegan.priors.base import Fitting, Prior, PriorOfBatch
+from keras_vaegan.priors.base import Fitted, Fitting, PriorOfBatch
 from keras_vaegan.priors.draws import Drawn, Draws
-from keras_vaegan.priors.normal import Unit
-from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
+from keras_vaegan.typing import Tensor
 
 EPOCH = 100  # steps of the fit from one checkpoint to the next
 UNLABELLED = 0.1  # share of the codes whose class is hidden, so that guidance has a velocity without
@@ -50,7 +49,7 @@ MAPS = Form(144, 6, 3000, 64, 1e-3)
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
-class Flow(Prior):
+class Flow(Fitted):
     """p(z|y) by a rectified flow, learned from codes when all else is trained (Liu et al. 2023).
 
     A network learns the velocity of codes on straight ways from noise e at time 0 to codes z at time 1:
@@ -83,7 +82,6 @@ class Flow(Prior):
             conditioned on images.
     """
 
-    fitted_to_codes = True
     has_density = False
     walks_through_noise = True
     most_numbers = 50_000_000
@@ -100,7 +98,7 @@ class Flow(Prior):
         fit_rate: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"trainable": False, **kwargs})
+        super().__init__(**kwargs)
         self.solver_steps = whole_number("solver_steps", solver_steps, 1)
         self.guidance = at_least("guidance", guidance, 1.0)
         self.heads = whole_number("heads", heads, 1)
@@ -108,30 +106,25 @@ class Flow(Prior):
         for name, value in whole.items():
             setattr(self, name, None if value is None else whole_number(name, value, 1))
         self.fit_rate = None if fit_rate is None else at_least("fit_rate", fit_rate, 0.0)
-        self.num_classes: int | None = None
 
     def begin(self, code_shape: Sequence[int], condition: dict[str, Any]) -> None:
         if "given" in condition:
             raise InputError("prior must not be a flow in a model that is conditioned on images.")
-        labels = condition.get("labels")
-        num_classes = None if labels is None else labels.shape[-1]
-        if self.built:
-            if (self.code_shape, self.num_classes) != (tuple(code_shape), num_classes):
-                raise InputError(
-                    f"prior must be a new object: this one is of codes {self.code_shape} and "
-                    f"{self.num_classes or 'no'} classes."
-                )
-            return
+        if self.guidance != 1.0 and "labels" not in condition:
+            raise InputError(
+                f"guidance must be 1 in a model that is not conditioned on labels; received {self.guidance}."
+            )
         super().begin(code_shape, condition)
-        self.num_classes = num_classes
-        if len(code_shape) > 1 and self.form.width % self.heads:
+
+    def make_weights(self) -> None:
+        if len(self.code_shape) > 1 and self.form.width % self.heads:
             raise InputError(f"heads must divide the width {self.form.width}; received {shown(self.heads)}.")
         self.network = self._new_network()
-        self.network.trainable = False  # by the players of the model
-        each = code_shape[-1:] if len(code_shape) == 3 else code_shape
-        self.mean = self.add_weight(shape=tuple(each), initializer="zeros", name="mean")
-        self.scale = self.add_weight(shape=tuple(each), initializer="ones", name="scale")
-        self.done = self.add_weight(shape=(), initializer="zeros", name="fitted")
+        self.network.trainable = False
+        each = self.code_shape[-1:] if len(self.code_shape) == 3 else self.code_shape
+        self.mean = self.add_weight(shape=each, initializer="zeros", trainable=False, name="mean")
+        self.scale = self.add_weight(shape=each, initializer="ones", trainable=False, name="scale")
+        self.done = self.add_weight(shape=(), initializer="zeros", trainable=False, name="fitted")
 
     @property
     def form(self) -> Form:
@@ -144,10 +137,8 @@ class Flow(Prior):
         form = self.form
         return velocity.network(self.code_shape, form.width, form.depth, self.heads, self.num_classes)
 
-    def given(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> PriorOfBatch:
-        if training:  # which knows N(0, I) alone
-            return Unit(self.code_shape)
-        return _FlowOfBatch(self, condition.get("labels"))
+    def of_batch(self, labels: Tensor | None) -> PriorOfBatch:
+        return _FlowOfBatch(self, labels)
 
     # ---- the fit ----
 
@@ -158,17 +149,14 @@ class Flow(Prior):
         seed: int = 0,
         fitting: Fitting = Fitting(),  # noqa: B008
     ) -> None:
+        self.require_codes(len(draws), labels)
         form = self.form
-        codes = draws.first
-        axes = (0, 1, 2) if codes.ndim == 4 else 0
-        mean, scale = codes.mean(axes), np.maximum(codes.std(axes), LEAST_SCALE)
-        del codes
+        mean, scale = _moments(draws.first)
         epochs = -(-form.fit_steps // EPOCH)
         per_epoch = -(-form.fit_steps // epochs)
         steps = epochs * per_epoch
-        kept = _Kept.of(
-            fitting.folder, {**dataclasses.asdict(form), "heads": self.heads, "seed": seed}, draws
-        )
+        settings = {**dataclasses.asdict(form), "heads": self.heads, "seed": seed}
+        kept = _Kept.of(fitting.folder, settings, mean, scale, labels)
         found = kept.read()
         if found is None:
             done, network = 0, self._new_network()
@@ -191,14 +179,20 @@ class Flow(Prior):
                 callbacks=[
                     keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin),
                     *fitting.callbacks(steps, done * per_epoch),
+                    keras.callbacks.TerminateOnNaN(),
                     kept,
                 ],
+            )
+        else:  # the last checkpoint is older than the averages in their place
+            network.optimizer.finalize_variable_values(network.trainable_variables)
+        if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+            raise InputError(
+                f"fit_rate must be lower: the flow's training gave NaN or infinity; received {form.fit_rate}."
             )
         self.network.set_weights(network.get_weights())
         self.mean.assign(mean)
         self.scale.assign(scale)
         self.done.assign(1.0)
-        kept.clear()
 
     def require_codes(self, count: int, labels: np.ndarray | None = None) -> None:
         if count < 2:
@@ -228,6 +222,15 @@ class Flow(Prior):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
+def _moments(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each element of codes, or of each channel of maps."""
+    axes = (0, 1, 2) if codes.ndim == 4 else 0
+    mean, scale = (of(codes, axis=axes, dtype="float64") for of in (np.mean, np.std))
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+        raise InputError("x must have finite latent codes; those of some images are NaN or infinite.")
+    return mean.astype("float32"), np.maximum(scale, LEAST_SCALE).astype("float32")
+
+
 class _Batches(keras.utils.PyDataset):
     """Batches for the fit of a flow; each depends on the seed and its number alone.
 
@@ -251,6 +254,7 @@ class _Batches(keras.utils.PyDataset):
         super().__init__()
         self.flow, self.draws, self.labels, self.scaling = flow, draws, labels, scaling
         self.seed, self.per_epoch, self.epoch = seed, per_epoch, 0
+        self.devices = shares()
 
     def __len__(self) -> int:
         return self.per_epoch
@@ -262,6 +266,7 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         generator = np.random.default_rng([self.seed, self.epoch, index])
         size, classes = self.flow.form.fit_batch_size, self.flow.num_classes
+        size = -(-size // self.devices) * self.devices  # which share a batch
         rows = generator.integers(0, len(self.draws), size)
         mean, scale = self.scaling
         z = (self.draws.of(rows, generator) - mean) / scale
@@ -326,11 +331,22 @@ class _Kept(keras.callbacks.Callback):
         self.folder, self.facts = folder, facts
 
     @classmethod
-    def of(cls, folder: Any, settings: dict[str, Any], draws: Draws | Drawn) -> "_Kept":
-        """Those of a fit with these settings to these draws."""
-        some = draws.first[:100].astype("float64")
-        facts = {**settings, "codes": [len(draws), float(some.sum()), float(np.square(some).sum())]}
-        return cls(None if folder is None else pathlib.Path(folder), facts)
+    def of(
+        cls,
+        folder: pathlib.Path | None,
+        settings: dict[str, Any],
+        mean: np.ndarray,
+        scale: np.ndarray,
+        labels: np.ndarray | None,
+    ) -> "_Kept":
+        """Those of a fit with these settings to codes of these moments and classes."""
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise InputError(f"folder must be a folder; {folder} is a file.")
+        classes = (
+            None if labels is None else hashlib.sha256(np.asarray(labels, "int64").tobytes()).hexdigest()
+        )
+        moments = [float(np.sum(values, dtype="float64")) for values in (mean, scale)]
+        return cls(folder, {**settings, "labels": classes, "codes": moments})
 
     def read(self) -> tuple[int, keras.Model] | None:
         """The epochs that are done and the network, if the folder has a checkpoint of the same fit."""
@@ -356,11 +372,6 @@ class _Kept(keras.callbacks.Callback):
         for old in self.folder.glob(f"*_{CHECKPOINT}"):
             if old != path:
                 old.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """Remove the folder's checkpoints: the fit is done."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -11,16 +11,15 @@ from keras import ops
 
 from keras_vaegan.distributions import LOG_2PI, DiagonalNormal
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.priors.base import Fitting, Prior, PriorOfBatch
+from keras_vaegan.priors.base import Fitted, Fitting, PriorOfBatch
 from keras_vaegan.priors.draws import Drawn, Draws
-from keras_vaegan.priors.normal import Unit
-from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
+from keras_vaegan.typing import Tensor
 
 LEAST_VARIANCE = 1e-4
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
-class Mixture(Prior):
+class Mixture(Fitted):
     """p(z|y) = sum_k w_k N(z; m_k, F_k F_k^T), fitted to codes when all else is trained.
 
     Codes of images do not fill N(0, I) evenly: what is decoded from the gaps between them looks like no image
@@ -37,13 +36,11 @@ class Mixture(Prior):
         **kwargs: of `keras.layers.Layer`.
     """
 
-    fitted_to_codes = True
     has_inverse = False  # the same code comes of several components
 
     def __init__(self, components: int = 40, **kwargs: Any) -> None:
-        super().__init__(**{"trainable": False, **kwargs})
+        super().__init__(**kwargs)
         self.components = whole_number("components", components, 1)
-        self.num_classes: int | None = None
 
     def begin(self, code_shape: Sequence[int], condition: dict[str, Any]) -> None:
         others = [name for name in condition if name != "labels"]
@@ -55,30 +52,19 @@ class Mixture(Prior):
             )
         if code_shape[0] < 2:
             raise InputError("prior must not be a mixture for codes of one dimension; received codes (1,).")
-        labels = condition.get("labels")
-        num_classes = None if labels is None else labels.shape[-1]
-        (latent_dim,), again = code_shape, self.built
-        if again and (self.code_shape, self.num_classes) != (tuple(code_shape), num_classes):
-            raise InputError(
-                f"prior must be a new object: this one is of codes {self.code_shape} and "
-                f"{self.num_classes or 'no'} classes."
-            )
         super().begin(code_shape, condition)
-        if again:
-            return
-        self.num_classes = num_classes
-        shape = (*([] if num_classes is None else [num_classes]), self.components)
-        self.log_shares = self.add_weight(shape=shape, initializer="zeros", name="log_shares")
-        self.means = self.add_weight(shape=(*shape, latent_dim), initializer="zeros", name="means")
-        self.factors = self.add_weight(
-            shape=(*shape, latent_dim, latent_dim), initializer="zeros", name="factors"
-        )
+
+    def make_weights(self) -> None:
+        (latent_dim,) = self.code_shape
+        shape = (*([] if self.num_classes is None else [self.num_classes]), self.components)
+        fixed = {"initializer": "zeros", "trainable": False}
+        self.log_shares = self.add_weight(shape=shape, name="log_shares", **fixed)
+        self.means = self.add_weight(shape=(*shape, latent_dim), name="means", **fixed)
+        self.factors = self.add_weight(shape=(*shape, latent_dim, latent_dim), name="factors", **fixed)
         self.reset()
 
-    def given(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> PriorOfBatch:
-        if training:  # which knows N(0, I) alone
-            return Unit(self.code_shape)
-        return _MixtureOfBatch(self, condition.get("labels"))
+    def of_batch(self, labels: Tensor | None) -> PriorOfBatch:
+        return _MixtureOfBatch(self, labels)
 
     def fit(
         self,
@@ -92,6 +78,8 @@ class Mixture(Prior):
 
         codes = draws.first
         self.require_codes(len(codes), labels)
+        if not np.isfinite(codes).all():
+            raise InputError("x must have finite latent codes; those of some images are NaN or infinite.")
         of_classes = []
         for k in range(self.num_classes or 1):
             own = codes if labels is None else codes[labels == k]
@@ -181,10 +169,12 @@ class _MixtureOfBatch(PriorOfBatch):
     def log_prob(self, z: Tensor) -> Tensor:
         factors = ops.convert_to_tensor(self.of.factors)
         identity = ops.broadcast_to(ops.eye(self.code_shape[0]), ops.shape(factors))
-        inverse = self.of_class(ops.solve_triangular(factors, identity, lower=True))
+        inverse = ops.solve_triangular(factors, identity, lower=True)
+        log_volume = ops.sum(ops.log(ops.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
         z = ops.cast(z, "float32")[:, None] - self.of_class(self.of.means)  # (B, K, Z)
-        whitened = ops.matmul(inverse, z[..., None])[..., 0]
-        diagonals = ops.diagonal(self.of_class(factors), axis1=-2, axis2=-1)
-        of_each = -0.5 * ops.sum(ops.square(whitened) + LOG_2PI, axis=-1)
-        of_each = of_each - ops.sum(ops.log(diagonals), axis=-1)
+        if self.classes is None:  # without a copy of the factors for each code
+            whitened = ops.einsum("kij,bkj->bki", inverse, z)
+        else:
+            whitened = ops.einsum("bkij,bkj->bki", self.of_class(inverse), z)
+        of_each = -0.5 * ops.sum(ops.square(whitened) + LOG_2PI, axis=-1) - self.of_class(log_volume)
         return ops.logsumexp(ops.log_softmax(self.of_class(self.of.log_shares), axis=-1) + of_each, axis=-1)

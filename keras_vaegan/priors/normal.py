@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vaegan.distributions import LOG_2PI, DiagonalNormal, sum_event
+from keras_vaegan.distributions import DiagonalNormal
 from keras_vaegan.errors import InputError, whole_number
-from keras_vaegan.priors.base import Prior, PriorOfBatch
+from keras_vaegan.priors.base import Prior, PriorOfBatch, Unit
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 
@@ -18,27 +18,8 @@ class StandardNormal(Prior):
 
     of_any_size = True
 
-    def given(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> "Unit":
+    def given(self, condition: Condition = UNCONDITIONAL, training: bool = False) -> Unit:
         return Unit(self.code_shape)
-
-
-class Unit(PriorOfBatch):
-    """N(0, I) of a batch."""
-
-    def __init__(self, code_shape: tuple[int, ...]) -> None:
-        self.code_shape = code_shape
-
-    def kl(self, q: DiagonalNormal) -> Tensor:
-        return q.kl_per_dimension()
-
-    def place(self, noise: Tensor) -> Tensor:
-        return ops.cast(noise, "float32")
-
-    def noise_of(self, z: Tensor) -> Tensor:
-        return ops.cast(z, "float32")
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        return -0.5 * sum_event(ops.square(ops.cast(z, "float32")) + LOG_2PI)
 
 
 class Normal(PriorOfBatch):

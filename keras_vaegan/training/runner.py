@@ -77,7 +77,7 @@ NUM_VIEWED = 2000  # images whose codes are drawn
 MOST_MEASURED = 2000  # images whose spatial codes are measured: each has many positions
 NUM_WALKS = 8  # rows of interpolations
 NUM_SHOWN = 8  # images that are completed, or shown as other classes
-AT_THE_END = ("finished", "interrupted")  # of the metadata, what does not hold while a run goes on
+AT_THE_END = ("finished", "interrupted", "prior")  # of the metadata, what does not hold while a run goes on
 FEW_STEPS, ENOUGH_STEPS = 500, 2000  # of a whole training
 NAMED_SOURCES = (("training", "dataset"), ("networks", "base"), ("training", "init"))  # of a recipe
 HOW_TO_READ = (
@@ -824,6 +824,8 @@ def _fit(
     tell_time = TellTime(console.show, epochs * len(batches), checkpoints.position.batch)
     if not any(checkpoints.position):  # from the start, over what a killed or an older run has left
         clear_run(folder)
+    if metadata.get("prior"):
+        console.show("the prior that was fitted goes back to that of the recipe; fit it again at the end")
     for name in AT_THE_END:
         metadata.pop(name, None)
     write_json(folder / METADATA, metadata)  # marks the folder as a run from the start
@@ -915,8 +917,9 @@ def _fit(
 
 def _board(tensorboard: bool) -> bool:
     """Whether logs for TensorBoard are asked for, or raise if it is not there."""
-    if flag("tensorboard", tensorboard) and importlib.util.find_spec("tensorboard") is None:
-        raise InputError("tensorboard must be installed first: pip install tensorboard.")
+    lacking = [name for name in ("tensorboard", "tensorflow") if importlib.util.find_spec(name) is None]
+    if flag("tensorboard", tensorboard) and lacking:
+        raise InputError(f"tensorboard must be installed first: pip install {' '.join(lacking)}.")
     return tensorboard
 
 
@@ -925,7 +928,7 @@ class _Left(BaseException):
 
 
 def verbosity() -> Literal[0, 1, 2]:
-    """A progress bar on a terminal, else a line per epoch; nothing if standard output is closed."""
+    """A bar and rows on a terminal, else rows alone; nothing if standard output is closed."""
     if sys.stdout is None:
         return 0
     return 1 if sys.stdout.isatty() else 2
@@ -984,12 +987,16 @@ def _finish(
         if metadata["interrupted"]:
             console.show("the prior stays N(0, I); it is fitted to the codes when the training has ended")
         else:
-            fit_prior(model, data, folder, console, verbose=verbose)
+            try:
+                fit_prior(model, data, folder, console, verbose=verbose)
+            except InputError as error:  # the training is not to be lost
+                console.show(f"warning: the prior stays N(0, I): {error}", warning=True)
     if model.code_statistics is not None:
         model.measure_codes(first_of(data.train[0], MOST_MEASURED))
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     saved = presets.save_folder(model, folder, metadata)
+    clear_fit(folder)
     draw_images(model, data, folder)
     if history:
         plots.save_curves(history, folder / "curves.png")
@@ -1008,18 +1015,25 @@ def fit_prior(
 ) -> int:
     """Fit a prior to the codes of the images that a model was trained on; the number of images that it saw.
 
-    A flow keeps its checkpoints in the run folder, and goes on from there if it was stopped.
+    A flow keeps its checkpoints in the run folder, and continues from there if it was stopped. Whoever saves
+    the model then calls `clear_fit`.
     """
-    if prior is not None:
-        model.replace_prior(prior)
-    x, labels = data.train
-    x = first_of(x, max(1, model.prior.most_numbers // math.prod(model.code_shape)))
-    labels = None if labels is None or model.classifiers else labels[: len(x)]  # some may have been hidden
-    console.show(f"fits the prior, {model.prior.summary}, to the codes of {len(x):,} images")
-    model.fit_prior(
-        x, labels, seed=seed, batch_size=batch_size, verbose=verbose, folder=folder / CHECKPOINTS / PRIOR
-    )
+    prior = model.prior if prior is None else model.new_prior(prior)
+    (x, labels), most = data.train, max(1, prior.most_numbers // math.prod(model.code_shape))
+    if len(x) > most:  # at random: images may be in the order of their classes
+        rows = np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
+        x, labels = some_of(x, rows), None if labels is None else labels[rows]
+    if model.num_classes is None or model.classifiers:
+        labels = None  # those of a semi-supervised model may have been hidden
+    console.show(f"fits the prior, {prior.summary}, to the codes of {len(x):,} images")
+    how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "verbose": verbose}
+    model.fit_prior(x, labels, prior, folder=folder / CHECKPOINTS / PRIOR, **how)
     return len(x)
+
+
+def clear_fit(folder: pathlib.Path) -> None:
+    """Delete the checkpoints of a flow in a run folder, now that the model is saved."""
+    shutil.rmtree(folder / CHECKPOINTS / PRIOR, ignore_errors=True)
 
 
 def draw_images(model: LatentVariableModel, data: ImageData, folder: pathlib.Path) -> None:
