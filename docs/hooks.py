@@ -18,6 +18,25 @@ log = logging.getLogger("mkdocs.hooks")
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 serving = {"now": False}
+# What a user calls, of the models that have it.
+VERBS = (
+    *("from_preset", "compile", "fit", "evaluate", "predict", "train_on_batch", "fit_prior", "measure_codes"),
+    *("encode", "decode", "reconstruct", "generate", "interpolate", "complete", "transfer_style", "classify"),
+    *("calibrate", "canvases", "log_likelihood", "kl_per_dimension", "posterior_parameters"),
+    *("save_to_preset", "export", "functions", "compute_losses", "code_shape", "num_classes"),
+)
+# Public classes, each with the module that has it.
+CLASSES = {
+    "VAE": "vae",
+    "CVAE": "cvae",
+    "VAEGAN": "vae_gan",
+    "CVAEGAN": "cvae_gan",
+    "SemiSupervisedVAE": "semi_supervised",
+    "StackedSemiSupervisedVAE": "stacked_semi_supervised",
+    "SemiSupervisedVAEGAN": "semi_supervised_gan",
+    "DRAW": "draw",
+    "DRAWGAN": "draw_gan",
+}
 LIVE = "completion_cvae_mnist"
 WEIGHTS = ROOT / "keras_vaegan" / "presets" / "weights"
 # Data that shipped weights are of, and what may be done with it.
@@ -41,6 +60,7 @@ def on_files(files, config):
     for path in sorted(RESULTS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         pages[f"results/{path.name}"] = text.replace("../../docs/images/", "../images/")
+    pages |= {f"api/{name}.md": class_page(name, module) for name, module in CLASSES.items()}
     overview = RESULTS.with_name("RESULTS.md").read_text(encoding="utf-8")
     pages["results/index.md"] = overview.replace("](results/", "](")
     for place, text in pages.items():
@@ -82,6 +102,18 @@ def on_page_content(html, page, config, files):
         return f'<div class="equation">{made}</div>' if block else made
 
     return re.sub(r'<(div|span) class="arithmatex">(.*?)</\1>', shown, html, flags=re.DOTALL)
+
+
+def class_page(name, module):
+    """The page of a class under its public name, with what a user calls, own and inherited."""
+    options = {
+        "inherited_members": "true",
+        "show_root_heading": "false",
+        "show_root_toc_entry": "false",
+        "members": f"[{', '.join(VERBS)}]",
+    }
+    lines = [f"# kvg.{name}", "", f"::: keras_vaegan.models.{module}.{name}", "    options:"]
+    return "\n".join([*lines, *(f"      {key}: {value}" for key, value in options.items()), ""])
 
 
 def commands():

@@ -73,6 +73,19 @@ def test_equations_are_shown_without_a_script(site):
         assert "$$" not in without and "arithmatex" not in without and "\\mathrm" not in without
 
 
+def test_each_model_has_a_page_of_all_its_methods(site):
+    """Own and inherited ones, under the public name."""
+    import keras_vaegan as kvg
+
+    for name in ("VAE", "CVAE", "VAEGAN", "CVAEGAN", "SemiSupervisedVAEGAN", "DRAW", "DRAWGAN"):
+        text = (site / "api" / name / "index.html").read_text()
+        place = f"{getattr(kvg, name).__module__}.{name}"
+        assert f"kvg.{name}" in text
+        for verb in ("fit", "fit_prior", "encode", "generate", "export", "save_to_preset", "log_likelihood"):
+            assert f'id="{place}.{verb}"' in text, (name, verb)
+        assert (f'id="{place}.canvases"' in text) == name.startswith("DRAW")
+
+
 def test_the_page_of_commands_is_what_help_says(site):
     from keras_vaegan.cli import cli
 
