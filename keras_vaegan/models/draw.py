@@ -77,12 +77,9 @@ class DRAW(VAE):
         """`(T, Z)`."""
         return (self.steps, self.latent_dim)
 
-    def player_networks(self) -> dict[str, list[Any]]:
+    def coding_networks(self) -> list[Any]:
         cell = self.cell
-        networks = [cell.encoder, cell.first_looking, cell.decoder, cell.first_drawing]
-        if self.prior.trainable_variables and not self.prior.fitted_to_codes:
-            networks.append(self.prior)
-        return {"generator": [*networks, *self.likelihood_networks()]}
+        return [cell.encoder, cell.first_looking, cell.decoder, cell.first_drawing]
 
     def seen_by_prior(self) -> dict[str, Any]:
         return {"state": self.decoder.input["h"], **super().seen_by_prior()}

@@ -209,10 +209,13 @@ class VAE(LatentVariableModel):
     # ---- training ----
 
     def player_networks(self) -> dict[str, list[keras.Model]]:
-        networks = [self.encoder, self.decoder]
-        if self.prior.trainable_variables and not self.prior.fitted_to_codes:
-            networks.append(self.prior)
-        return {"generator": [*networks, *self.likelihood_networks()]}
+        learned = self.prior.trainable_variables and not self.prior.fitted_to_codes
+        prior = [self.prior] if learned else []
+        return {"generator": [*self.coding_networks(), *prior, *self.likelihood_networks()]}
+
+    def coding_networks(self) -> list[Any]:
+        """What makes codes of images, and images of codes."""
+        return [self.encoder, self.decoder]
 
     def likelihood_networks(self) -> list[Any]:
         """The likelihood, if it has weights."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from keras_vaegan.errors import InputError
 from keras_vaegan.noise import placed, prior_noise
 
 
@@ -54,3 +55,15 @@ class Drawn:
         """One of the draws of some of the images, chosen by a generator."""
         which = generator.integers(0, len(self.draws), len(rows))
         return np.stack([self.draws[draw][row] for draw, row in zip(which, rows, strict=True)])
+
+
+def finite_first(draws: Draws | Drawn) -> np.ndarray:
+    """The first draw of each image, `(N, ..., Z)`.
+
+    Raises:
+        InputError: if one is NaN or infinite.
+    """
+    codes = draws.first
+    if not np.isfinite(codes).all():
+        raise InputError("x must have finite latent codes; those of some images are NaN or infinite.")
+    return codes

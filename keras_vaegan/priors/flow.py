@@ -18,7 +18,7 @@ from keras_vaegan.errors import InputError, at_least, shown, whole_number
 from keras_vaegan.files import atomic_path, read_json, write_json
 from keras_vaegan.priors import velocity
 from keras_vaegan.priors.base import Fitted, Fitting, PriorOfBatch
-from keras_vaegan.priors.draws import Drawn, Draws
+from keras_vaegan.priors.draws import Drawn, Draws, finite_first
 from keras_vaegan.typing import Tensor
 
 EPOCH = 100  # steps of the fit from one checkpoint to the next
@@ -151,7 +151,7 @@ class Flow(Fitted):
     ) -> None:
         self.require_codes(len(draws), labels)
         form = self.form
-        mean, scale = _moments(draws.first)
+        mean, scale = _moments(finite_first(draws))
         epochs = -(-form.fit_steps // EPOCH)
         per_epoch = -(-form.fit_steps // epochs)
         steps = epochs * per_epoch
@@ -226,8 +226,6 @@ def _moments(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each element of codes, or of each channel of maps."""
     axes = (0, 1, 2) if codes.ndim == 4 else 0
     mean, scale = (of(codes, axis=axes, dtype="float64") for of in (np.mean, np.std))
-    if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-        raise InputError("x must have finite latent codes; those of some images are NaN or infinite.")
     return mean.astype("float32"), np.maximum(scale, LEAST_SCALE).astype("float32")
 
 

@@ -12,7 +12,7 @@ from keras import ops
 from keras_vaegan.distributions import LOG_2PI, DiagonalNormal
 from keras_vaegan.errors import InputError, whole_number
 from keras_vaegan.priors.base import Fitted, Fitting, PriorOfBatch
-from keras_vaegan.priors.draws import Drawn, Draws
+from keras_vaegan.priors.draws import Drawn, Draws, finite_first
 from keras_vaegan.typing import Tensor
 
 LEAST_VARIANCE = 1e-4
@@ -76,10 +76,8 @@ class Mixture(Fitted):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        codes = draws.first
-        self.require_codes(len(codes), labels)
-        if not np.isfinite(codes).all():
-            raise InputError("x must have finite latent codes; those of some images are NaN or infinite.")
+        self.require_codes(len(draws), labels)
+        codes = finite_first(draws)
         of_classes = []
         for k in range(self.num_classes or 1):
             own = codes if labels is None else codes[labels == k]
