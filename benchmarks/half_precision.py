@@ -72,7 +72,7 @@ def scored(key, policy, seed, epochs, data, features, real):
     """Negative bound and Fréchet distance of one training."""
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(policy)
-    model = presets.build(presets.recipe(f"{key}_digits"), data.image_shape, seed, data.num_classes)
+    model = presets.build(presets.recipe(f"{key}_mnist_small"), data.image_shape, seed, data.num_classes)
     keras.config.set_dtype_policy("float32")
     x, y = data.train
     model.fit(x, model.labels_of(y), batch_size=32, epochs=epochs, verbose=0)

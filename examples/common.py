@@ -47,7 +47,7 @@ def recipe(key, options, **training):
 
 def trained(key, data):
     """A small model of that kind, trained on the data."""
-    name = f"{key}_digits"
+    name = f"{key}_mnist_small"
     print(f"{name}: {QUICK_EPOCHS} epochs")
     model = presets.build(presets.recipe(name), data.image_shape, seed=0, num_classes=data.num_classes)
     x, y = data.train

@@ -12,6 +12,7 @@ from typing import Literal
 from keras_vaegan.errors import InputError, whole_number
 
 SAMPLE_DIVERSITY = "sample_diversity"  # its name in the logs
+VERDICTS = {"d_real", "d_fake"}  # of D on real images and on fakes: NaN in the epochs before it starts
 
 # Larsen's game has its equilibrium at 1/3 and healthy trainings stay within 0.4 to 0.82 on real
 # images and 0.13 to 0.3 on fakes; beyond these, next to nothing is left for the generator to learn from.
@@ -93,7 +94,7 @@ def diagnose(history: History, patience: int = 3) -> list[Finding]:
         history: `{log name: [mean of each epoch]}` with `val_` names beside theirs; `epoch`, if it is
             there and rises, numbers the epochs. NaN in a `val_` column, in `sample_diversity`, or in a
             column that begins with it while `loss` does not, as scores of every few epochs do, stands for an
-            epoch without that value; elsewhere it is a number gone bad.
+            epoch without that value (D's verdicts before it starts, too); elsewhere it is a number gone bad.
         patience: epochs in a row that a state must last to be told. Of several stretches the latest
             is told.
 
@@ -158,16 +159,17 @@ def _discriminator_strong(run: _Run) -> Finding | None:
 
 
 def _discriminator_blind(run: _Run) -> Finding | None:
-    apart = [abs(r - f) for r, f in zip(run["d_real"], run["d_fake"], strict=True)]
+    verdicts = enumerate(zip(run["d_real"], run["d_fake"], strict=True))
+    apart = {i: abs(real - fake) for i, (real, fake) in verdicts if math.isfinite(real)}  # once D has begun
     # One that told them apart once and no longer does may have been brought to its equilibrium.
-    if len(apart) < run.patience or not all(difference < BLIND for difference in apart):
+    if len(apart) < run.patience or not all(difference < BLIND for difference in apart.values()):
         return None
     message = (
-        f"{run.when(0, len(apart) - 1)}: the discriminator never told real images from fakes: it gives "
+        f"{run.when(min(apart), max(apart))}: the discriminator never told real images from fakes: it gives "
         f"{run['d_real'][-1]:.2f} to the former and {run['d_fake'][-1]:.2f} to the latter. Try a higher "
         "--set discriminator.learning_rate, a larger discriminator, or a lower r1."
     )
-    return Finding("discriminator_blind", "warning", run.epochs[0], message)
+    return Finding("discriminator_blind", "warning", run.epochs[min(apart)], message)
 
 
 def _collapse(run: _Run) -> Finding | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_vaegan import diagnosis, runs
@@ -13,7 +14,7 @@ from keras_vaegan.checkpoints import Extra, Kept, Position
 from keras_vaegan.data.checks import check_images
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.data.stored import as_stored, is_stored
-from keras_vaegan.diagnosis import SAMPLE_DIVERSITY, Finding
+from keras_vaegan.diagnosis import SAMPLE_DIVERSITY, VERDICTS, Finding
 from keras_vaegan.errors import whole_number
 from keras_vaegan.metrics.distances import squared_distances
 from keras_vaegan.training.epochs import EpochCallback
@@ -55,7 +56,7 @@ class Monitor(EpochCallback):
         >>> import keras_vaegan as kvg
         >>> from keras_vaegan.callbacks import Monitor
         >>> (x, y), (x_val, _), _ = kvg.data.load("digits")
-        >>> model = kvg.VAEGAN.from_preset("vae_gan_digits", load_weights=False)
+        >>> model = kvg.VAEGAN.from_preset("vae_gan_mnist_small", load_weights=False)
         >>> history = model.fit(x, epochs=1, callbacks=[Monitor(x_val)], verbose=0)
     """
 
@@ -122,12 +123,19 @@ class Monitor(EpochCallback):
         if self.broken_off and self.stopped is None:
             return  # the numbers of a part of an epoch are no epoch's
         logs = {} if logs is None else logs
+        if self._before_discriminator():
+            logs.update(dict.fromkeys(VERDICTS & logs.keys(), float("nan")))
         if self._reference is not None:
             diversity = self._reference.diversity(self.model, self.seed)
             if diversity is not None:
                 logs[SAMPLE_DIVERSITY] = diversity
         self._note(epoch, logs)
         self._diagnose()
+
+    def _before_discriminator(self) -> bool:
+        """Whether D, which may start late, has not trained yet: then its verdicts say nothing."""
+        game = getattr(self.model, "game", None)
+        return game is not None and float(ops.convert_to_numpy(self.model.steps_done)) <= game.start > 0
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model.watched(False)

@@ -1,9 +1,11 @@
 """What a training shows while it runs: a bar with the time left, and a row of numbers for each epoch."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
+from keras_vaegan.diagnosis import VERDICTS
 from keras_vaegan.training.epochs import EpochCallback
 
 # The logs that matter, by name, with their headings; a row has those that there are.
@@ -92,7 +94,9 @@ class EpochRows(EpochCallback):
             self.show("epoch" + "".join(f"{name:>{WIDTH}}" for name in headings) + "    time")
         if self._progress is not None:
             self._progress.refresh()
-        numbers = "".join(f"{_number(logs.get(name)):>{WIDTH}}" for name in self._names)
+        blank = {name for name in VERDICTS & logs.keys() if math.isnan(logs[name])}  # D has not begun
+        values = (None if name in blank else logs.get(name) for name in self._names)
+        numbers = "".join(f"{_number(value):>{WIDTH}}" for value in values)
         self.show(f"{epoch + 1:5}{numbers}{time.monotonic() - self._at:6.0f} s")
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

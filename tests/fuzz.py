@@ -191,8 +191,8 @@ SOURCES = tuple(f"runs/{name}" for name in SUBJECTS) * 3 + (
     "nothing",
     "data.npz",
     "text.txt",
-    "vae_digitz",
-    "vae_digits",
+    "vae_mnist_smull",
+    "vae_mnist_small",
     "hf://a/b",
     "hf://..",
     "",
@@ -302,8 +302,8 @@ POOLS = {
         "data.npz",
         "runs/vae_gan/metadata.json",
     ),
-    "--preset": ("vae_digits", "vae_digitz", "runs/vae_gan", "nothing", ""),
-    "--init": ("runs/vae_gan", "nothing", "vae_digits", ""),
+    "--preset": ("vae_mnist_small", "vae_mnist_smull", "runs/vae_gan", "nothing", ""),
+    "--init": ("runs/vae_gan", "nothing", "vae_mnist_small", ""),
     "--augment": ("none", "flip", "x", ""),
     "--set": tuple(f"{key}={value}" for key in KEYS for value in VALUES) + ("x", "=", ""),
     "--resume": ("runs/vae_gan", "runs/nothing", "photos", ""),
@@ -457,7 +457,7 @@ def read_pictures(path):
 
 def read_configuration(path):
     changes = TRAIN._read_config(path)
-    recipe = presets.recipe("vae_digits")
+    recipe = presets.recipe("vae_mnist_small")
     for name, value in TRAIN._leaves({k: v for k, v in changes.items() if k not in ("source", "expect")}):
         if name not in ("model.key", "training.dataset"):
             presets.override(recipe, name, value)
@@ -815,15 +815,15 @@ def pools(world):
         "mask": masks,
         "image_shape": shapes,
         "recipe": {
-            "vae": (presets.recipe("vae_digits"), None),
+            "vae": (presets.recipe("vae_mnist_small"), None),
             "empty": ({}, None),
             "text": ("vae", None),
-            "no class": ({**presets.recipe("vae_digits"), "optimizer": {"generator": {}}}, None),
-            "null": (dict.fromkeys(presets.recipe("vae_digits")), None),
+            "no class": ({**presets.recipe("vae_mnist_small"), "optimizer": {"generator": {}}}, None),
+            "null": (dict.fromkeys(presets.recipe("vae_mnist_small")), None),
         },
         **training(world, x),
         "name": {
-            "vae_digits": ("vae_digits", None),
+            "vae_mnist_small": ("vae_mnist_small", None),
             "left": ("left", None),
             "x": ("x", None),
             "list": ([], None),

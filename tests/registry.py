@@ -252,6 +252,10 @@ ARGUMENTS = {
         draw_gan,
         {"num_classes": NUM_CLASSES, "prior": "look_back", "pixel_weight": 0.5, "beta": 0.5},
     ),
+    "draw_gan_mixture": (
+        draw_gan,
+        {"gamma": 0.7, "pixel_weight": 0.5, "prior_components": 2, "fakes_from": "none"},
+    ),
     "stacked_ssl_vae": (stacked_ssl_vae, {"alpha": 0.5, "prior": True}),
     "ssl_vae_gan": (
         ssl_vae_gan,
@@ -335,6 +339,7 @@ TRANSCRIBED = {
         "draw_conditional",
         "draw_look_back",
         "draw_gan_look_back",
+        "draw_gan_mixture",
         "draw_gan",
         "draw_gan_conditional",
         "ssl_vae_gan_matching",

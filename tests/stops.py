@@ -83,7 +83,7 @@ def dataset(path):
 def command(model, images, folder):
     arguments = [
         "--preset",
-        f"{model}_digits",
+        f"{model}_mnist_small",
         "--dataset",
         images,
         *COMMON,

@@ -104,9 +104,11 @@ def test_the_command_line_sets_it_for_all_players(tmp_path, capsys):
         style = {"factor": 2, "filters": 4, "blocks": 1, "remat": "true"}
         networks += [f"{network}.{name}={value}" for name, value in style.items()]
     settings = [*networks, "three_players=true", "encoder.learning_rate=1e-3", "discriminator.beta_1=0.4"]
+    settings += ["prior=standard_normal"]
     schedule = '{"class": "CosineDecay", "initial_learning_rate": 1e-3}'
     settings += [f"generator.learning_rate={schedule}"]
-    arguments = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512, "--epochs", 2, "--accumulate", 3]
+    arguments = ["--dataset", "digits", "--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
+    arguments += ["--epochs", 2, "--accumulate", 3]
     for setting in settings:
         arguments += ["--set", setting]
     folder = tmp_path / "run"

@@ -491,8 +491,8 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(named_run, capsys, tmp_p
 def test_a_run_of_old_goes_on_in_the_order_of_its_classes(tmp_path, capsys, monkeypatch):
     names = [str(k) for k in range(1, 12)]
     write(tmp_path / "set", names, 4)
-    recipe = presets.recipe("vae_digits")
-    recipe["training"] |= {"epochs": 1, "dataset": str(tmp_path / "set")}
+    recipe = presets.recipe("vae_mnist_small")
+    recipe["training"] = {"epochs": 1, "dataset": str(tmp_path / "set"), "batch_size": 64}
     metadata = {
         "dataset": str(tmp_path / "set"),
         "class_names": sorted(names),

@@ -23,7 +23,7 @@ from keras_vaegan.errors import InputError
 pytestmark = pytest.mark.core_on("one")
 
 BACKEND = keras.backend.backend()
-TINY = ["--image-size", "8", "--batch-size", "256", "--latent-dim", "3"]
+TINY = ["--dataset", "digits", "--image-size", "8", "--batch-size", "256", "--latent-dim", "3"]
 TINY_NETWORKS = ["--set", "encoder.filters=[4]", "--set", "decoder.filters=[4]"]
 TINY_GAN = [*TINY, *TINY_NETWORKS, "--set", "networks.discriminator.filters=[4]"]
 
@@ -48,7 +48,8 @@ def refused(capsys, *arguments):
 @pytest.fixture(scope="session")
 def vae_gan_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "vae_gan"
-    settings = ["--set", "features=0.5", "--set", "generator.learning_rate=0.002"]
+    settings = ["--set", "features=0.5", "--set", "prior=standard_normal"]
+    settings += ["--set", "generator.learning_rate=0.002", "--set", "discriminator.learning_rate=0.0005"]
     assert run("train", "--model", "vae_gan", *TINY_GAN, *settings, "--epochs", 2, "--output", folder) == 0
     return folder
 
@@ -306,6 +307,7 @@ def test_replacing_a_run_keeps_what_else_lies_beside_it(tmp_path):
 
 def test_options_may_come_in_any_order(tmp_path, brief_fits):
     settings = ["encoder.units=[5]", "encoder.learning_rate=0.01", "three_players=true", "family=mlp"]
+    settings += ["generator.learning_rate=0.0005", "discriminator.learning_rate=0.0005"]
     arguments = [word for setting in settings for word in ("--set", setting)]
     folder = tmp_path / "run"
     assert run("train", "--model", "vae_gan", *TINY, *arguments, "--epochs", 1, "--output", folder) == 0
@@ -461,24 +463,24 @@ def test_the_backend_option_loads_that_backend_alone(tmp_path):
 def test_models_lists_each_model_and_its_presets(capsys):
     assert run("models") == 0
     listed = capsys.readouterr().out
-    for name in ("vae", "vae_gan", "vae_digits", "vae_mnist", "vae_gan_digits", "vae_gan_mnist"):
+    for name in ("vae", "vae_gan", "vae_mnist_small", "vae_mnist", "vae_gan_mnist_small", "vae_gan_mnist"):
         assert name in listed.replace(":", " ").replace(",", " ").split()
 
 
 def test_presets_are_listed_and_shown(vae_gan_run, capsys):
     assert run("presets") == 0
-    assert {"vae_digits", "vae_gan_mnist"} <= set(capsys.readouterr().out.split())
+    assert {"vae_mnist_small", "vae_gan_mnist"} <= set(capsys.readouterr().out.split())
     assert run("presets", "vae_gan_mnist") == 0
     assert json.loads(capsys.readouterr().out)["recipe"]["training"]["dataset"] == "mnist"
     assert run("presets", vae_gan_run) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["recipe"]["model"]["reconstruction"]["features"] == 0.5 and shown["seed"] == 0
-    assert "Did you mean 'vae_digits'" in refused(capsys, "presets", "vae_digit")
+    assert "Did you mean 'vae_mnist_small'" in refused(capsys, "presets", "vae_mnist_smal")
 
 
 def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys):
     begun = tmp_path / "begun"
-    settings = [*TINY_GAN, "--learning-rate", "1e-12", "--epochs", "1"]
+    settings = [*TINY_GAN, "--set", "prior=standard_normal", "--learning-rate", "1e-12", "--epochs", "1"]
     assert run("train", "--model", "vae_gan", "--init", vae_gan_run, "--output", begun, *settings) == 0
     said = capsys.readouterr().out
     first, second = (presets.load_source(folder)[0] for folder in (vae_gan_run, begun))
@@ -487,8 +489,10 @@ def test_a_run_begins_with_the_weights_of_another(vae_gan_run, tmp_path, capsys)
     np.testing.assert_allclose(first.encode(images), second.encode(images), atol=1e-5)
     metadata = json.loads((begun / "metadata.json").read_text())
     assert metadata["recipe"]["training"]["init"] == str(vae_gan_run)
-    error = refused(capsys, "train", "--model", "vae", "--init", "cvae_digits", "--output", tmp_path / "no")
-    assert "--init must be a trained model; cvae_digits is a recipe" in error
+    error = refused(
+        capsys, "train", "--model", "vae", "--init", "cvae_mnist_small", "--output", tmp_path / "no"
+    )
+    assert "--init must be a trained model; cvae_mnist_small is a recipe" in error
     assert not (tmp_path / "no").exists()
 
 
@@ -521,7 +525,7 @@ def test_a_preset_repeats_its_recipe(vae_gan_run, tmp_path, capsys):
         presets.from_preset(tmp_path / "empty")
     with pytest.raises(InputError, match="^source must be a preset or run folder"):
         presets.load_source(tmp_path / "empty")
-    assert "is a recipe" in refused(capsys, "generate", "vae_digits", "--output", tmp_path / "x.png")
+    assert "is a recipe" in refused(capsys, "generate", "vae_mnist_small", "--output", tmp_path / "x.png")
 
 
 @pytest.mark.core_on("one")

@@ -356,7 +356,8 @@ def test_a_model_without_classes_cannot_classify(completion_run, capsys):
 
 def test_a_drawing_is_animated(tmp_path, capsys):
     folder = tmp_path / "draw"
-    tiny = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 256, "--set", "steps=3"]
+    tiny = ["--dataset", "digits", "--image-size", 8, "--latent-dim", 2, "--batch-size", 256]
+    tiny += ["--set", "steps=3"]
     tiny += [
         f"--set={network}.{setting}"
         for network in ("encoder", "decoder")

@@ -116,10 +116,13 @@ def test_a_discriminator_that_is_too_strong(real, fake, found):
         ([0.5, 0.501], [0.5, 0.5], False),
         ([0.6, 0.5, 0.5, 0.5, 0.5], [0.4, 0.5, 0.5, 0.5, 0.5], False),  # it was brought to equilibrium
         ([0.34, 0.34, 0.34], [0.32, 0.32, 0.32], False),
+        ([NAN, NAN, 0.5, 0.5], [NAN, NAN, 0.5, 0.5], False),  # it has trained for two epochs
+        ([NAN, 0.5, 0.5, 0.5], [NAN, 0.5, 0.5, 0.5], True),
     ],
 )
 def test_a_discriminator_that_never_told_anything_apart(real, fake, found):
-    assert kinds({"d_real": real, "d_fake": fake}) == ["discriminator_blind"] * found
+    found_in = {"loss": [1.0] * len(real), "d_real": real, "d_fake": fake}
+    assert kinds(found_in) == ["discriminator_blind"] * found
 
 
 @pytest.mark.parametrize(

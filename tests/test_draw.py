@@ -391,7 +391,9 @@ def played(weights, x, noise, labels, glimpse=2, time_weights="last", pixel_weig
     return weighted | logs | {"feature_matching": features} | players
 
 
-@pytest.mark.parametrize("name", ["draw_gan", "draw_gan_conditional", "draw_gan_look_back"])
+@pytest.mark.parametrize(
+    "name", ["draw_gan", "draw_gan_conditional", "draw_gan_look_back", "draw_gan_mixture"]
+)
 def test_the_game_over_canvases_is_that_of_the_equations(name, inject_noise):
     model = registry.set_weights(registry.MODELS[name](seed=0))
     arguments = registry.ARGUMENTS[name][1]

@@ -652,9 +652,8 @@ def test_a_model_of_another_shape_is_refused():
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "vae"
     networks = ["--set", "encoder.filters=[4]", "--set", "decoder.filters=[4]", "--latent-dim", 3]
-    assert (
-        run("train", "--model", "vae", *networks, "--epochs", 1, "--batch-size", 512, "--output", folder) == 0
-    )
+    train = ["train", "--model", "vae", "--dataset", "digits", *networks, "--epochs", 1]
+    assert run(*train, "--batch-size", 512, "--output", folder) == 0
     return folder
 
 

@@ -398,6 +398,7 @@ def test_fit_prior_of_a_run(tmp_path, capsys, monkeypatch):
     """A run of an autoencoder cannot generate until it has a prior; a stopped fit resumes."""
     folder = tmp_path / "run"
     train = ["train", "--model", "vae", *TINY, *TINY_NETWORKS, "--epochs", 1, "--set", "beta=0.0001"]
+    train += ["--set", "prior=standard_normal"]
     assert run(*train, "--output", folder) == 0
     generate = ["generate", folder, "--output", tmp_path / "made.npz"]
     assert "keras-vaegan fit-prior RUN" in refused(capsys, *generate)

@@ -203,7 +203,7 @@ def run_cli(capsys, *arguments):
     return caught.value.code or 0, captured.out, captured.err
 
 
-TRAIN = ("train", "--model", "vae", "--latent-dim", 2, "--epochs", 1)
+TRAIN = ("train", "--model", "vae", "--dataset", "digits", "--latent-dim", 2, "--epochs", 1)
 TINY = (
     "--set",
     "family=mlp",

@@ -632,7 +632,7 @@ def test_what_is_no_images_is_not_predicted(x):
     ],
 )
 def test_an_optimizers_setting_out_of_its_range_is_refused(option, value):
-    recipe = presets.recipe("vae_digits")
+    recipe = presets.recipe("vae_mnist_small")
     name = f"optimizer.generator.{option}"
     assert option in refused(presets.override, recipe, name, value)
     recipe["optimizer"]["generator"][option] = value

@@ -376,7 +376,7 @@ def test_a_value_that_an_option_cannot_have_is_refused(option, value):
 
 
 def test_a_recipe_of_the_users_own_is_checked_before_it_is_built():
-    recipe = presets.recipe("vae_digits")
+    recipe = presets.recipe("vae_mnist_small")
     recipe["networks"]["encoder"]["filters"] = ["many"]
     assert "networks.encoder.filters" in refused(presets.build, recipe, (8, 8, 1))
     for wrong in ({}, None, "vae", {**recipe, "networks": []}, {**recipe, "optimizer": {"generator": 3}}):
@@ -387,7 +387,7 @@ def test_a_recipe_of_the_users_own_is_checked_before_it_is_built():
     "setting", [{"latent_dim": 2_000_000_000}, {"units": [2_000_000, 2_000_000]}, {"filters": [500_000] * 2}]
 )
 def test_a_network_that_cannot_fit_is_refused_before_it_is_built(setting, monkeypatch):
-    recipe = presets.recipe("vae_digits")
+    recipe = presets.recipe("vae_mnist_small")
     recipe["networks"] |= {k: v for k, v in setting.items() if k == "latent_dim"}
     recipe["networks"]["encoder"] = {k: v for k, v in setting.items() if k != "latent_dim"}
     monkeypatch.setattr(memory, "available", lambda: 8_000_000_000)
@@ -580,7 +580,7 @@ def test_a_shape_that_is_none_is_refused(shape, tmp_path):
     assert "image_shape must" in refused(data.named_mask, "left", shape)
     assert "image_shape must" in refused(data.check_mask, "left", 4, shape)
     assert "image_shape must" in refused(data.load_pictures, tmp_path / "x.npz", shape)
-    assert "image_shape must" in refused(presets.build, presets.recipe("vae_digits"), shape)
+    assert "image_shape must" in refused(presets.build, presets.recipe("vae_mnist_small"), shape)
 
 
 def test_masks_and_their_counts():
@@ -646,7 +646,7 @@ def test_a_recipe_that_is_none_is_refused(recipe):
     assert "recipe" in refused(presets.options, recipe)
     assert "recipe" in refused(presets.plan, recipe)
     assert "optimizer.generator.class" in refused(
-        presets.options, {**presets.recipe("vae_digits"), "optimizer": {"generator": {}}}
+        presets.options, {**presets.recipe("vae_mnist_small"), "optimizer": {"generator": {}}}
     )
 
 

@@ -142,6 +142,25 @@ def test_it_is_saved_and_training_again_forgets_it(tmp_path):
     np.testing.assert_allclose(log_prob(model.prior, z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
 
 
+def test_the_codes_of_all_steps_are_one_vector():
+    """Of DRAW: density, codes and fit are those of a mixture over the steps' numbers in a row."""
+    one, steps = mixture(), Mixture(3)
+    steps.begin((1, 3), {})
+    for own, other in zip(steps.weights, one.weights, strict=True):
+        own.assign(other)
+    np.testing.assert_allclose(codes_of(steps, 100)[:, 0], codes_of(one, 100), rtol=1e-5)
+    z = 4.0 * RNG.standard_normal((50, 3))
+    np.testing.assert_allclose(log_prob(steps, z[:, None]), log_prob(one, z), rtol=1e-5)
+
+    model, images = registry.set_weights(registry.MODELS["draw_gan_mixture"](seed=2)), registry.images(300)
+    model.prior.reset()
+    model.fit_prior(images, seed=6)
+    codes = model.encode(images, sample=True, seed=6)
+    flat = codes.reshape(len(images), -1).astype("float64")
+    expected = GaussianMixture(2, reg_covar=1e-4, random_state=6).fit(flat).score_samples(flat)
+    np.testing.assert_allclose(log_prob(model.prior, codes), expected, rtol=1e-3, atol=1e-2)
+
+
 # ---- a mixture for each class ----
 
 
@@ -234,7 +253,9 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="prior must not be a mixture"):
         registry.cvae(given=True, prior_components=2)
     with pytest.raises(InputError, match="prior must not be a mixture"):
-        registry.draw_model(prior_components=2)
+        registry.spatial_vae_gan(prior_components=2)
+    with pytest.raises(InputError, match=r"codes of 2 to 512 numbers alone; received codes \(9, 100\)"):
+        Mixture(2).begin((9, 100), {})
     with pytest.raises(InputError, match="components must be"):
         registry.vae(prior_components=-1)
 
@@ -243,6 +264,7 @@ def test_bad_input_is_refused():
 def test_train_refuses_more_components_than_images(tmp_path, capsys):
     """Before it trains, in one line."""
     train = ["train", "--model", "vae", "--set", "prior=mixture", "--set", "components=5000"]
+    train += ["--dataset", "digits"]
     assert "components must be at most" in refused(capsys, *train, "--output", tmp_path / "run")
 
 

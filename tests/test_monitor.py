@@ -120,6 +120,19 @@ def assert_no_trace(model, data=None):
 # ---- the first bad tensor, and the state gone back to ----
 
 
+def test_verdicts_before_the_discriminator_starts_are_blank():
+    """D of this game starts after a step: in the first epoch, of one step, it says nothing."""
+    model = registry.MODELS["vae_gan_late"](seed=0)
+    model.compile()
+    monitor = Monitor(patience=1, report=lambda line: None)
+    told = {"epochs": 3, "callbacks": [monitor], **QUIET}
+    history = model.fit(registry.images(registry.BATCH), **told).history
+    for name in ("d_real", "d_fake"):
+        assert np.isnan(history[name]).tolist() == [True, False, False]
+    assert np.isfinite(history["loss"]).all()
+    assert not [finding for finding in monitor.findings if finding.kind == "not_finite"]
+
+
 @pytest.mark.parametrize(
     "name, value",
     [

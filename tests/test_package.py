@@ -88,4 +88,4 @@ def test_the_wheel_alone_trains_in_a_fresh_environment(distributions, tmp_path):
     subprocess.run([binaries / "pip", "install", "--quiet", distributions[0]], check=True)
     train = [binaries / "keras-vaegan", "train", "--model", "draw_gan", "--epochs", "1"]
     subprocess.run(train, check=True, cwd=tmp_path)
-    assert (tmp_path / "runs" / "draw_gan_digits" / "samples.png").is_file()
+    assert (tmp_path / "runs" / "draw_gan_mnist_small" / "samples.png").is_file()

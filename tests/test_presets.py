@@ -27,11 +27,20 @@ def small(name):
             settings := recipe["networks"][network] if isinstance(recipe["networks"][network], dict) else {}
         ):
             settings["filters"] = [3]
+    for settings in recipe["networks"].values():
+        if isinstance(settings, dict) and "glimpse" in settings:
+            settings["glimpse"] = 3
     return recipe
 
 
 EVERY_RECIPE = registry.core(
-    ("vae_gan_mnist", "cvae_gan_digits", "stacked_ssl_vae_digits", "ssl_vae_gan_digits", "draw_gan_digits"),
+    (
+        "vae_gan_mnist",
+        "cvae_gan_mnist_small",
+        "stacked_ssl_vae_mnist_small",
+        "ssl_vae_gan_mnist_small",
+        "draw_gan_mnist_small",
+    ),
     presets.RECIPES,
 )
 
@@ -40,7 +49,7 @@ EVERY_RECIPE = registry.core(
 def test_every_recipe_builds_and_trains_a_step(name, tmp_path):
     recipe = small(name)
     if "base" in recipe["networks"]:
-        presets.build(small("vae_digits"), SHAPE).save_to_preset(tmp_path)
+        presets.build(small("vae_mnist_small"), SHAPE).save_to_preset(tmp_path)
         presets.override(recipe, "base", str(tmp_path))
     model = presets.build(recipe, SHAPE, seed=0, num_classes=3)
     x = np.random.default_rng(0).random((4, *SHAPE), dtype="float32")
@@ -59,10 +68,10 @@ def test_every_recipe_builds_and_trains_a_step(name, tmp_path):
 
 
 def test_a_stack_needs_a_base_of_its_images(tmp_path):
-    recipe = small("stacked_ssl_vae_digits")
+    recipe = small("stacked_ssl_vae_mnist_small")
     with pytest.raises(InputError, match="networks.base must name a trained VAE.*received None"):
         presets.build(recipe, SHAPE, num_classes=3)
-    presets.build(small("vae_digits"), (5, 5, 1)).save_to_preset(tmp_path)
+    presets.build(small("vae_mnist_small"), (5, 5, 1)).save_to_preset(tmp_path)
     presets.override(recipe, "base", str(tmp_path))
     with pytest.raises(InputError, match=r"networks.base must be of images of the shape.*is of \(5, 5, 1\)"):
         presets.build(recipe, SHAPE, num_classes=3)
@@ -92,16 +101,21 @@ def test_the_papers_networks_are_of_its_sizes():
 
 
 @pytest.mark.parametrize("key", presets.MODEL_KEYS)
-def test_every_model_has_a_recipe_for_digits_and_one_for_mnist(key):
-    for dataset in ("digits", "mnist"):
+def test_every_model_has_a_recipe_for_the_embedded_digits_and_one_for_mnist(key):
+    for dataset in ("mnist_small", "mnist"):
         recipe = presets.RECIPES[f"{key}_{dataset}"]
         assert recipe["model"]["key"] == key
         assert recipe["training"]["dataset"] == dataset
+    assert presets.recipe_for(key) == presets.RECIPES[f"{key}_mnist_small"]
+    alike = presets.recipe_for(key, "digits")
+    assert alike["training"].pop("dataset") == "digits"
+    assert alike["training"].items() < presets.recipe_for(key)["training"].items()
+    assert alike["networks"] == presets.recipe_for(key)["networks"]
 
 
 def test_a_recipe_is_a_copy():
-    presets.recipe("vae_digits")["training"]["epochs"] = 1
-    assert presets.RECIPES["vae_digits"]["training"]["epochs"] > 1
+    presets.recipe("vae_mnist_small")["training"]["steps"] = 1
+    assert presets.RECIPES["vae_mnist_small"]["training"]["steps"] > 1
 
 
 def test_other_data_sets_take_the_recipe_of_mnist():
@@ -113,14 +127,14 @@ def test_other_data_sets_take_the_recipe_of_mnist():
 
 @pytest.mark.parametrize("key", ["model.reconstruction.features", "reconstruction.features", "features"])
 def test_an_option_is_set_by_its_full_or_its_last_name(key):
-    recipe = presets.recipe("vae_gan_digits")
+    recipe = presets.recipe("vae_gan_mnist_small")
     presets.override(recipe, key, 0.25)
-    assert recipe["model"]["reconstruction"] == {"features": 0.25}
+    assert recipe["model"]["reconstruction"] == {"features": 0.25, "pixels": 0.025}
     assert presets.build(recipe, SHAPE).reconstruction[0].weight == 0.25
 
 
 def test_a_class_of_an_object_keeps_the_settings_that_it_knows():
-    recipe = small("vae_gan_digits")
+    recipe = small("vae_gan_mnist_small")
     presets.override(recipe, "r1", 0.5)
     presets.override(recipe, "label_smoothing", 0.1)
     presets.override(recipe, "game", "hinge")
@@ -133,7 +147,7 @@ def test_a_class_of_an_object_keeps_the_settings_that_it_knows():
 
 
 def test_another_family_of_networks_starts_from_its_own_defaults():
-    recipe = small("vae_gan_digits")
+    recipe = small("vae_gan_mnist_small")
     presets.override(recipe, "family", "mlp")
     presets.override(recipe, "discriminator.units", [7])
     model = presets.build(recipe, SHAPE)
@@ -142,7 +156,7 @@ def test_another_family_of_networks_starts_from_its_own_defaults():
 
 
 def test_one_network_may_be_of_another_family():
-    recipe = small("vae_digits")
+    recipe = small("vae_mnist_small")
     presets.override(recipe, "decoder.family", "mlp")
     presets.override(recipe, "decoder.units", [7])
     model = presets.build(recipe, SHAPE)
@@ -153,7 +167,7 @@ def test_one_network_may_be_of_another_family():
 
 
 def test_all_options_of_a_recipe_can_be_named():
-    names = presets.options(presets.recipe("vae_gan_digits"))
+    names = presets.options(presets.recipe("vae_gan_mnist_small"))
     assert {
         "model.beta",
         "model.reconstruction.features",
@@ -167,11 +181,11 @@ def test_all_options_of_a_recipe_can_be_named():
         "training.epochs",
     } <= set(names)
     assert not [name for name in names if "model.discriminator" in name or "kwargs" in name]
-    assert "model.reconstruction.features" not in presets.options(presets.recipe("vae_digits"))
+    assert "model.reconstruction.features" not in presets.options(presets.recipe("vae_mnist_small"))
 
 
 def test_a_player_without_settings_moves_as_the_generator_does():
-    recipe = small("vae_gan_digits")
+    recipe = small("vae_gan_mnist_small")
     presets.override(recipe, "three_players", True)
     presets.override(recipe, "generator.learning_rate", 0.123)
     model = presets.build(recipe, SHAPE)
@@ -193,7 +207,7 @@ def test_a_player_without_settings_moves_as_the_generator_does():
 )
 def test_bad_options_are_named(key, value, said):
     with pytest.raises(InputError, match=said):
-        presets.override(presets.recipe("vae_gan_digits"), key, value)
+        presets.override(presets.recipe("vae_gan_mnist_small"), key, value)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +218,7 @@ def test_bad_options_are_named(key, value, said):
     ],
 )
 def test_bad_values_are_named(key, value, said):
-    recipe = small("vae_gan_digits")
+    recipe = small("vae_gan_mnist_small")
     presets.override(recipe, key, value)
     with pytest.raises(InputError, match=said) as error:
         presets.build(recipe, SHAPE)
@@ -213,7 +227,7 @@ def test_bad_values_are_named(key, value, said):
 
 @pytest.mark.core_on("all")
 def test_a_folder_gives_back_the_model(tmp_path):
-    model = presets.build(small("vae_gan_digits"), SHAPE, seed=0)
+    model = presets.build(small("vae_gan_mnist_small"), SHAPE, seed=0)
     presets.save_folder(model, tmp_path, {"dataset": "digits"})
     again, metadata = presets.load_folder(tmp_path)
     assert metadata["dataset"] == "digits"
@@ -242,7 +256,7 @@ def test_a_preset_has_the_state_of_every_seed(tmp_path):
 
 
 def test_a_folder_keeps_the_state_of_the_noise(tmp_path):
-    model = presets.build(small("vae_digits"), SHAPE, seed=3)
+    model = presets.build(small("vae_mnist_small"), SHAPE, seed=3)
     model.fit(np.zeros((8, *SHAPE), "float32"), batch_size=4, verbose=0)
     presets.save_folder(model, tmp_path, {})
     again, _ = presets.load_folder(tmp_path)
@@ -252,7 +266,7 @@ def test_a_folder_keeps_the_state_of_the_noise(tmp_path):
 
 
 def test_a_folder_of_a_later_format_is_refused(tmp_path):
-    presets.save_folder(presets.build(small("vae_digits"), SHAPE), tmp_path, {})
+    presets.save_folder(presets.build(small("vae_mnist_small"), SHAPE), tmp_path, {})
     metadata = json.loads((tmp_path / "metadata.json").read_text())
     (tmp_path / "metadata.json").write_text(json.dumps(metadata | {"format_version": 99}))
     with pytest.raises(InputError, match="99"):
@@ -260,7 +274,7 @@ def test_a_folder_of_a_later_format_is_refused(tmp_path):
 
 
 def test_another_class_of_optimizer_drops_what_it_does_not_know():
-    recipe = small("vae_gan_digits")
+    recipe = small("vae_gan_mnist_small")
     presets.override(recipe, "generator.class", "SGD")
     assert recipe["optimizer"]["generator"].keys() == {"class", "learning_rate", "use_ema", "ema_momentum"}
     assert isinstance(presets.build(recipe, SHAPE).player_optimizer("generator"), keras.optimizers.SGD)
@@ -284,15 +298,15 @@ def test_a_folder_keeps_the_users_own_functional_networks(tmp_path):
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):
-    presets.save_folder(presets.build(small("vae_digits"), SHAPE), tmp_path / "a", {})
-    presets.save_folder(presets.build(small("vae_digits"), (8, 8, 1)), tmp_path / "b", {})
+    presets.save_folder(presets.build(small("vae_mnist_small"), SHAPE), tmp_path / "a", {})
+    presets.save_folder(presets.build(small("vae_mnist_small"), (8, 8, 1)), tmp_path / "b", {})
     (tmp_path / "b" / "model.weights.h5").replace(tmp_path / "a" / "model.weights.h5")
     with pytest.raises(InputError, match="cannot be read"):
         presets.load_folder(tmp_path / "a")
 
 
 def test_a_folder_cannot_run_code(tmp_path):
-    presets.save_folder(presets.build(small("vae_digits"), SHAPE), tmp_path, {})
+    presets.save_folder(presets.build(small("vae_mnist_small"), SHAPE), tmp_path, {})
     config = json.loads((tmp_path / "config.json").read_text())
     config["config"]["encoder"] = {"module": "os", "class_name": "system", "config": {"command": "true"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -306,8 +320,8 @@ def test_a_folder_cannot_run_code(tmp_path):
 @pytest.fixture
 def saved(tmp_path):
     """A model and the preset that it was written to."""
-    model = presets.build(small("vae_gan_digits"), SHAPE, seed=0)
-    recipe = small("vae_gan_digits")
+    model = presets.build(small("vae_gan_mnist_small"), SHAPE, seed=0)
+    recipe = small("vae_gan_mnist_small")
     model.save_to_preset(tmp_path / "mine", {"recipe": recipe, "dataset": "digits", "licence": "CC0"})
     return model, tmp_path / "mine"
 
@@ -346,11 +360,11 @@ def test_halved_weights_are_near_and_small(saved, tmp_path):
 
 def test_a_recipe_alone_gives_a_new_model_and_says_so():
     with pytest.warns(UserWarning, match="no trained weights"):
-        model = kvg.VAE.from_preset("vae_digits", seed=0)
+        model = kvg.VAE.from_preset("vae_mnist_small", seed=0)
     assert model.image_shape == (28, 28, 1) and model.compiled
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kvg.VAE.from_preset("vae_digits", load_weights=False)
+        kvg.VAE.from_preset("vae_mnist_small", load_weights=False)
 
 
 def test_a_model_of_another_size_takes_over_the_weights_that_fit(saved):
@@ -369,8 +383,9 @@ def test_a_model_of_another_size_takes_over_the_weights_that_fit(saved):
 
 
 def test_a_learning_rate_may_be_a_schedule_in_steps():
-    recipe = small("vae_gan_digits")
+    recipe = small("vae_gan_mnist_small")
     schedule = {"class": "PolynomialDecay", "initial_learning_rate": 0.1, "decay_steps": 4}
+    presets.override(recipe, "generator.learning_rate", 0.0005)
     presets.override(recipe, "discriminator.learning_rate", schedule)
     model = presets.build(json.loads(json.dumps(recipe)), SHAPE, seed=0)
     model.fit(np.zeros((6, *SHAPE), "float32"), batch_size=2, verbose=0)
@@ -386,13 +401,14 @@ def test_a_learning_rate_may_be_a_schedule_in_steps():
 
 
 def test_a_schedule_that_says_no_steps_ends_with_the_training():
-    recipe = small("vae_gan_digits")
+    recipe = small("vae_gan_mnist_small")
     schedule = {"class": "CosineDecay", "initial_learning_rate": 0.1, "alpha": 0.02}
     presets.override(recipe, "generator.learning_rate", schedule)
     presets.override(recipe, "discriminator.learning_rate", schedule | {"decay_steps": 9})
+    recipe["training"] = {"dataset": "mine", "epochs": 3, "batch_size": 128}  # of a number of images unknown
     with pytest.raises(InputError, match="learning_rate must have decay_steps"):
         presets.build(recipe, SHAPE)
-    recipe["training"] |= {"dataset": "mnist", "epochs": 3, "batch_size": 128}
+    recipe["training"]["dataset"] = "mnist"
     model = presets.build(recipe, SHAPE)
     steps = [model.player_optimizer(player)._learning_rate.decay_steps for player in model.players]
     assert steps == [3 * 430, 9]  # 55,000 images in batches of 128
@@ -401,7 +417,7 @@ def test_a_schedule_that_says_no_steps_ends_with_the_training():
 
 
 def test_a_model_of_other_classes_comes_from_the_same_recipe(tmp_path):
-    recipe = small("cvae_digits")
+    recipe = small("cvae_mnist_small")
     model = presets.build(recipe, SHAPE, seed=0, num_classes=3)
     model.save_to_preset(tmp_path, {"recipe": recipe})
     assert json.loads((tmp_path / "metadata.json").read_text())["num_classes"] == 3
@@ -416,12 +432,12 @@ def test_a_model_of_other_classes_comes_from_the_same_recipe(tmp_path):
         np.testing.assert_array_equal(mine, theirs)
     assert kvg.CVAE.from_preset(tmp_path, load_weights=False).num_classes == 3
     with pytest.warns(UserWarning, match="no trained weights"):
-        assert kvg.CVAE.from_preset("cvae_digits").num_classes == 10
+        assert kvg.CVAE.from_preset("cvae_mnist_small").num_classes == 10
 
 
 def test_a_recipe_on_labels_cannot_be_built_without_classes():
     with pytest.raises(InputError, match="num_classes must be given"):
-        presets.build(small("cvae_digits"), SHAPE)
+        presets.build(small("cvae_mnist_small"), SHAPE)
 
 
 def test_the_networks_of_the_paper_have_its_sizes():
@@ -448,7 +464,7 @@ def test_the_networks_of_the_paper_have_its_sizes():
 
 
 def test_a_prior_is_learned_where_the_recipe_has_one():
-    recipe = small("cvae_digits")
+    recipe = small("cvae_mnist")
     assert presets.build(recipe, SHAPE, num_classes=3).prior.__class__ is priors.StandardNormal
     presets.override(recipe, "prior.units", [7])
     model = presets.build(recipe, SHAPE, num_classes=3)
@@ -458,13 +474,13 @@ def test_a_prior_is_learned_where_the_recipe_has_one():
 
 
 def test_a_class_lists_its_own_presets():
-    assert set(kvg.VAE.presets) == {"vae_digits", "vae_mnist"}
+    assert set(kvg.VAE.presets) == {"vae_mnist_small", "vae_mnist"}
     assert {"cvae_mnist", "completion_cvae_mnist", "paper_cvae_mnist"} < set(kvg.CVAE.presets)
     assert kvg.VAEGAN.presets["vae_gan_mnist"]["dataset"] == "mnist"
 
 
 def test_the_class_must_be_that_of_the_preset(tmp_path):
-    presets.build(small("vae_digits"), SHAPE).save_to_preset(tmp_path)
+    presets.build(small("vae_mnist_small"), SHAPE).save_to_preset(tmp_path)
     with pytest.raises(InputError, match="preset must be of a VAEGAN"):
         kvg.VAEGAN.from_preset(tmp_path)
 
@@ -532,9 +548,9 @@ def test_a_damaged_preset_is_refused_in_one_line(saved, harm, said):
     [
         ({"preset": "vae_mnits"}, "Did you mean 'vae_mnist'"),
         ({"preset": "/no/such/folder"}, "preset must be one of"),
-        ({"preset": "vae_digits", "load_weights": "some"}, "load_weights must be one of"),
-        ({"preset": "vae_digits", "num_classes": 10}, "num_classes must be None"),
-        ({"preset": "vae_digits", "load_weights": False, "image_shape": (8, 8)}, "image_shape must be"),
+        ({"preset": "vae_mnist_small", "load_weights": "some"}, "load_weights must be one of"),
+        ({"preset": "vae_mnist_small", "num_classes": 10}, "num_classes must be None"),
+        ({"preset": "vae_mnist_small", "load_weights": False, "image_shape": (8, 8)}, "image_shape must be"),
         ({"preset": "hf://only-a-name"}, "hf://user/name"),
         ({"preset": "hf://../up"}, "hf://user/name"),
     ],
@@ -552,7 +568,7 @@ def test_a_preset_is_not_written_over_a_file(saved, tmp_path):
 
 
 def test_a_model_built_by_hand_has_no_recipe_to_be_built_anew(tmp_path):
-    presets.build(small("vae_digits"), SHAPE).save_to_preset(tmp_path)
+    presets.build(small("vae_mnist_small"), SHAPE).save_to_preset(tmp_path)
     kvg.VAE.from_preset(tmp_path).evaluate(np.zeros((2, *SHAPE), "float32"), verbose=0)
     with pytest.raises(InputError, match="must have a recipe"):
         kvg.VAE.from_preset(tmp_path, load_weights=False, image_shape=(8, 8, 1))

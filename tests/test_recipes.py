@@ -167,7 +167,7 @@ def test_changes_come_in_an_order_that_suits_them():
         assert recipe["training"]["epochs"] == 3 and "steps" not in recipe["training"]
         rates = [recipe["optimizer"][player]["learning_rate"] for player in ("generator", "discriminator")]
         assert [rate["initial_learning_rate"] for rate in rates] == [0.01, 0.01]
-    plain = presets.recipe("vae_digits")
+    plain = presets.recipe("paper_cvae_mnist")
     change(plain, [(ALL_RATES, 0.5)])
     assert plain["optimizer"]["generator"]["learning_rate"] == 0.5
     with pytest.raises(InputError, match="Did you mean 'beta'"):
@@ -190,7 +190,7 @@ def test_steps_are_divided_into_epochs(steps):
 
 def test_a_length_is_in_epochs_or_in_steps():
     assert length_of({"epochs": 7}) == Length(7, None)
-    recipe = presets.recipe("draw_digits")
+    recipe = presets.recipe("draw_mnist")
     presets.override(recipe, "steps", 4)
     assert recipe["model"]["steps"] == 4 and "steps" not in recipe["training"]
     presets.override(recipe, "training.steps", 70)
@@ -206,7 +206,7 @@ def test_a_length_is_in_epochs_or_in_steps():
     with pytest.raises(InputError, match="epochs or steps; received neither"):
         check_recipe(recipe)
     with pytest.raises(InputError, match="training.steps must be an integer of at least 1"):
-        presets.override(presets.recipe("vae_digits"), "training.steps", 0)
+        presets.override(presets.recipe("vae_mnist_small"), "training.steps", 0)
 
 
 def test_epochs_of_steps_pass_over_all_images_in_turn():
@@ -422,11 +422,11 @@ def test_an_epoch_ends_with_some_of_many_validation_images(tmp_path, monkeypatch
 def test_memory_counts_what_is_there(tmp_path):
     mapped = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", "uint8", (10, 4, 4, 1))
     assert memory_of([np.zeros((10, 4, 4, 1), "float32"), mapped]) == 640
-    recipe = presets.recipe("vae_digits")
+    recipe = presets.recipe("vae_mnist_small")
     model = presets.build(recipe, (8, 8, 1))
     needed = [step_memory(model, size) for size in (1, 10)]
     assert needed[1] == 10 * needed[0] > 4 * 10 * 2 * 64
-    gan = presets.build(presets.recipe("vae_gan_digits"), (8, 8, 1))
+    gan = presets.build(presets.recipe("vae_gan_mnist_small"), (8, 8, 1))
     assert step_memory(gan, 1) > needed[0]
 
 

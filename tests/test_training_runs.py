@@ -179,7 +179,7 @@ def test_what_a_run_cannot_use_is_named_as_in_python(tmp_path, digits, whole):
     refuses(r"^folder .* holds a run already; add overwrite=True", tiny(), digits, whole)
     refuses(r"^folder must be a run folder; .* is a file", tiny(), digits, whole / "history.csv")
     refuses(r"^image_size must be None for loaded data", tiny(), digits, tmp_path / "run", image_size=8)
-    refuses(r"^data must be one of digits", tiny(), "digitss", tmp_path / "run")
+    refuses(r"^data must be one of mnist_small, digits", tiny(), "digitss", tmp_path / "run")
     refuses(r"^mixed_precision must be one of", tiny(), digits, tmp_path / "run", mixed_precision="half")
     refuses(r"^checkpoint_every must be", tiny(), digits, tmp_path / "run", checkpoint_every=0)
     refuses(r"^recipe", {"model": {"key": "vae"}}, digits, tmp_path / "run")

@@ -42,7 +42,8 @@ class DRAW(VAE):
     Args:
         encoder, decoder: functional models of one step, as `keras_vaegan.networks.draw` gives them.
         steps: T.
-        prior: `standard_normal`, which is N(0, I) at every step; `look_back` (`priors.LookBack`); or `flow`.
+        prior: `standard_normal`, which is N(0, I) at every step; `look_back` (`priors.LookBack`); `flow`; or
+            `mixture`, for codes of all steps together of a few dozen numbers.
         **kwargs: the other arguments of `VAE`.
 
     Logs: those of `VAE`.
@@ -141,11 +142,13 @@ class DRAW(VAE):
             return super().noise_of_codes(inputs)
         return self.drawing(dict(inputs))["noise"]
 
-    def draws(self, x: ArrayLike, labels: ArrayLike | None, seed: int, batch_size: int) -> Draws | Drawn:
+    def draws(
+        self, x: ArrayLike, labels: ArrayLike | None, seed: int, batch_size: int, several: bool = True
+    ) -> Draws | Drawn:
         # Each image has several paths, and the normal distribution of a step is that of one path.
         draws = (
             self.encode(x, labels, sample=True, seed=seed + i, batch_size=batch_size)
-            for i in range(NUM_DRAWS)
+            for i in range(NUM_DRAWS if several else 1)
         )
         return Drawn(list(draws))
 

@@ -42,14 +42,14 @@ class DRAWGAN(Adversarial, DRAW):
     Examples:
         >>> import keras_vaegan as kvg
         >>> (x, y), *_ = kvg.data.load("digits")
-        >>> model = kvg.DRAWGAN.from_preset("draw_gan_digits", load_weights=False)
+        >>> model = kvg.DRAWGAN.from_preset("draw_gan_mnist_small", load_weights=False)
         >>> history = model.fit(x, epochs=1, verbose=0)
         >>> model.generate(4, seed=0).shape
         (4, 28, 28, 1)
     """
 
     default_reconstruction = {"features": 1.0, "pixels": 1.0}
-    fakes = ("prior",)
+    fakes = ("prior", "none")  # another draw of z_t would need its own path
 
     def __init__(
         self,

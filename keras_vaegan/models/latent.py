@@ -1307,12 +1307,14 @@ class LatentVariableModel(MultiPlayerModel):
         classes = self.labels_of(labels, x)
         new.require_codes(len(x), classes)
         fitting = Fitting(verbose, None if folder is None else pathlib.Path(folder), tuple(callbacks))
-        new.fit(self.draws(x, classes, seed, batch_size), classes, seed, fitting)
+        new.fit(self.draws(x, classes, seed, batch_size, new.redraws), classes, seed, fitting)
         if new is not self.prior:  # now that nothing can fail any more
             self._replace_prior(new)
 
-    def draws(self, x: ArrayLike, labels: ArrayLike | None, seed: int, batch_size: int) -> Draws | Drawn:
-        """Draws of the codes of images, to which a prior is fitted."""
+    def draws(
+        self, x: ArrayLike, labels: ArrayLike | None, seed: int, batch_size: int, several: bool = True
+    ) -> Draws | Drawn:
+        """Draws of the codes of images, to which a prior is fitted: `several` of each image, or one."""
         return Draws(self.posterior_parameters(x, labels, batch_size=batch_size), seed)
 
     def new_prior(self, prior: str | dict | Prior) -> Prior:

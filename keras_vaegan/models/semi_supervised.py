@@ -100,7 +100,7 @@ class SemiSupervisedVAE(VAE):
         >>> import keras_vaegan as kvg
         >>> (x, y), *_ = kvg.data.load("digits")
         >>> x, y = kvg.data.semi_supervised_split(x, y, num_labels=100)  # the others become -1
-        >>> model = kvg.SemiSupervisedVAE.from_preset("ssl_vae_digits", load_weights=False)
+        >>> model = kvg.SemiSupervisedVAE.from_preset("ssl_vae_mnist_small", load_weights=False)
         >>> history = model.fit(x, y, epochs=1, verbose=0)
         >>> model.classify(x[:4]).shape  # probabilities
         (4, 10)

@@ -81,7 +81,7 @@ class SemiSupervisedVAEGAN(Adversarial, SemiSupervisedVAE):
         >>> import keras_vaegan as kvg
         >>> (x, y), *_ = kvg.data.load("digits")
         >>> x, y = kvg.data.semi_supervised_split(x, y, num_labels=100)
-        >>> model = kvg.SemiSupervisedVAEGAN.from_preset("ssl_vae_gan_digits", load_weights=False)
+        >>> model = kvg.SemiSupervisedVAEGAN.from_preset("ssl_vae_gan_mnist_small", load_weights=False)
         >>> history = model.fit(x, y, epochs=1, verbose=0)
         >>> model.classify(x[:4]).shape
         (4, 10)

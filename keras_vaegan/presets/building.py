@@ -179,7 +179,7 @@ def _base(recipe: Mapping[str, Any], image_shape: Sequence[int]) -> "LatentVaria
     if not isinstance(source, str):
         raise InputError(
             "networks.base must name a trained VAE, a preset or a run folder "
-            f"(as --set base=runs/vae_digits); received {source!r}."
+            f"(as --set base=runs/vae_mnist_small); received {source!r}."
         )
     base = load_source(source)[0]
     if tuple(base.image_shape) != tuple(image_shape):

@@ -21,7 +21,14 @@ from keras_vaegan.networks import FAMILIES, heads
 from keras_vaegan.networks.blocks import check_image_shape
 from keras_vaegan.parts import KIND, settings_of
 from keras_vaegan.presets.own_images import recipe_by_images
-from keras_vaegan.presets.recipes import DATA_SETS, RECIPES, TRAINING_IMAGES, num_steps
+from keras_vaegan.presets.recipes import (
+    DATA_SETS,
+    DEFAULT_DATASET,
+    RECIPES,
+    TRAINED_ALIKE,
+    TRAINING_IMAGES,
+    num_steps,
+)
 from keras_vaegan.priors import PRIORS
 from keras_vaegan.reconstructions import RECONSTRUCTIONS, Features
 from keras_vaegan.registry import MODELS
@@ -118,8 +125,8 @@ def recipe_for(
 
     Args:
         model: of `MODELS`.
-        dataset: a name or path. The recipe is `<model>_<dataset>` if there is one; None for the embedded
-            digits.
+        dataset: a name or path. The recipe is `<model>_<dataset>` if there is one; None for `mnist_small`,
+            the embedded digits. `digits` has the recipe of `mnist_small`.
         image_shape: `(H, W, C)` of a data set that no recipe names, by which one is chosen. None for that of
             MNIST, unless the shape of the data set is known.
         num_images: images to train on, of such a data set; None if they are many.
@@ -129,7 +136,10 @@ def recipe_for(
     """
     choose("model", model, MODELS)
     if is_named(model, dataset):
-        return recipe(f"{model}_{dataset or 'digits'}")
+        found = recipe(_named(model, dataset))
+        if dataset is not None:
+            found["training"]["dataset"] = dataset
+        return found
     if image_shape is None and dataset in DATA_SETS:
         image_shape, num_images = DATA_SETS[dataset][0], TRAINING_IMAGES.get(dataset)
     if image_shape is None:
@@ -142,7 +152,13 @@ def recipe_for(
 
 def is_named(model: str, dataset: str | None) -> bool:
     """Whether a recipe names the model and the data set."""
-    return f"{model}_{dataset or 'digits'}" in RECIPES
+    return _named(model, dataset) in RECIPES
+
+
+def _named(model: str, dataset: str | None) -> str:
+    """The name that the recipe of a model for a data set has, if there is one."""
+    dataset = dataset or DEFAULT_DATASET
+    return f"{model}_{TRAINED_ALIKE.get(dataset, dataset)}"
 
 
 def options(recipe: Mapping[str, Any]) -> list[str]:

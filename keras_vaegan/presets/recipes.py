@@ -38,8 +38,10 @@ DATA_SETS: dict[str, tuple[tuple[int, int, int], int | None]] = {
     "emoji": ((64, 64, 4), 10),
 }
 
-DIGITS_TRAINING = {"dataset": "digits", "epochs": 80, "batch_size": 32}
-DRAWN_DIGITS_TRAINING = {**DIGITS_TRAINING, "epochs": 50}
+# The data set of a command that names none, and those of the same form that its recipes are for, too.
+DEFAULT_DATASET = "mnist_small"
+TRAINED_ALIKE = {"digits": DEFAULT_DATASET}
+
 MNIST_TRAINING = {"dataset": "mnist", "epochs": 8, "batch_size": 128}
 LONGER_TRAINING = {**MNIST_TRAINING, "epochs": 12}
 DRAWN_MNIST_TRAINING = {**MNIST_TRAINING, "epochs": 30}
@@ -76,6 +78,11 @@ def num_steps(training: dict[str, Any], num_images: int) -> int:
         labelled = round(training["labelled_share"] * batch_size)
         parts = [(num_images - labels, batch_size - labelled), (labels, labelled)]
     return training["epochs"] * max(math.ceil(images / share) for images, share in parts)
+
+
+def short_training(steps: int, **settings: Any) -> dict[str, Any]:
+    """A training on the embedded digits, of a few minutes on two processor cores."""
+    return {"dataset": DEFAULT_DATASET, "steps": steps, "batch_size": 64, **settings}
 
 
 # Keras averages the weights along the training and puts the averages in place at its end. With batch
@@ -125,6 +132,11 @@ def drawing(
         "decoder": {"units": units, "glimpse": glimpse},
         **({"discriminator": discriminator} if judged_by else {}),
     }
+
+
+def short_drawing(components: int) -> dict[str, Any]:
+    """Settings of a DRAW of few steps, whose codes are few numbers and so take a mixture as prior."""
+    return {"steps": 4, "prior": {"class": "mixture", "components": components}}
 
 
 FINE_SIDE = 128  # up to which spatial codes have a quarter of the image's height and width, not an eighth
@@ -178,7 +190,7 @@ def autoencoder(key: str, image_shape: Sequence[int]) -> dict[str, Any]:
 def trained_autoencoder(key: str, dataset: str, expect: str) -> dict[str, Any]:
     """The recipe of an autoencoder that was trained on a folder of images of `DATA_SETS`."""
     made = autoencoder(key, DATA_SETS[dataset][0])
-    made["training"] = {"dataset": dataset, "steps": 6000, "batch_size": 16}
+    made["training"] = {"dataset": dataset, "steps": 2000, "batch_size": 16}
     made["model"]["game"] |= late(made["training"]["steps"])
     return {**made, "source": f"{key}_images: {SPATIAL_SOURCE}", "expect": expect}
 
@@ -201,18 +213,20 @@ GAME_OF_THE_TRAINED = {
 HUB = "hf://"  # how the address of a model on the Hugging Face Hub begins
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "vae_digits": {
-        "model": {"key": "vae"},
+    "vae_mnist_small": {
+        "model": {"key": "vae", "beta": 0.5, "prior": {"class": "mixture", "components": 40}},
         "networks": {
             "family": "dcgan",
-            "latent_dim": 8,
-            "encoder": {"filters": [32, 64]},
-            "decoder": {"filters": [64, 32]},
+            "latent_dim": 16,
+            "encoder": {"filters": [16, 32], "units": [256]},
+            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
-        "training": DIGITS_TRAINING,
-        "source": "Kingma and Welling 2014, with convolutional networks",
-        "expect": "blurred digits of all ten classes",
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": cosine(3e-3), **AVERAGED_WITH_STATISTICS}
+        },
+        "training": short_training(2000),
+        "source": "Kingma and Welling 2014, with convolutional networks; Ghosh et al. 2020, the prior",
+        "expect": "somewhat blurred digits of all ten classes",
     },
     "vae_mnist": {
         "model": {"key": "vae", "beta": 0.5, "prior": {"class": "mixture", "components": 40}},
@@ -227,19 +241,21 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Kingma and Welling 2014, with convolutional networks; Ghosh et al. 2020, the prior",
         "expect": "somewhat blurred digits of all ten classes",
     },
-    "cvae_digits": {
-        "model": {"key": "cvae"},
+    "cvae_mnist_small": {
+        "model": {"key": "cvae", "beta": 0.5, "prior": {"class": "mixture", "components": 10}},
         "networks": {
             "family": "dcgan",
-            "latent_dim": 8,
+            "latent_dim": 16,
             "condition": ["labels"],
-            "encoder": {"filters": [32, 64]},
-            "decoder": {"filters": [64, 32]},
+            "encoder": {"filters": [16, 32], "units": [256]},
+            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
-        "training": DIGITS_TRAINING,
-        "source": "Chen, Fang and Ju 2016, CVAE, with smaller networks",
-        "expect": "blurred digits of the classes asked for",
+        "optimizer": {
+            "generator": {"class": "Adam", "learning_rate": cosine(3e-3), **AVERAGED_WITH_STATISTICS}
+        },
+        "training": short_training(2000),
+        "source": "Chen, Fang and Ju 2016, CVAE, with smaller networks; Ghosh et al. 2020, the prior",
+        "expect": "somewhat blurred digits of the classes asked for",
     },
     "cvae_mnist": {
         "model": {"key": "cvae", "beta": 2.0},
@@ -269,7 +285,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Chen, Fang and Ju 2016, CVAE, the paper's own networks",
         "expect": "blurred digits of the classes asked for",
     },
-    "completion_cvae_digits": {
+    "completion_cvae_mnist_small": {
         "model": {"key": "completion_cvae"},
         "networks": {
             "family": "mlp",
@@ -279,8 +295,8 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"units": [128, 256]},
             "prior": {"units": [256, 128]},
         },
-        "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
-        "training": DIGITS_TRAINING,
+        "optimizer": {"generator": {"class": "Adam", "learning_rate": cosine(2e-3), **AVERAGED}},
+        "training": short_training(3000),
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
         "expect": "the hidden part of a digit completed in several ways",
     },
@@ -299,13 +315,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Sohn et al. 2015, CVAE, trained over all masks",
         "expect": "the hidden part of a digit completed in several ways",
     },
-    "draw_digits": {
-        "model": {"key": "draw", "steps": 8},
-        "networks": drawing(8, 128, glimpse=6),
-        "optimizer": {"generator": clipped(1e-3)},
-        "training": DIGITS_TRAINING,
-        "source": "Gregor et al. 2015, with smaller networks",
-        "expect": "blurred digits of all ten classes, drawn in eight steps",
+    "draw_mnist_small": {
+        "model": {"key": "draw", **short_drawing(20), "beta": 0.5},
+        "networks": drawing(8, 128, glimpse=12),
+        "optimizer": {"generator": clipped(cosine(4e-3))},
+        "training": short_training(2000),
+        "source": "Gregor et al. 2015, with smaller networks; Ghosh et al. 2020, the prior",
+        "expect": "blurred digits of all ten classes, drawn in four steps",
     },
     "draw_mnist": {
         "model": {"key": "draw", "steps": 16, "likelihood": {"binarize": True}},
@@ -315,13 +331,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Gregor et al. 2015",
         "expect": "digits of all ten classes, drawn in 16 steps; a bound below 88 nats on bits",
     },
-    "conditional_draw_digits": {
-        "model": {"key": "conditional_draw", "steps": 8},
-        "networks": drawing(8, 128, glimpse=6, labels=True),
-        "optimizer": {"generator": clipped(1e-3)},
-        "training": DIGITS_TRAINING,
-        "source": "Chen, Fang and Ju 2016, conditional DRAW, with smaller networks",
-        "expect": "blurred digits of the classes asked for, drawn in eight steps",
+    "conditional_draw_mnist_small": {
+        "model": {"key": "conditional_draw", **short_drawing(5), "beta": 0.5},
+        "networks": drawing(8, 128, glimpse=12, labels=True),
+        "optimizer": {"generator": clipped(cosine(4e-3))},
+        "training": short_training(2000),
+        "source": "Chen, Fang and Ju 2016, conditional DRAW, with smaller networks; Ghosh et al. 2020",
+        "expect": "blurred digits of the classes asked for, drawn in four steps",
     },
     "conditional_draw_mnist": {
         "model": {"key": "conditional_draw", "steps": 16, "likelihood": {"binarize": True}},
@@ -331,13 +347,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Chen, Fang and Ju 2016, conditional DRAW",
         "expect": "digits of the classes asked for, drawn in 16 steps",
     },
-    "draw_gan_digits": {
-        "model": {"key": "draw_gan", "steps": 8, **DRAWN_GAME},
-        "networks": drawing(8, 128, glimpse=6, judged_by=[32, 64]),
-        "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
-        "training": DRAWN_DIGITS_TRAINING,
-        "source": "Chen, Fang and Ju 2016, DRAW-GAN, with smaller networks",
-        "expect": "digits of all ten classes, as sharp as the scaled images are",
+    "draw_gan_mnist_small": {
+        "model": {
+            "key": "draw_gan",
+            **short_drawing(20),
+            **DRAWN_GAME,
+            "game": {"r1": 0.3},
+            "fakes_from": "none",
+        },
+        "networks": drawing(8, 128, glimpse=12, judged_by=[16, 32], spectral=False),
+        "optimizer": {"generator": clipped(cosine(4e-3), beta_1=0.5), "discriminator": judge(5e-4)},
+        "training": short_training(1600),
+        "source": "Chen, Fang and Ju 2016, DRAW-GAN, with smaller networks; Ghosh et al. 2020, the prior",
+        "expect": "digits of all ten classes, drawn in four steps",
     },
     "draw_gan_mnist": {
         "model": {"key": "draw_gan", "steps": 16, **GAME_OF_THE_TRAINED, "likelihood": {"binarize": True}},
@@ -347,13 +369,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Chen, Fang and Ju 2016, DRAW-GAN; begins as a trained DRAW",
         "expect": "digits of all ten classes, drawn in 16 steps",
     },
-    "conditional_draw_gan_digits": {
-        "model": {"key": "conditional_draw_gan", "steps": 8, **DRAWN_GAME},
-        "networks": drawing(8, 128, glimpse=6, labels=True, judged_by=[32, 64]),
-        "optimizer": {"generator": clipped(1e-3, beta_1=0.5), "discriminator": judge(5e-4)},
-        "training": DRAWN_DIGITS_TRAINING,
-        "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN, with smaller networks",
-        "expect": "digits of the classes asked for, as sharp as the scaled images are",
+    "conditional_draw_gan_mnist_small": {
+        "model": {
+            "key": "conditional_draw_gan",
+            **short_drawing(5),
+            **DRAWN_GAME,
+            "game": {"r1": 0.3},
+            "fakes_from": "none",
+        },
+        "networks": drawing(8, 128, glimpse=12, labels=True, judged_by=[16, 32], spectral=False),
+        "optimizer": {"generator": clipped(cosine(4e-3), beta_1=0.5), "discriminator": judge(5e-4)},
+        "training": short_training(1600),
+        "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN, with smaller networks; Ghosh et al. 2020",
+        "expect": "digits of the classes asked for, drawn in four steps",
     },
     "conditional_draw_gan_mnist": {
         "model": {
@@ -368,22 +396,26 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Chen, Fang and Ju 2016, conditional DRAW-GAN; begins as a trained DRAW",
         "expect": "digits of the classes asked for, drawn in 16 steps",
     },
-    "vae_gan_digits": {
-        "model": {"key": "vae_gan"},
+    "vae_gan_mnist_small": {
+        "model": {
+            "key": "vae_gan",
+            "beta": 0.0625,
+            "prior": {"class": "mixture", "components": 40},
+            "fakes_from": "posterior",
+            "reconstruction": {"features": 0.05, "pixels": 0.025},
+            "game": {"r1": 0.03},
+        },
         "networks": {
             "family": "dcgan",
-            "latent_dim": 8,
-            "encoder": {"filters": [32, 64]},
-            "decoder": {"filters": [64, 32]},
-            "discriminator": {"filters": [32, 64]},
+            "latent_dim": 16,
+            "encoder": {"filters": [16, 32], "units": [256]},
+            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
+            "discriminator": {"filters": [16, 32, 64]},
         },
-        "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5, **AVERAGED},
-            "discriminator": judge(5e-4),
-        },
-        "training": DIGITS_TRAINING,
-        "source": "Chen, Fang and Ju 2016, L_G and L_D; networks after DCGAN",
-        "expect": "digits of all ten classes, as sharp as the scaled images are",
+        "optimizer": players(2e-3, 1e-3),
+        "training": short_training(1500),
+        "source": "Chen, Fang and Ju 2016, L_G and L_D; Ghosh et al. 2020, the prior",
+        "expect": "digits of all ten classes, a few malformed",
     },
     "vae_gan_mnist": {
         "model": {
@@ -444,23 +476,27 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Larsen et al. 2015, the released code's networks, all of D's convolutions strided",
         "expect": "faces; not trained here",
     },
-    "cvae_gan_digits": {
-        "model": {"key": "cvae_gan"},
+    "cvae_gan_mnist_small": {
+        "model": {
+            "key": "cvae_gan",
+            "beta": 0.0625,
+            "prior": {"class": "mixture", "components": 10},
+            "fakes_from": "posterior",
+            "reconstruction": {"features": 0.05, "pixels": 0.025},
+            "game": {"label_weight": 0.55, "r1": 0.03},
+        },
         "networks": {
             "family": "dcgan",
-            "latent_dim": 8,
+            "latent_dim": 16,
             "condition": ["labels"],
-            "encoder": {"filters": [32, 64]},
-            "decoder": {"filters": [64, 32]},
-            "discriminator": {"filters": [32, 64]},
+            "encoder": {"filters": [16, 32], "units": [256]},
+            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
+            "discriminator": {"filters": [16, 32, 64]},
         },
-        "optimizer": {
-            "generator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5, **AVERAGED},
-            "discriminator": judge(5e-4),
-        },
-        "training": DIGITS_TRAINING,
-        "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
-        "expect": "digits of the classes asked for, as sharp as the scaled images are",
+        "optimizer": players(2e-3, 1e-3),
+        "training": short_training(1500),
+        "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes; Ghosh et al. 2020, the prior",
+        "expect": "digits of the classes asked for, nearly as sharp as the real images",
     },
     "cvae_gan_mnist": {
         "model": {
@@ -502,7 +538,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes; networks after DCGAN",
         "expect": "colours and outlines of the classes asked for",
     },
-    "ssl_vae_digits": {
+    "ssl_vae_mnist_small": {
         "model": {"key": "ssl_vae", "classification": {"alpha": 10.0}},
         "networks": {
             "family": "mlp",
@@ -514,7 +550,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"units": [128, 256]},
         },
         "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
-        "training": {**DIGITS_TRAINING, "num_labels": 100, "labelled_share": 0.25},
+        "training": short_training(4000, num_labels=100, labelled_share=0.25),
         "source": "Kingma et al. 2014, M2, with smaller networks",
         "expect": "most digits told apart, learnt from ten of each",
     },
@@ -539,7 +575,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Kingma et al. 2014, M2, with virtual adversarial training (Miyato et al. 2018)",
         "expect": "digits told apart, learnt from a hundred of each",
     },
-    "stacked_ssl_vae_digits": {
+    "stacked_ssl_vae_mnist_small": {
         "model": {"key": "stacked_ssl_vae", "classification": {"alpha": 10.0}},
         "networks": {
             "family": "mlp",
@@ -551,7 +587,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoder": {"units": [128]},
         },
         "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED}},
-        "training": {**DIGITS_TRAINING, "num_labels": 100, "labelled_share": 0.25},
+        "training": short_training(4000, num_labels=100, labelled_share=0.25),
         "source": "Kingma et al. 2014, M1+M2, with smaller networks; on a VAE that is trained first",
         "expect": "most digits told apart, learnt from ten of each",
     },
@@ -577,7 +613,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "source": "Kingma et al. 2014, M1+M2",
         "expect": "digits told apart, learnt from a hundred of each",
     },
-    "ssl_vae_gan_digits": {
+    "ssl_vae_gan_mnist_small": {
         "model": {
             "key": "ssl_vae_gan",
             "reconstruction": {"pixels": 1.0},
@@ -598,7 +634,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "generator": {"class": "Adam", "learning_rate": 1e-3, **AVERAGED},
             "discriminator": {"class": "Adam", "learning_rate": 5e-4, "beta_1": 0.5, **AVERAGED},
         },
-        "training": {**DIGITS_TRAINING, "num_labels": 100, "labelled_share": 0.25},
+        "training": short_training(4000, num_labels=100, labelled_share=0.25),
         "source": "Chen, Fang and Ju 2016, M2 and GAN, with the feature matching of Salimans et al. 2016",
         "expect": "most digits told apart, learnt from ten of each",
     },

@@ -114,6 +114,7 @@ class Prior(keras.layers.Layer):
     of_any_size = False  # whether `place` takes maps of noise of any height and width
     has_inverse = True  # whether there is a `noise_of`
     has_density = True  # whether there is a `log_prob`
+    redraws = False  # whether `fit` takes more than one draw of each image's code
     walks_through_noise = False  # whether ways between codes are better taken between their noise
     most_numbers = 2_600_000  # in the codes that `fit` gets: 20,000 codes of 128 take a mixture minutes
 

@@ -83,6 +83,7 @@ class Flow(Fitted):
     """
 
     has_density = False
+    redraws = True
     walks_through_noise = True
     most_numbers = 50_000_000
 

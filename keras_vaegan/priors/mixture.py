@@ -16,6 +16,7 @@ from keras_vaegan.priors.draws import Drawn, Draws, finite_first
 from keras_vaegan.typing import Tensor
 
 LEAST_VARIANCE = 1e-4
+MOST_NUMBERS = 512  # of a code: a component has their square
 
 
 @keras.saving.register_keras_serializable("keras_vaegan")
@@ -24,8 +25,8 @@ class Mixture(Fitted):
 
     Codes of images do not fill N(0, I) evenly: what is decoded from the gaps between them looks like no image
     (Ghosh et al. 2020, section 4, "ex-post density estimation"). A model that is conditioned on class labels
-    has a mixture for each class. Before `fit` each component is N(0, I). The KL of the ELBO stays the one to
-    N(0, I).
+    has a mixture for each class. The codes of all steps of a DRAW are one vector z. Before `fit` each
+    component is N(0, I). The KL of the ELBO stays the one to N(0, I).
 
     `place` is exact. The angle that the first two numbers of the noise make is uniform, whatever their
     length. Where it lies among the shares w says which component; where it lies within that share is uniform
@@ -43,25 +44,32 @@ class Mixture(Fitted):
         self.components = whole_number("components", components, 1)
 
     def begin(self, code_shape: Sequence[int], condition: dict[str, Any]) -> None:
-        others = [name for name in condition if name != "labels"]
-        if others or len(code_shape) > 1:
+        if "given" in condition or len(code_shape) > 2:
             raise InputError(
-                "prior must not be a mixture in a model that draws in steps, has spatial latent codes or is "
-                f"conditioned on images; received codes {tuple(code_shape)}"
-                f"{' and the condition ' + ', '.join(others) if others else ''}."
+                "prior must not be a mixture in a model that has spatial latent codes or is conditioned on "
+                f"images; received codes {tuple(code_shape)}"
+                f"{' and the condition given' if 'given' in condition else ''}."
             )
-        if code_shape[0] < 2:
-            raise InputError("prior must not be a mixture for codes of one dimension; received codes (1,).")
+        if not 2 <= math.prod(code_shape) <= MOST_NUMBERS:
+            raise InputError(
+                f"prior must be a mixture for codes of 2 to {MOST_NUMBERS} numbers alone; received codes "
+                f"{tuple(code_shape)}. A flow takes any."
+            )
         super().begin(code_shape, condition)
 
     def make_weights(self) -> None:
-        (latent_dim,) = self.code_shape
+        numbers = self.numbers
         shape = (*([] if self.num_classes is None else [self.num_classes]), self.components)
         fixed = {"initializer": "zeros", "trainable": False}
         self.log_shares = self.add_weight(shape=shape, name="log_shares", **fixed)
-        self.means = self.add_weight(shape=(*shape, latent_dim), name="means", **fixed)
-        self.factors = self.add_weight(shape=(*shape, latent_dim, latent_dim), name="factors", **fixed)
+        self.means = self.add_weight(shape=(*shape, numbers), name="means", **fixed)
+        self.factors = self.add_weight(shape=(*shape, numbers, numbers), name="factors", **fixed)
         self.reset()
+
+    @property
+    def numbers(self) -> int:
+        """D, of a code."""
+        return math.prod(self.code_shape)
 
     def of_batch(self, labels: Tensor | None) -> PriorOfBatch:
         return _MixtureOfBatch(self, labels)
@@ -77,7 +85,7 @@ class Mixture(Fitted):
         from sklearn.mixture import GaussianMixture
 
         self.require_codes(len(draws), labels)
-        codes = finite_first(draws)
+        codes = finite_first(draws).reshape(len(draws), self.numbers)
         of_classes = []
         for k in range(self.num_classes or 1):
             own = codes if labels is None else codes[labels == k]
@@ -116,7 +124,7 @@ class Mixture(Fitted):
         """Make each component N(0, I), which it is until `fit`."""
         self.log_shares.assign(np.zeros(self.log_shares.shape))
         self.means.assign(np.zeros(self.means.shape))
-        self.factors.assign(np.broadcast_to(np.eye(self.code_shape[0]), self.factors.shape))
+        self.factors.assign(np.broadcast_to(np.eye(self.numbers), self.factors.shape))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"components": self.components}
@@ -140,7 +148,7 @@ class _MixtureOfBatch(PriorOfBatch):
         return q.kl_per_dimension()
 
     def place(self, noise: Tensor) -> Tensor:
-        noise = ops.cast(noise, "float32")
+        noise = ops.reshape(ops.cast(noise, "float32"), (-1, self.of.numbers))
         shares = ops.softmax(self.of_class(self.of.log_shares), axis=-1)  # (B or 1, K)
         ends = ops.cumsum(shares, axis=-1)
         turn = ops.arctan2(noise[:, 1], noise[:, 0]) / (2.0 * math.pi)
@@ -153,10 +161,11 @@ class _MixtureOfBatch(PriorOfBatch):
         noise = ops.concatenate([turned, noise[:, 2:]], axis=1)
         # The class and the component as one position: factors of all components of a code are large.
         row = which if self.classes is None else ops.cast(self.classes, "int32") * self.of.components + which
-        (latent_dim,) = self.code_shape
-        factors = ops.take(ops.reshape(self.of.factors, (-1, latent_dim, latent_dim)), row, axis=0)
-        means = ops.take(ops.reshape(self.of.means, (-1, latent_dim)), row, axis=0)
-        return means + ops.matmul(factors, noise[:, :, None])[:, :, 0]
+        numbers = self.of.numbers
+        factors = ops.take(ops.reshape(self.of.factors, (-1, numbers, numbers)), row, axis=0)
+        means = ops.take(ops.reshape(self.of.means, (-1, numbers)), row, axis=0)
+        codes = means + ops.matmul(factors, noise[:, :, None])[:, :, 0]
+        return ops.reshape(codes, (-1, *self.code_shape))
 
     def _of_component(self, values: Tensor, which: Tensor) -> Tensor:
         """Values `(B or 1, K)` of one component of each code: `(B,)`."""
@@ -166,10 +175,12 @@ class _MixtureOfBatch(PriorOfBatch):
 
     def log_prob(self, z: Tensor) -> Tensor:
         factors = ops.convert_to_tensor(self.of.factors)
-        identity = ops.broadcast_to(ops.eye(self.code_shape[0]), ops.shape(factors))
+        identity = ops.broadcast_to(ops.eye(self.of.numbers), ops.shape(factors))
         inverse = ops.solve_triangular(factors, identity, lower=True)
         log_volume = ops.sum(ops.log(ops.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
-        z = ops.cast(z, "float32")[:, None] - self.of_class(self.of.means)  # (B, K, Z)
+        z = ops.reshape(ops.cast(z, "float32"), (-1, 1, self.of.numbers)) - self.of_class(
+            self.of.means
+        )  # (B, K, Z)
         if self.classes is None:  # without a copy of the factors for each code
             whitened = ops.einsum("kij,bkj->bki", inverse, z)
         else:

@@ -263,7 +263,7 @@ def run(
 
             from keras_vaegan import data, presets, training
 
-            recipe = presets.recipe("vae_gan_digits")
+            recipe = presets.recipe("vae_gan_mnist_small")
             recipe["training"]["epochs"] = 3
             result = training.run(recipe, data.load("digits"), "runs/mine", seed=0)
             images = result.model.generate(10, seed=0)
