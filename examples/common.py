@@ -37,10 +37,9 @@ def parsed(doc, sources=(), more=()):
 
 def recipe(key, options, **training):
     """The recipe of a model for the data of a script, with changes to its training."""
-    name = f"{key}_{'digits' if options.quick else 'mnist'}"
-    found = presets.recipe(name)
+    found = presets.recipe_for(key, "digits" if options.quick else "mnist")
     if options.quick:
-        found["training"]["epochs"] = QUICK_EPOCHS
+        presets.override(found, "training.epochs", QUICK_EPOCHS)
     found["training"] |= training
     return found
 

@@ -207,8 +207,8 @@ def test_a_run_of_an_autoencoder_shows_reconstructions(tmp_path):
     }
     model = {"key": "vae_gan", "beta": 1e-6, "fakes_from": "none", "reconstruction": {"l1": 1.0}}
     model["game"] = {"class": "hinge", "adaptive": True, "weight": 0.5, "start": 1}
-    recipe["model"], recipe["training"]["batch_size"] = model, 256
-    recipe["training"]["epochs"] = 1
+    recipe["model"] = model
+    recipe["training"] = {"dataset": "digits", "batch_size": 256, "epochs": 1}
     told = Quiet()
     result = training.run(recipe, folder=tmp_path / "run", console=told, verbose=0)
     assert result.finished

@@ -264,8 +264,8 @@ def run(
             from keras_vaegan import data, presets, training
 
             recipe = presets.recipe("vae_gan_mnist_small")
-            recipe["training"]["epochs"] = 3
-            result = training.run(recipe, data.load("digits"), "runs/mine", seed=0)
+            presets.override(recipe, "epochs", 3)
+            result = training.run(recipe, data.load("mnist_small"), "runs/mine", seed=0)
             images = result.model.generate(10, seed=0)
             training.resume("runs/mine", epochs=5)
     """
