@@ -79,7 +79,8 @@ class Served(keras.Model):
     """
 
     def __init__(self, of: keras.Model, call: Callable[..., Any], name: str) -> None:
-        super().__init__(name=name)
+        # Noise, codes and a prior's numbers stay in float32; networks cast what they take themselves.
+        super().__init__(name=name, dtype="float32")
         self.of, self.function = of, call
         self.built = True
 

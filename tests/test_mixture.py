@@ -9,6 +9,7 @@ from sklearn.mixture import GaussianMixture
 from test_cli import TINY, TINY_NETWORKS, refused, run
 
 from keras_vaegan.errors import InputError
+from keras_vaegan.noise import prior_noise
 from keras_vaegan.presets import load_source
 from keras_vaegan.priors import Drawn, Mixture
 
@@ -159,6 +160,15 @@ def test_the_codes_of_all_steps_are_one_vector():
     flat = codes.reshape(len(images), -1).astype("float64")
     expected = GaussianMixture(2, reg_covar=1e-4, random_state=6).fit(flat).score_samples(flat)
     np.testing.assert_allclose(log_prob(model.prior, codes), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_half_precision_leaves_its_numbers_as_they_are(dtype_policy):
+    """Of a model in bfloat16: codes of samples are placed in float32, and only then decoded."""
+    dtype_policy("mixed_bfloat16")
+    model, _ = fitted()
+    noise = prior_noise(8, model.code_shape, 1)
+    codes = keras.ops.convert_to_numpy(model.prior.given().place(noise))
+    np.testing.assert_allclose(model.generate(8, seed=1), model.decode(codes), atol=1e-6)
 
 
 # ---- a mixture for each class ----

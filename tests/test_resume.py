@@ -251,8 +251,8 @@ def test_several_steps_in_one_execution_go_on_too(tmp_path, monkeypatch):
 
 # ---- the command, stopped ----
 
-TINY = ["--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
-TINY += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]"]
+TINY = ["--dataset", "digits", "--image-size", 8, "--latent-dim", 2, "--batch-size", 512]
+TINY += ["--set", "encoder.filters=[3]", "--set", "decoder.filters=[3]", "--set", "prior=standard_normal"]
 # Of `metadata.json`, what a training writes when it ends.
 ADDED_AT_THE_END = ("epochs_done", "interrupted", "results", "weights_sha256")
 

@@ -53,6 +53,7 @@ def tiny(epochs=EPOCHS):
     """The recipe that `TINY` makes on the command line."""
     recipe = presets.recipe_for("vae", "digits")
     for name, value in {
+        "prior": "standard_normal",
         "latent_dim": 2,
         "batch_size": 512,
         "encoder.filters": [3],
