@@ -178,9 +178,8 @@ class _MixtureOfBatch(PriorOfBatch):
         identity = ops.broadcast_to(ops.eye(self.of.numbers), ops.shape(factors))
         inverse = ops.solve_triangular(factors, identity, lower=True)
         log_volume = ops.sum(ops.log(ops.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
-        z = ops.reshape(ops.cast(z, "float32"), (-1, 1, self.of.numbers)) - self.of_class(
-            self.of.means
-        )  # (B, K, Z)
+        z = ops.reshape(ops.cast(z, "float32"), (-1, 1, self.of.numbers))
+        z = z - self.of_class(self.of.means)  # (B, K, D)
         if self.classes is None:  # without a copy of the factors for each code
             whitened = ops.einsum("kij,bkj->bki", inverse, z)
         else:
