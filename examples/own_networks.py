@@ -54,13 +54,13 @@ def main():
     model = kvg.VAEGAN(
         encoder(shape),
         dcgan.decoder(shape, LATENT_DIM),
-        dcgan.discriminator(shape, spectral_normalization=True),
-        reconstruction={"features": 0.1},
+        dcgan.discriminator(shape),
         seed=options.seed,
     )
-    model.compile()  # the model's own recipe
+    model.compile()
     epochs = recipe("vae_gan", options)["training"]["epochs"]
     model.fit(data.train[0], epochs=epochs, batch_size=64, validation_data=(data.validation[0],), verbose=2)
+    model.fit_prior(data.train[0], prior="mixture")
     model.save(options.output / "own.keras")
     again = keras.saving.load_model(options.output / "own.keras")  # in another process: after this module
     plots.save_grid(again.generate(64, seed=0), options.output / "samples.png")

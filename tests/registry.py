@@ -51,6 +51,15 @@ def objects(likelihood=None, game=None, prior_components=0, **flat):
     return arguments
 
 
+# The losses of the papers, which a hybrid has here where its line in the table says nothing else.
+OF_THE_PAPERS = {"beta": 1.0, "game": "standard", "gamma": 1.0, "pixel_weight": 0.0, "fakes_from": "prior"}
+
+
+def hybrid_objects(**arguments):
+    """Arguments of a hybrid, from settings by their own names."""
+    return objects(**OF_THE_PAPERS | arguments)
+
+
 def smooth_networks(image_shape, adversarial, spectral=False, num_classes=None, given=False):
     """Fully connected networks that are smooth functions of their weights."""
     arguments = {"units": (5,), "activation": "tanh", "num_classes": num_classes, "given": given}
@@ -80,7 +89,7 @@ def vae_gan(image_shape=IMAGE_SHAPE, spectral=False, **arguments):
     networks = smooth_networks(image_shape, adversarial=True, spectral=spectral)
     if arguments.get("prior_components"):  # samples will be of the codes
         arguments.setdefault("fakes_from", "posterior")
-    return kvg.VAEGAN(*networks, **objects(**arguments))
+    return kvg.VAEGAN(*networks, **hybrid_objects(**arguments))
 
 
 def spatial_vae_gan(image_shape=IMAGE_SHAPE, num_classes=None, **arguments):
@@ -93,14 +102,14 @@ def spatial_vae_gan(image_shape=IMAGE_SHAPE, num_classes=None, **arguments):
     )
     networks = [build(image_shape, LATENT_DIM, **style) for build in (resnet.encoder, resnet.decoder)]
     kind = kvg.VAEGAN if num_classes is None else kvg.CVAEGAN
-    return kind(*networks, judge, **objects(**arguments))
+    return kind(*networks, judge, **hybrid_objects(**arguments))
 
 
 def patch_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
     """A fully connected VAE/GAN whose discriminator judges patches."""
     networks = smooth_networks(image_shape, adversarial=False)
     judge = patch.discriminator(image_shape, filters=(4,), kernel_size=2, activation="softplus")
-    return kvg.VAEGAN(*networks, judge, **objects(**arguments))
+    return kvg.VAEGAN(*networks, judge, **hybrid_objects(**arguments))
 
 
 def convolutional_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
@@ -110,7 +119,7 @@ def convolutional_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
         dcgan.encoder(image_shape, LATENT_DIM, **shared),
         dcgan.decoder(image_shape, LATENT_DIM, **shared),
         dcgan.discriminator(image_shape, **shared),
-        **objects(**arguments),
+        **hybrid_objects(**arguments),
     )
 
 
@@ -131,7 +140,7 @@ def cvae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, spec
     """A fully connected CVAE/GAN."""
     networks = smooth_networks(image_shape, True, spectral, num_classes)
     network = learned_prior(image_shape, num_classes=num_classes) if prior else None
-    return kvg.CVAEGAN(*networks, **{"prior": network, **objects(**arguments)})
+    return kvg.CVAEGAN(*networks, **{"prior": network, **hybrid_objects(**arguments)})
 
 
 def ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
@@ -164,7 +173,7 @@ def draw_gan(image_shape=IMAGE_SHAPE, num_classes=None, glimpse=2, steps=3, spec
     """A DRAW of few units, with a fully connected discriminator."""
     *_, judge = smooth_networks(image_shape, True, spectral, num_classes)
     networks = draw_networks(image_shape, num_classes, glimpse)
-    return kvg.DRAWGAN(*networks, judge, steps=steps, **objects(**arguments))
+    return kvg.DRAWGAN(*networks, judge, steps=steps, **hybrid_objects(**{"pixel_weight": 1.0, **arguments}))
 
 
 def stacked_ssl_vae(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, prior=False, **arguments):
@@ -199,7 +208,7 @@ def ssl_vae_gan(image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES, **arguments):
         "decoder": vae.decoder,
         "prior": learned_prior(image_shape, num_classes=num_classes) if prior else None,
     }
-    return kvg.SemiSupervisedVAEGAN(**{**networks, "discriminator": judge, **objects(**arguments)})
+    return kvg.SemiSupervisedVAEGAN(**{**networks, "discriminator": judge, **hybrid_objects(**arguments)})
 
 
 # Name -> builder and its arguments, without the image shape.

@@ -3,6 +3,7 @@
 import ast
 import functools
 import http.server
+import json
 import os
 import pathlib
 import re
@@ -71,6 +72,29 @@ def test_equations_are_shown_without_a_script(site):
         )
         without = re.sub(r"<(pre|code|math).*?</\1>", "", text, flags=re.DOTALL)
         assert "$$" not in without and "arithmatex" not in without and "\\mathrm" not in without
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("mode collapse", "troubleshooting"),
+        ("overfit", "troubleshooting"),
+        ("fine-tune", "troubleshooting"),
+        ("hyperparameter", "hyperparameters"),
+        ("out of memory", "troubleshooting"),
+        ("custom loss", "extending"),
+        ("class label", "conditional"),
+        ("transparent", "own_images"),
+    ],
+)
+def test_a_search_for_a_term_of_the_field_leads_to_the_page_about_it(site, words, page):
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    found = {
+        entry["location"].split("/")[0]
+        for entry in index
+        if words in f"{entry['title']} {re.sub('<.*?>', '', entry['text'])}".lower()
+    }
+    assert page in found
 
 
 def test_each_model_has_a_page_of_all_its_methods(site):

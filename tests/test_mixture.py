@@ -8,6 +8,7 @@ from scipy import special, stats
 from sklearn.mixture import GaussianMixture
 from test_cli import TINY, TINY_NETWORKS, refused, run
 
+from keras_vaegan.callbacks import SampleGrids
 from keras_vaegan.errors import InputError
 from keras_vaegan.noise import prior_noise
 from keras_vaegan.presets import load_source
@@ -141,6 +142,21 @@ def test_it_is_saved_and_training_again_forgets_it(tmp_path):
     model.fit(images, epochs=1, verbose=0)
     z = RNG.standard_normal((5, 2))
     np.testing.assert_allclose(log_prob(model.prior, z), stats.norm.logpdf(z).sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.core_on("one")
+@pytest.mark.parametrize("settings", [{"prior_components": 2}, {"fakes_from": "posterior"}])
+def test_samples_before_a_prior_is_fitted_are_warned_of(settings, recwarn, tmp_path):
+    model, x = registry.vae_gan(**settings), registry.images(20)
+    with pytest.warns(UserWarning, match=r"fit_prior\(x, prior='mixture'\)"):
+        model.generate(2)
+    model.compile()
+    grids = SampleGrids(tmp_path, num_images=2)
+    recwarn.clear()
+    model.fit(x, batch_size=len(x), epochs=1, verbose=0, callbacks=[grids])  # not yet the time for it
+    model.fit_prior(x, prior={"class": "mixture", "components": 2})
+    model.generate(2)
+    assert not [str(one.message) for one in recwarn if "N(0, I)" in str(one.message)]
 
 
 def test_the_codes_of_all_steps_are_one_vector():

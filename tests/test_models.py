@@ -9,8 +9,9 @@ import registry
 from registry import MODELS, REPRESENTATIVES
 
 import keras_vaegan as kvg
+from keras_vaegan import presets
 from keras_vaegan import registry as keys
-from keras_vaegan.networks import mlp
+from keras_vaegan.networks import dcgan, mlp
 
 BAD_NUMBERS = [
     ("beta", -1.0),
@@ -146,7 +147,7 @@ OTHER_THAN_DEFAULT = {
     "free_bits": 0.1,
     "annealing_steps": 7,
     "seed": 3,
-    "fakes_from": "posterior",
+    "fakes_from": "prior",
     "value_range": (0, 4095),
 }
 # Arguments that are objects: their class and settings.
@@ -166,6 +167,27 @@ OBJECTS = {
     ),
 }
 WEIGHTS = {"features": 0.4, "pixels": 0.3, "l1": 0.2}
+
+
+@pytest.mark.core_on("one")
+@pytest.mark.parametrize("key, arguments", [("vae_gan", networks), ("cvae_gan", conditional)])
+def test_the_defaults_of_a_hybrid_are_those_of_its_recipe(key, arguments):
+    model, recipe = keys.MODELS[key](**arguments()), presets.RECIPES[f"{key}_mnist_small"]["model"]
+    assert (model.beta, model.fakes_from) == (recipe["beta"], recipe["fakes_from"])
+    assert {term.name: term.weight for term in model.reconstruction} == recipe["reconstruction"]
+    game = model.game.get_config()
+    assert {name: game[name] for name in recipe["game"]} == recipe["game"]
+
+
+@pytest.mark.core_on("one")
+def test_the_default_networks_are_those_of_the_recipe_for_mnist():
+    for name, settings in presets.RECIPES["vae_gan_mnist"]["networks"].items():
+        if isinstance(settings, dict):
+            default = inspect.signature(getattr(dcgan, name)).parameters
+            assert {setting: default[setting].default for setting in settings} == {
+                setting: tuple(value) if isinstance(value, list) else value
+                for setting, value in settings.items()
+            }
 
 
 @pytest.mark.core_on("one")

@@ -17,7 +17,11 @@ from keras_vaegan.networks import SpectralConv2D, SpectralDense, dcgan, mlp
 
 FAMILIES = {name: family for name, family in ALL_FAMILIES.items() if name not in ("draw", "patch", "resnet")}
 # DRAW's are of steps, of patches there is a discriminator alone, and the codes of `resnet` are maps.
-SMALL = {"mlp": {"units": (4,)}, "dcgan": {"filters": (2, 3)}, "lenet": {"filters": (3,), "units": (4,)}}
+SMALL = {
+    "mlp": {"units": (4,)},
+    "dcgan": {"filters": (2, 3), "units": (), "normalization": "none"},
+    "lenet": {"filters": (3,), "units": (4,)},
+}
 SHAPES = [(28, 28, 1), (32, 32, 3), (20, 28, 2), (9, 7, 4)]
 Z = 3
 

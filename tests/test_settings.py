@@ -72,7 +72,7 @@ OWN = {
     "beta": 0.4,
     "free_bits": 3.0,
     "annealing_steps": 9,
-    "fakes_from": "posterior",
+    "fakes_from": "none",
     "masks": ("quadrants:3",),
     "steps": 3,
     "time_weights": "equal",

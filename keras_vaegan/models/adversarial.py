@@ -17,6 +17,7 @@ from keras_vaegan.games import GAMES, Game, Verdict
 from keras_vaegan.models.vae import VAE
 from keras_vaegan.networks.functional import as_functional
 from keras_vaegan.parts import choose_part
+from keras_vaegan.priors import StandardNormal
 from keras_vaegan.reconstructions import weighed
 from keras_vaegan.training.multi_player import Losses
 from keras_vaegan.typing import Condition, Tensor
@@ -33,9 +34,9 @@ class Adversarial(VAE):
               + w (game.generator_loss(x~) + game.generator_loss(x_p))
         L_D = game.real_loss(x) + game.fake_loss(x~) + game.fake_loss(x_p) + r1 |ds/dx|^2 / 2
 
-    For the standard game and the default reconstruction these are the losses of the papers, with
-    w_features = gamma. The weight w of the game is 1 unless it is set, adapted or starts late. A game of
-    three players splits the generator as Larsen et al. do (algorithm 1): the encoder minimizes
+    With the standard game, beta 1 and reconstruction losses of features alone these are the losses of the
+    papers; w_features is their gamma. The weight w of the game is 1 unless it is set, adapted or starts late.
+    A game of three players splits the generator as Larsen et al. do (algorithm 1): the encoder minimizes
     beta KL + |f(x) - f(x~)|^2 / 2, and the decoder, named `generator`, the rest of L_G. Each has the other
     reconstruction losses.
 
@@ -46,14 +47,16 @@ class Adversarial(VAE):
             `(B, h, w, K + 1)`, over which losses are averaged (Isola et al. 2017).
         game: what D and the generator minimize, of `keras_vaegan.games`: `standard`, `hinge`,
             `least_squares`, `relativistic`, an object as `Standard(label_smoothing=0.1, r1=0.03)`, or a
-            dictionary of settings.
+            dictionary of settings. None for the model's own, the standard game.
         reconstruction: weights of the reconstruction losses of `keras_vaegan.reconstructions`, as
             `{"features": 1.0, "pixels": 0.1, "perceptual": 0.0}`, or a list of objects. Weights that the
-            dictionary leaves out are the model's own: features 1 and pixels 0 (1 for DRAW-GAN).
+            dictionary leaves out are the model's own.
+        beta: weight of the KL in the training loss; None for the model's own.
         fakes_from: codes of x_p in training: of the `prior`, or another draw of the `posterior` q(z|x). Use
             `posterior` with a mixture that is fitted to codes afterwards. Samples of N(0, I), which nobody
             will draw, would teach the decoder what lies between the codes. `none`: there is no x_p, as for an
-            autoencoder whose codes a second model learns to generate.
+            autoencoder whose codes a second model learns to generate. None for the model's own, the first
+            that it can have.
         **kwargs: the other arguments of the VAE.
 
     Logs, beside `loss`, `kl` and `reconstruction` of `VAE` (the ELBO in pixels, for comparison; it is not the
@@ -65,21 +68,28 @@ class Adversarial(VAE):
             logits; a game or reconstruction that is none; `label_weight` without classes.
     """
 
+    # The model's own settings, for arguments that are None or leave something out: the losses of the papers.
     default_reconstruction: Mapping[str, float] = {"features": 1.0, "pixels": 0.0}
-    fakes: tuple[str, ...] = FAKES_FROM  # what `fakes_from` may be
+    default_beta = 1.0
+    default_game: Mapping[str, Any] = {"class": "standard"}
+    fakes: tuple[str, ...] = FAKES_FROM  # what `fakes_from` may be, the default first
 
     def __init__(
         self,
         encoder: keras.Model,
         decoder: keras.Model,
         discriminator: keras.Model,
-        game: str | dict | Game = "standard",
-        fakes_from: str = "prior",
+        game: str | dict | Game | None = None,
+        fakes_from: str | None = None,
+        beta: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(encoder=encoder, decoder=decoder, **kwargs)
+        beta = self.default_beta if beta is None else beta
+        super().__init__(encoder=encoder, decoder=decoder, beta=beta, **kwargs)
         self.discriminator = as_functional("discriminator", discriminator)
+        game = dict(self.default_game) if game is None else game
         self.game = choose_part("game", game, GAMES, Game, "standard")
+        fakes_from = self.fakes[0] if fakes_from is None else fakes_from
         self.fakes_from = choose("fakes_from", fakes_from, self.fakes)
         self._check_game()
 
@@ -102,7 +112,11 @@ class Adversarial(VAE):
         return (*super().log_names, *self.players, "feature_matching", "d_real", "d_fake")
 
     def default_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
-        return {player: keras.optimizers.Adam(1e-4, beta_1=0.5) for player in self.players}
+        averaged = {"use_ema": True, "ema_momentum": 0.99}  # of those that make images
+        return {
+            player: keras.optimizers.Adam(1e-3, beta_1=0.5, **({} if player == "discriminator" else averaged))
+            for player in self.players
+        }
 
     # ---- training ----
 
@@ -137,6 +151,12 @@ class Adversarial(VAE):
         logs = self.elbo(kl, pixels) | players | {"feature_matching": features}
         logs |= self.verdicts(real, fakes)
         return Losses(players, logs, self.active(real_cost, costs[-1]) if training else {})
+
+    @property
+    def awaits_prior(self) -> bool:
+        # D has judged reconstructions alone, and beta is small: decoded noise is nobody's aim.
+        unfitted = self.fakes_from == "posterior" and isinstance(self.prior, StandardNormal)
+        return unfitted or super().awaits_prior
 
     @property
     def has_x_p(self) -> bool:

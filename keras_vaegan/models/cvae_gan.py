@@ -7,6 +7,7 @@ import keras
 from keras_vaegan.conditions import require_labels_alone
 from keras_vaegan.models.adversarial import Adversarial
 from keras_vaegan.models.cvae import CVAE
+from keras_vaegan.models.vae_gan import VAEGAN
 from keras_vaegan.registry import register
 from keras_vaegan.typing import Tensor
 
@@ -23,7 +24,8 @@ class CVAEGAN(Adversarial, CVAE):
 
     Both fakes are decoded with the label y of the real image.
 
-    Arguments, logs and notation are those of `Adversarial` and of `CVAE`.
+    Arguments, logs and notation are those of `Adversarial` and of `CVAE`. The defaults are those of `VAEGAN`,
+    with a `label_weight` of 0.55.
 
     Examples:
         >>> import keras_vaegan as kvg
@@ -34,6 +36,10 @@ class CVAEGAN(Adversarial, CVAE):
     """
 
     takes = ("labels",)
+    default_reconstruction = VAEGAN.default_reconstruction
+    default_beta = VAEGAN.default_beta
+    default_game = {**VAEGAN.default_game, "label_weight": 0.55}
+    fakes = VAEGAN.fakes
 
     def _check_condition(self, inputs: Mapping[str, Tensor]) -> None:
         super()._check_condition(inputs)

@@ -23,6 +23,7 @@ from keras_vaegan.registry import register
 from keras_vaegan.typing import UNCONDITIONAL, Condition, Tensor
 
 NUM_DRAWS = 4  # of the codes of each image, to which a prior is fitted
+CLIPNORM = 10.0  # global norm of the gradients through all steps, which may explode (Gregor et al. 2015)
 
 
 @register("draw", "conditional_draw")
@@ -77,6 +78,9 @@ class DRAW(VAE):
     def code_shape(self) -> tuple[int, ...]:
         """`(T, Z)`."""
         return (self.steps, self.latent_dim)
+
+    def default_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        return {"generator": keras.optimizers.Adam(1e-3, global_clipnorm=CLIPNORM)}
 
     def coding_networks(self) -> list[Any]:
         cell = self.cell

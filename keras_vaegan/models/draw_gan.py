@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_vaegan.errors import InputError, at_least
 from keras_vaegan.models.adversarial import Adversarial
-from keras_vaegan.models.draw import DRAW
+from keras_vaegan.models.draw import CLIPNORM, DRAW
 from keras_vaegan.registry import register
 from keras_vaegan.typing import Tensor
 
@@ -33,8 +33,8 @@ class DRAWGAN(Adversarial, DRAW):
         discriminator: as for the other hybrids.
         time_weights: w_t: `last` for the last canvas alone, `linear` for t, `equal`, or T numbers; they are
             scaled to a sum of 1, and canvases of weight 0 are not judged.
-        **kwargs: the other arguments of `Adversarial` and of `DRAW`, whose logs it has. Fakes are from the
-            prior, and the weight of pixels is 1 by default.
+        **kwargs: the other arguments of `Adversarial` and of `DRAW`, whose logs it has. By default fakes are
+            from the prior, beta is 0.2, and reconstructions are compared in pixels alone, of weight 0.2.
 
     Raises:
         InputError: `time_weights` that are none of these, or leave the last canvas out; as of both parents.
@@ -48,7 +48,9 @@ class DRAWGAN(Adversarial, DRAW):
         (4, 28, 28, 1)
     """
 
-    default_reconstruction = {"features": 1.0, "pixels": 1.0}
+    # The bound of a hundred nats against a game of a few: with less, all samples become one stroke.
+    default_reconstruction = {"features": 0.0, "pixels": 0.2}
+    default_beta = 0.2
     fakes = ("prior", "none")  # another draw of z_t would need its own path
 
     def __init__(
@@ -63,6 +65,13 @@ class DRAWGAN(Adversarial, DRAW):
         self._weights = _scaled(time_weights, self.steps)
         self.time_weights = time_weights if isinstance(time_weights, str) else tuple(time_weights)
         self._judged = [t for t, weight in enumerate(self._weights) if weight]
+
+    def default_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        optimizers = super().default_optimizers()
+        for player, optimizer in optimizers.items():
+            if player != "discriminator":
+                optimizer.global_clipnorm = CLIPNORM
+        return optimizers
 
     def decoding_networks(self) -> list[Any]:
         return [self.cell.decoder, self.cell.first_drawing, *self.likelihood_networks()]

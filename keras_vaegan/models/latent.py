@@ -468,7 +468,7 @@ class LatentVariableModel(MultiPlayerModel):
         unchecked = not isinstance(given["x"], (np.ndarray, Batches))
         if unchecked:
             given["callbacks"] = [Guard(), *keras.tree.flatten(given.get("callbacks") or [])]
-        with self._guarding(unchecked):
+        with self._while(guarded=unchecked, in_training=True):
             return super().fit(**given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -484,7 +484,7 @@ class LatentVariableModel(MultiPlayerModel):
         if is_stored(given["x"]):
             given = self.as_batches(given, shuffle=False)
         given |= self.intake.checked(given["x"], given["y"], given.get("sample_weight"))
-        with self._guarding(not isinstance(given["x"], (np.ndarray, Batches))):
+        with self._while(guarded=not isinstance(given["x"], (np.ndarray, Batches))):
             result = super().evaluate(**given)
         self.check_seen(training=False)
         return result
@@ -514,13 +514,16 @@ class LatentVariableModel(MultiPlayerModel):
         return given | {"x": batches, "y": None, "sample_weight": None, "batch_size": None}
 
     @contextlib.contextmanager
-    def _guarding(self, unchecked: bool) -> Iterator[None]:
-        """Say whether batches have to be looked at while they are used."""
-        before, self.guarded = self.guarded, unchecked
+    def _while(self, **flags: bool) -> Iterator[None]:
+        """Set attributes for as long as a verb of Keras runs."""
+        before = {name: getattr(self, name) for name in flags}
         try:
+            for name, flag in flags.items():
+                setattr(self, name, flag)
             yield
         finally:
-            self.guarded = before
+            for name, flag in before.items():
+                setattr(self, name, flag)
 
     def predict(
         self,

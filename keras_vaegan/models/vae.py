@@ -1,6 +1,7 @@
 """The variational auto-encoder (Kingma and Welling 2014)."""
 
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -156,12 +157,24 @@ class VAE(LatentVariableModel):
     def generates(self) -> bool:
         return self.beta >= LEAST_BETA or self.prior.fitted
 
+    @property
+    def awaits_prior(self) -> bool:
+        """Whether codes follow a prior only when `fit_prior` has fitted one."""
+        return self.prior.fitted_to_codes and not self.prior.fitted
+
     def must_generate(self) -> None:
         if not self.generates:
             raise InputError(
                 f"beta must be at least {LEAST_BETA} for samples: with less, latent codes do not follow the "
                 f"prior N(0, I); received {self.beta}. Fit a prior to them: keras-vaegan fit-prior RUN, or "
                 "fit_prior(x, prior='flow')."
+            )
+        if self.awaits_prior and not self.in_training:
+            kind = "mixture" if len(self.code_shape) == 1 else "flow"
+            warnings.warn(
+                "samples come from N(0, I), which the latent codes do not follow yet. Fit a prior to them: "
+                f"fit_prior(x, prior={kind!r}), or keras-vaegan fit-prior RUN --prior {kind}.",
+                stacklevel=3,
             )
 
     # ---- p and q ----

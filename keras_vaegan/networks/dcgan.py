@@ -26,7 +26,7 @@ def encoder(
     latent_dim: int,
     filters: int | Sequence[int] = (32, 64),
     kernel_size: int | Sequence[int] = 4,
-    units: int | Sequence[int] = (),
+    units: int | Sequence[int] = (256,),
     normalization: Normalization = "none",
     activation: str = "leaky_relu",
     num_classes: int | None = None,
@@ -127,8 +127,8 @@ def decoder(
     latent_dim: int,
     filters: int | Sequence[int] = (64, 32),
     kernel_size: int | Sequence[int] = 4,
-    units: int | Sequence[int] = (),
-    normalization: Normalization = "none",
+    units: int | Sequence[int] = (256,),
+    normalization: Normalization = "batch",
     activation: str = "relu",
     full_size_filters: int | None = None,
     num_classes: int | None = None,
@@ -187,7 +187,7 @@ def decoder(
 
 def discriminator(
     image_shape: Sequence[int],
-    filters: int | Sequence[int] = (32, 64),
+    filters: int | Sequence[int] = (32, 64, 128),
     kernel_size: int | Sequence[int] = 4,
     units: int | Sequence[int] = (),
     feature_layer: int | None = None,

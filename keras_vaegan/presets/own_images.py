@@ -17,6 +17,7 @@ from keras_vaegan.presets.recipes import (
     AVERAGED_WITH_STATISTICS,
     DRAWN_GAME,
     FINE_SIDE,
+    PLAIN,
     RECIPES,
     SPATIAL_SOURCE,
     autoencoder,
@@ -149,11 +150,11 @@ def _convolutional(found: dict[str, Any], key: str, image_shape: Sequence[int]) 
     networks, model = found["networks"], found["model"]
     networks["latent_dim"] = 64 if side <= SMALL_SIDE or image_shape[2] == 1 else 128
     networks["encoder"] = {"filters": down, "units": [256]}
-    networks["decoder"] = {"filters": down[::-1], "normalization": "batch"}
+    networks["decoder"] = PLAIN | {"filters": down[::-1], "normalization": "batch"}
     if "prior" in networks:  # of the model that completes, whose decoder sees the visible part, too
         networks["encoder"]["units"] = [128]
         networks["prior"] = {"filters": down, "units": [128]}
-        networks["decoder"] = {"filters": down[::-1], "units": [128], "full_size_filters": 16}
+        networks["decoder"] = PLAIN | {"filters": down[::-1], "units": [128], "full_size_filters": 16}
         found["optimizer"] = {"generator": _adam(cosine(1e-3), AVERAGED)}
         return
     if "discriminator" not in networks:
@@ -168,9 +169,8 @@ def _convolutional(found: dict[str, Any], key: str, image_shape: Sequence[int]) 
             "features": _rounded(FEATURE_WEIGHT / features),
             "pixels": _rounded(PIXEL_WEIGHT / values),
         }
-        model.pop("game", None)  # D is normalized: no R1
-        if key == "cvae_gan":
-            model["game"] = {"label_weight": 0.5}
+        # D is normalized: no R1.
+        model["game"] = {"label_weight": 0.5} if key == "cvae_gan" else {"class": "standard"}
         found["optimizer"] = players(4e-4, 4e-4)
     if "prior" in model:
         model["prior"]["components"] = MOST_COMPONENTS
@@ -182,7 +182,7 @@ def _semi_supervised(found: dict[str, Any], key: str, image_shape: Sequence[int]
     networks, classification = found["networks"], found["model"]["classification"]
     networks["latent_dim"] = 64
     networks["trunk"] = {"filters": down, "units": [256]}
-    networks["decoder"] = {"filters": [max(16, width // 2) for width in down[::-1]]}
+    networks["decoder"] = PLAIN | {"filters": [max(16, width // 2) for width in down[::-1]]}
     if "discriminator" in networks:
         networks["discriminator"] = {"filters": down, "units": [256], "feature_layer": -1}
         found["model"]["reconstruction"] = {"pixels": 1.0}

@@ -53,6 +53,8 @@ SEMI_SUPERVISED_TRAINING = {
     "num_labels": 1000,
     "labelled_share": 0.25,
 }
+# A network without the dense layers and the normalization that those of `dcgan` have by default.
+PLAIN = {"units": [], "normalization": "none"}
 LENET_TRUNK = {"family": "lenet", "filters": [16, 32]}
 CIFAR_TRAINING = {"dataset": "cifar10", "augment": "flip", "epochs": 70, "batch_size": 64}
 
@@ -83,6 +85,18 @@ def num_steps(training: dict[str, Any], num_images: int) -> int:
 def short_training(steps: int, **settings: Any) -> dict[str, Any]:
     """A training on the embedded digits, of a few minutes on two processor cores."""
     return {"dataset": DEFAULT_DATASET, "steps": steps, "batch_size": 64, **settings}
+
+
+def convolutional(width: int, labels: bool = False, judged: bool = False) -> dict[str, Any]:
+    """Networks for digits, of so many filters at half the image's size, with a discriminator or without."""
+    return {
+        "family": "dcgan",
+        "latent_dim": 16,
+        **({"condition": ["labels"]} if labels else {}),
+        "encoder": {"filters": [width, 2 * width], "units": [256]},
+        "decoder": {"filters": [2 * width, width], "units": [256], "normalization": "batch"},
+        **({"discriminator": {"filters": [width, 2 * width, 4 * width]}} if judged else {}),
+    }
 
 
 # Keras averages the weights along the training and puts the averages in place at its end. With batch
@@ -200,21 +214,28 @@ def late(steps: int) -> dict[str, int]:
     return {"start": steps // 5, "warm_up": steps // 50}
 
 
-# The bound of a hundred nats against a game of a few: smaller, and all samples become one stroke.
+# The bound of a hundred nats against a game of a few: with less, all samples become one stroke.
 DRAWN_GAME = {"beta": 0.2, "reconstruction": {"features": 0.0, "pixels": 0.2}}
-# Of a short training with a prior that is fitted to codes: D does not see samples of N(0, I).
+# A short training with a prior that is fitted to codes: D does not see samples of N(0, I).
 SHORT_DRAWN_GAME = {
     "beta": 0.05,
     "reconstruction": {"features": 0.0, "pixels": 0.1},
     "game": {"r1": 0.3},
     "fakes_from": "none",
 }
-# Of a DRAW that draws digits already: the bound may weigh less, and its KL more, of which the part at the
-# prior is judged.
+# A DRAW that draws digits already goes on with a smaller weight of the bound, and so of its pixels.
 GAME_OF_THE_TRAINED = {
     "beta": 0.125,
     "reconstruction": {"features": 0.0, "pixels": 0.05},
     "game": {"r1": 0.3},
+}
+
+# L_G and L_D of Chen, Fang and Ju 2016, all of weight 1.
+LOSSES_OF_THE_PAPERS = {
+    "beta": 1.0,
+    "fakes_from": "prior",
+    "reconstruction": {"features": 1.0, "pixels": 0.0},
+    "game": {"class": "standard"},
 }
 
 HUB = "hf://"  # how the address of a model on the Hugging Face Hub begins
@@ -222,12 +243,7 @@ HUB = "hf://"  # how the address of a model on the Hugging Face Hub begins
 RECIPES: dict[str, dict[str, Any]] = {
     "vae_mnist_small": {
         "model": {"key": "vae", "beta": 0.5, "prior": {"class": "mixture", "components": 40}},
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "encoder": {"filters": [16, 32], "units": [256]},
-            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
-        },
+        "networks": convolutional(16),
         "optimizer": {
             "generator": {"class": "Adam", "learning_rate": cosine(3e-3), **AVERAGED_WITH_STATISTICS}
         },
@@ -237,12 +253,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "vae_mnist": {
         "model": {"key": "vae", "beta": 0.5, "prior": {"class": "mixture", "components": 40}},
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "encoder": {"filters": [32, 64], "units": [256]},
-            "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
-        },
+        "networks": convolutional(32),
         "optimizer": {"generator": {"class": "Adam", "learning_rate": 2e-3, **AVERAGED_WITH_STATISTICS}},
         "training": MNIST_TRAINING,
         "source": "Kingma and Welling 2014, with convolutional networks; Ghosh et al. 2020, the prior",
@@ -250,13 +261,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "cvae_mnist_small": {
         "model": {"key": "cvae", "beta": 0.5, "prior": {"class": "mixture", "components": 10}},
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "condition": ["labels"],
-            "encoder": {"filters": [16, 32], "units": [256]},
-            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
-        },
+        "networks": convolutional(16, labels=True),
         "optimizer": {
             "generator": {"class": "Adam", "learning_rate": cosine(3e-3), **AVERAGED_WITH_STATISTICS}
         },
@@ -266,13 +271,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "cvae_mnist": {
         "model": {"key": "cvae", "beta": 2.0},
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "condition": ["labels"],
-            "encoder": {"filters": [32, 64], "units": [256]},
-            "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
-        },
+        "networks": convolutional(32, labels=True),
         "optimizer": {"generator": {"class": "Adam", "learning_rate": 2e-3, **AVERAGED_WITH_STATISTICS}},
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE, with smaller networks",
@@ -284,8 +283,8 @@ RECIPES: dict[str, dict[str, Any]] = {
             "family": "dcgan",
             "latent_dim": 50,
             "condition": ["labels"],
-            "encoder": {"filters": [28, 56, 108], "kernel_size": 5, "activation": "relu"},
-            "decoder": {"filters": [128, 64], "full_size_filters": 32, "kernel_size": 5},
+            "encoder": {**PLAIN, "filters": [28, 56, 108], "kernel_size": 5, "activation": "relu"},
+            "decoder": {**PLAIN, "filters": [128, 64], "full_size_filters": 32, "kernel_size": 5},
         },
         "optimizer": {"generator": {"class": "Adam", "learning_rate": 1e-3}},
         "training": {"dataset": "mnist", "epochs": 20, "batch_size": 100},
@@ -314,7 +313,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "latent_dim": 32,
             "condition": ["image"],
             "encoder": {"filters": [32, 64, 96], "units": [256]},
-            "decoder": {"filters": [96, 64, 32], "units": [256], "full_size_filters": 16},
+            "decoder": {**PLAIN, "filters": [96, 64, 32], "units": [256], "full_size_filters": 16},
             "prior": {"filters": [32, 64, 96], "units": [256]},
         },
         "optimizer": {"generator": {"class": "Adam", "learning_rate": cosine(2e-3), **AVERAGED}},
@@ -408,13 +407,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "reconstruction": {"features": 0.05, "pixels": 0.025},
             "game": {"r1": 0.03},
         },
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "encoder": {"filters": [16, 32], "units": [256]},
-            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
-            "discriminator": {"filters": [16, 32, 64]},
-        },
+        "networks": convolutional(16, judged=True),
         "optimizer": players(2e-3, 1e-3),
         "training": short_training(1500),
         "source": "Chen, Fang and Ju 2016, L_G and L_D; Ghosh et al. 2020, the prior",
@@ -429,22 +422,17 @@ RECIPES: dict[str, dict[str, Any]] = {
             "reconstruction": {"features": 0.05, "pixels": 0.025},
             "game": {"r1": 0.03},
         },
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "encoder": {"filters": [32, 64], "units": [256]},
-            "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
-            "discriminator": {"filters": [32, 64, 128]},
-        },
+        "networks": convolutional(32, judged=True),
         "optimizer": players(1e-3, 1e-3),
         "training": MNIST_TRAINING,
         "source": "Chen, Fang and Ju 2016, L_G and L_D; Ghosh et al. 2020, the prior",
-        "expect": "digits of all ten classes, nearly as sharp as the real images",
+        "expect": "digits of all ten classes, as sharp as the real images",
     },
     "vae_gan_celeb_a": {
         "model": {
             "key": "vae_gan",
-            "reconstruction": {"features": 1e-06},
+            **LOSSES_OF_THE_PAPERS,
+            "reconstruction": {"features": 1e-06, "pixels": 0.0},
             "game": {"three_players": True, "margin": [0.68, 0.35]},
         },
         "networks": {
@@ -458,6 +446,7 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "activation": "relu",
             },
             "decoder": {
+                **PLAIN,
                 "filters": [256, 256, 128],
                 "full_size_filters": 32,
                 "kernel_size": 5,
@@ -488,14 +477,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "reconstruction": {"features": 0.05, "pixels": 0.025},
             "game": {"label_weight": 0.55, "r1": 0.03},
         },
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "condition": ["labels"],
-            "encoder": {"filters": [16, 32], "units": [256]},
-            "decoder": {"filters": [32, 16], "units": [256], "normalization": "batch"},
-            "discriminator": {"filters": [16, 32, 64]},
-        },
+        "networks": convolutional(16, labels=True, judged=True),
         "optimizer": players(2e-3, 1e-3),
         "training": short_training(1500),
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes; Ghosh et al. 2020, the prior",
@@ -505,27 +487,22 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {
             "key": "cvae_gan",
             "beta": 0.125,
+            "fakes_from": "prior",
             "reconstruction": {"features": 0.05, "pixels": 0.025},
             "game": {"label_weight": 0.55, "r1": 0.3},
         },
-        "networks": {
-            "family": "dcgan",
-            "latent_dim": 16,
-            "condition": ["labels"],
-            "encoder": {"filters": [32, 64], "units": [256]},
-            "decoder": {"filters": [64, 32], "units": [256], "normalization": "batch"},
-            "discriminator": {"filters": [32, 64, 128]},
-        },
+        "networks": convolutional(32, labels=True, judged=True),
         "optimizer": players(1e-3, 1e-3),
         "training": LONGER_TRAINING,
         "source": "Chen, Fang and Ju 2016, CVAE-GAN with K + 1 classes, with smaller networks",
-        "expect": "digits of the classes asked for, as sharp as the real images",
+        "expect": "digits of the classes asked for, nearly as sharp as the real images",
     },
     "cvae_gan_cifar10": {
         "model": {
             "key": "cvae_gan",
             "beta": 0.1,
-            "reconstruction": {"features": 0.02},
+            "fakes_from": "prior",
+            "reconstruction": {"features": 0.02, "pixels": 0.0},
             "game": {"label_weight": 0.5},
         },
         "networks": {
@@ -533,7 +510,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "latent_dim": 64,
             "condition": ["labels"],
             "encoder": {"filters": [32, 64, 128], "units": [256]},
-            "decoder": {"filters": [192, 96, 48], "normalization": "batch"},
+            "decoder": {**PLAIN, "filters": [192, 96, 48], "normalization": "batch"},
             "discriminator": {"filters": [48, 96, 192], "normalization": "batch"},
         },
         "optimizer": players(4e-4, 4e-4),
@@ -701,13 +678,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "expect": "digits told apart; 4.8 % wrong with 1,000 labels in the paper",
     },
     "paper_cvae_gan_mnist": {
-        "model": {"key": "cvae_gan"},
+        "model": {"key": "cvae_gan", **LOSSES_OF_THE_PAPERS},
         "networks": {
             "family": "dcgan",
             "latent_dim": 50,
             "condition": ["labels"],
-            "encoder": {"filters": [28, 56, 108], "kernel_size": 5, "activation": "relu"},
-            "decoder": {"filters": [128, 64], "full_size_filters": 32, "kernel_size": 5},
+            "encoder": {**PLAIN, "filters": [28, 56, 108], "kernel_size": 5, "activation": "relu"},
+            "decoder": {**PLAIN, "filters": [128, 64], "full_size_filters": 32, "kernel_size": 5},
             "discriminator": {
                 "filters": [16, 32, 64],
                 "kernel_size": 3,

@@ -69,6 +69,7 @@ class MultiPlayerModel(Steps, keras.Model):
         self._compiled_for: list[int] = []
         self._penalized = True
         self.guarded = True  # whether the batches of now have not been checked before
+        self.in_training = False  # whether `fit` runs
         self._left_out = 0
         self._step_to_come: Any = None  # behind the function that leaves batches out
         self.gone_back = False  # set by a callback that puts back an older state of the running `fit`
