@@ -114,7 +114,7 @@ def vae_gan(size, factor, remat):
         resnet.decoder((size, size, 3), 4, **style),
         patch.discriminator((None, None, 3), receptive_field=70),
         game={"class": "hinge", "adaptive": True, "weight": 0.5},
-        reconstruction={"features": 0.0, "l1": 1.0, "perceptual": 0.3},
+        reconstruction={"features": 0.0, "pixels": 0.0, "l1": 1.0, "perceptual": 0.3},
         beta=1e-6,
         fakes_from="none",
         seed=0,

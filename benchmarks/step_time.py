@@ -63,6 +63,7 @@ def build_model(kind):
     import keras_vaegan
     from benchmarks import rivals
     from keras_vaegan.networks import dcgan, draw, heads, lenet, mlp
+    from keras_vaegan.presets.recipes import LOSSES_OF_THE_PAPERS
 
     if kind == "draw":
         settings = {"units": rivals.UNITS, "glimpse": rivals.GLIMPSE}
@@ -79,11 +80,14 @@ def build_model(kind):
             seed=0,
         )
     classes = {"num_classes": rivals.CLASSES} if kind == "cvae_gan" else {}
-    networks = [build(IMAGE_SHAPE, rivals.LATENT_DIM, **classes) for build in (dcgan.encoder, dcgan.decoder)]
+    builders, settings = (dcgan.encoder, dcgan.decoder), {**rivals.NETWORK, **classes}
+    networks = [build(IMAGE_SHAPE, rivals.LATENT_DIM, **settings) for build in builders]
     if kind == "vae":
         return keras_vaegan.VAE(*networks, seed=0)
-    judge = dcgan.discriminator(IMAGE_SHAPE, num_outputs=rivals.CLASSES + 1 if classes else 1)
-    return (keras_vaegan.CVAEGAN if classes else keras_vaegan.VAEGAN)(*networks, judge, seed=0)
+    outputs = rivals.CLASSES + 1 if classes else 1
+    judge = dcgan.discriminator(IMAGE_SHAPE, **rivals.JUDGE, num_outputs=outputs)
+    hybrid = keras_vaegan.CVAEGAN if classes else keras_vaegan.VAEGAN
+    return hybrid(*networks, judge, **LOSSES_OF_THE_PAPERS, seed=0)
 
 
 def measure(backend, kind, batch_size, num_images, rounds, processor_time, alone=None):

@@ -85,6 +85,8 @@ import math
 import numpy as np
 
 LATENT_DIM = 64
+#: Settings by which networks of the library are those above: of encoder and decoder, and of D.
+NETWORK, JUDGE = {"units": (), "normalization": "none"}, {"filters": (32, 64)}
 BETA = GAMMA = 1.0
 SLOPE = 0.2
 BETA_2, EPSILON = 0.999, 1e-7

@@ -53,16 +53,16 @@ def reference_logs(kind, values, images, noise, prior_noise, labels):
         code = drawn(values, images, noise)
         logits = code["logits"]
     else:
-        encode = network(values, dcgan.encoder, shape, rivals.LATENT_DIM, **classes)
+        encode = network(values, dcgan.encoder, shape, rivals.LATENT_DIM, **rivals.NETWORK, **classes)
         code = encode(with_labels("images", images))
-        decode = network(values, dcgan.decoder, shape, rivals.LATENT_DIM, **classes)
+        decode = network(values, dcgan.decoder, shape, rivals.LATENT_DIM, **rivals.NETWORK, **classes)
         logits = decode(with_labels("codes", drawn_code(code, noise)))
     kl, reconstruction = kl_of(code).sum() / len(images), cross_entropy(images, logits).mean()
     bound = {"loss": kl + reconstruction, "kl": kl, "reconstruction": reconstruction}
     if kind in ("vae", "draw"):
         return bound
     num_outputs = 1 if labels is None else rivals.CLASSES + 1
-    judge = network(values, dcgan.discriminator, shape, num_outputs=num_outputs)
+    judge = network(values, dcgan.discriminator, shape, **rivals.JUDGE, num_outputs=num_outputs)
     fakes = [sigmoid(logits), sigmoid(decode(with_labels("codes", prior_noise)))]
     real, recon, prior = (judge(x) for x in (images, *fakes))
     matching = 0.5 * ((real["features"] - recon["features"]) ** 2).sum((1, 2, 3)).mean()
