@@ -135,6 +135,7 @@ def test_the_small_mnist_is_lossless_and_balanced():
         assert images.shape == (10 * each, 28, 28, 1) and images.max() == 255
         np.testing.assert_array_equal(np.bincount(labels), np.full(10, each))
     assert len({image.tobytes() for part in (x, x_val, x_test) for image in part}) == 12_000
+    assert y_val[:20].tolist() == 2 * list(range(10))  # sample grids show the first
     nearest = KNeighborsClassifier(1).fit(x.reshape(len(x), -1) / 255.0, y)
     assert nearest.score(x_test.reshape(1000, -1) / 255.0, y_test) > 0.9
     assert load("mnist_small", image_size=14, channels=3).image_shape == (14, 14, 3)

@@ -49,6 +49,21 @@ def test_other_seeds_give_other_images(vae):
     assert np.all(vae.generate(5) != vae.generate(5))
 
 
+@pytest.mark.core_on("tensorflow")
+def test_the_graphs_of_the_verbs_are_not_warned_of_as_retracing(vae, caplog):
+    import logging
+
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    try:
+        x = registry.images(5)
+        for count in range(1, 6):
+            vae.generate(count), vae.encode(x[:count]), vae.reconstruct(x[:count]), vae.decode(vae.encode(x))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "retracing" not in caplog.text
+
+
 def test_generated_images_are_decoded_standard_normals(vae):
     z = np.random.default_rng([7, 0]).standard_normal((256, LATENT_DIM), dtype="float32")
     expected = reference.decode(reference.weights_of(vae), np.float64(z))

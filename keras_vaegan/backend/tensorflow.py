@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -177,8 +177,24 @@ def part() -> tuple[int, int]:
 def predict(network: keras.Model, inputs: Any, batch_size: int) -> Any:
     """See `keras_vaegan.backend.predict`: where devices share batches, on the first of this process."""
     if network.distribute_strategy.num_replicas_in_sync == 1:
-        return stateful.predict(network, inputs, batch_size)
+        with _without_warning_of_traces():
+            return stateful.predict(network, inputs, batch_size)
     return in_turn(lambda batch: network(batch, training=False), inputs, batch_size)
+
+
+@contextlib.contextmanager
+def _without_warning_of_traces() -> Iterator[None]:
+    """Drop TensorFlow's warning of frequent retracing.
+
+    It counts the graphs of Keras' `predict` by the line of code that makes them, so the functions of a model,
+    with one graph each, look like one function that is traced again and again.
+    """
+    logger, seen = tf.get_logger(), lambda record: "function retracing" not in record.getMessage()
+    logger.addFilter(seen)
+    try:
+        yield
+    finally:
+        logger.removeFilter(seen)
 
 
 def _jobs(cluster: dict[str, Any]) -> list[tuple[str, int]]:

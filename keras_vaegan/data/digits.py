@@ -62,11 +62,16 @@ def read_mnist_small(
     count = sum(len(array) for name, array in arrays.items() if name.startswith("x"))
     shape = (count, *(size or DIGITS_SIZE), channels or 1)
     require_for(shape, max(bytes_per_value, FLOAT_BYTES), "source mnist_small")
-    train, validation, test = (
+    train, (x_val, y_val), test = (
         (
             fit_all(arrays[f"x_{split}"][..., None], size or DIGITS_SIZE, channels, resize, background),
             arrays[f"y_{split}"].astype("int64"),
         )
         for split in ("train", "val", "test")
     )
-    return (train, validation, test), None
+    # In the file, the frequent classes come first. Sample grids show the first images: put classes in turn.
+    turns = np.zeros(len(y_val), int)
+    for label in np.unique(y_val):
+        turns[y_val == label] = np.arange(np.sum(y_val == label))
+    order = np.lexsort((y_val, turns))
+    return (train, (x_val[order], y_val[order]), test), None
