@@ -42,7 +42,7 @@ WEIGHTS = ROOT / "keras_vaegan" / "presets" / "weights"
 # Data that shipped weights are of, and what may be done with it.
 DATA = {
     "mnist": "MNIST (LeCun, Cortes and Burges): 55,000 handwritten digits of its training set; CC BY-SA 3.0",
-    "cifar10": "CIFAR-10 (Krizhevsky 2009): pictures of ten kinds of things, 9,000 of them, collected from "
+    "cifar10": "CIFAR-10 (Krizhevsky 2009): 9,000 images of things of ten classes, collected from "
     "the web; published for research, without a licence",
     "fruits": "Fruits-360, the 3-body problem (© 2017- Mihai Oltean): 7,018 photographs of apples, cherries "
     "and tomatoes on white, scaled to 64x64; CC BY-SA 4.0",
@@ -134,9 +134,9 @@ def cards():
     lines = [
         "# Trained presets",
         "",
-        "Weights that come with the package, stored in float16, and what was measured of them on test images",
-        "that no choice was made by. `keras-vaegan presets NAME` prints the recipe; `train --preset NAME",
-        "--seed SEED` repeats it (for `cvae_gan_cifar10` with its 9,000 pictures as `--dataset`).",
+        "These weights come with the package, stored in float16. The scores are of test images, which no choice",
+        "was made by. `keras-vaegan presets NAME` prints the recipe. `train --preset NAME --seed SEED` repeats",
+        "the training; if the dataset cannot be downloaded by its name, give the images as `--dataset`.",
         "",
     ]
     for path in sorted(WEIGHTS.glob("*/metadata.json")):
@@ -152,7 +152,7 @@ def cards():
             f"- Recipe: {recipe['source']}; {card['epochs_done']} epochs, seed {card['seed']}, on "
             f"{card['backend']}, Keras {card['keras']}.",
             f"- Data: {DATA[card['dataset']]}.",
-            f"- Pictures: {' x '.join(map(str, card['image_shape']))}, in [0, 1]. Not for documents, "
+            f"- Images: {' x '.join(map(str, card['image_shape']))}, in [0, 1]. Not for documents, "
             "faces or any decision about people: it has seen nothing but these data.",
             f"- Weights: {size:.1f} MB, {card['licence']}, sha256 `{card['weights_sha256'][:16]}...`.",
             f"- Measured {measured['date']} on {images['num_images']:,} {images['split']} images (content "
