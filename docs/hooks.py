@@ -134,9 +134,9 @@ def cards():
     lines = [
         "# Trained presets",
         "",
-        "These weights come with the package, stored in float16. The scores are of test images, which no choice",
-        "was made by. `keras-vaegan presets NAME` prints the recipe. `train --preset NAME --seed SEED` repeats",
-        "the training; if the dataset cannot be downloaded by its name, give the images as `--dataset`.",
+        "These weights come with the package, stored in float16. The scores are of test images, on which no",
+        "choice was based. `keras-vaegan presets NAME` prints the recipe. `train --preset NAME --seed SEED`",
+        "repeats the training; if the dataset cannot be downloaded by name, give images as `--dataset`.",
         "",
     ]
     for path in sorted(WEIGHTS.glob("*/metadata.json")):
