@@ -2,7 +2,7 @@
 
     python benchmarks/ship_preset.py runs/vae_gan_mnist_0 vae_gan_mnist
     python benchmarks/ship_preset.py runs/colour cvae_gan_cifar10 --images "9,000 of its images, as JPEG"
-    python benchmarks/ship_preset.py runs/fruits vae_gan_fruits --images "Fruits-360 ..." --licence "CC BY-SA 4.0"
+    python benchmarks/ship_preset.py runs/fruits vae_gan_fruits --images "all" --licence "CC BY-SA 4.0"
 
 The run must be of the recipe as it stands now, but for where its images were read from; what they were is
 said with `--images`. Its scores (`keras-vaegan evaluate RUN`) go along.
@@ -28,7 +28,7 @@ def main():
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--images", help="what the training images were, if not all of the recipe's data set")
-    parser.add_argument("--licence", default="Apache-2.0", help="of the weights, as that of the images may ask")
+    parser.add_argument("--licence", default="Apache-2.0", help="of the weights")
     options = parser.parse_args()
 
     model, metadata = load_folder(options.run)
