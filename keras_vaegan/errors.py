@@ -7,12 +7,13 @@ import math
 import pickle
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 SHOWN = 200  # characters of a received value in a message
+ALIKE = 0.7  # of 1: the likeness of a word to the name that it is a misspelling of
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # the beginnings of a spreadsheet's formulas
 
 # An argument's name: `num_images`, `optimizer.generator.class`, `RUN`, or an option's, `--num-images`.
@@ -156,30 +157,55 @@ def csv_cell(text: object) -> str:
     return cell
 
 
-def unknown_name(argument: str, received: object, allowed: Iterable[Any]) -> InputError:
+def nearest(received: object, allowed: Iterable[Any]) -> str | None:
+    """Return the name of `allowed` that `received` misspells, in any case; None if there is none."""
+    folded = {str(name).lower(): str(name) for name in reversed(list(allowed))}
+    word = str(received)[:SHOWN].lower()
+    cutoff = ALIKE if len(word) > 3 else 2 / 3  # `dgo` is `dog`
+    close = difflib.get_close_matches(word, folded, n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None
+
+
+def did_you_mean(name: str | None) -> str:
+    """Return the end of a message that suggests a name; nothing for None."""
+    return "" if name is None else f" Did you mean {name!r}?"
+
+
+def unknown_name(
+    argument: str,
+    received: object,
+    allowed: Iterable[Any],
+    *,
+    synonyms: Mapping[str, str] | None = None,
+    kind: str | None = None,
+    listing: str = "",
+) -> InputError:
     """Return an `InputError` for a name outside `allowed`, with the nearest right one.
 
     Args:
         argument: what the name stands for, as the user wrote it.
         received: the name that came.
         allowed: iterable of the names that would do.
+        synonyms: other words for some of them, in lower case, each with the name that is meant.
+        kind: what the names are, in place of all of them if they are many.
+        listing: a sentence that says what shows all of them.
     """
     allowed = tuple(str(name) for name in allowed)
-    folded = {name.lower(): name for name in reversed(allowed)}
-    close = difflib.get_close_matches(str(received)[:SHOWN].lower(), folded, n=1, cutoff=0.4)
-    hint = f" Did you mean {folded[close[0]]!r}?" if close else ""
-    message = f"{argument} must be one of {', '.join(allowed)}; received {shown(received)}.{hint}"
+    meant = (synonyms or {}).get(str(received).lower()) or nearest(received, allowed)
+    what = kind or f"one of {', '.join(allowed)}"
+    message = f"{argument} must be {what}; received {shown(received)}.{did_you_mean(meant)}"
+    message += f" {listing}" if listing else ""
     return InputError(message, argument=argument, allowed=allowed, received=received)
 
 
-def choose(argument: str, received: T, allowed: Collection[Any]) -> T:
+def choose(argument: str, received: T, allowed: Collection[Any], **settings: Any) -> T:
     """Return `received` if it is one of `allowed`, else raise the error of `unknown_name`."""
     try:
         known = bool(received in allowed)
     except (TypeError, ValueError):  # a value without a hash, or an array
         known = False
     if not known:
-        raise unknown_name(argument, received, allowed)
+        raise unknown_name(argument, received, allowed, **settings)
     return received
 
 

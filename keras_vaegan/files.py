@@ -16,6 +16,7 @@ import stat
 import sys
 import tempfile
 import time
+import tomllib
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -384,6 +385,12 @@ def reason_of(error: BaseException) -> str:
     text: object = error
     if isinstance(error, OSError) and error.strerror:  # the name of the file is said already
         text = error.strerror
+    elif isinstance(error, json.JSONDecodeError):
+        text = f"it is no JSON ({error})"
+    elif isinstance(error, tomllib.TOMLDecodeError):
+        text = f"it is no TOML ({error})"
+    elif isinstance(error, UnicodeDecodeError):
+        text = f"it is no text in UTF-8 ({error})"
     elif isinstance(error, KeyError):
         text = f"it lacks {error}"
     elif isinstance(error, RecursionError):

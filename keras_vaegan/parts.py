@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
-from keras_vaegan.errors import InputError, choose
+from keras_vaegan.errors import InputError, choose, did_you_mean, nearest, shown
 
 P = TypeVar("P")
 KIND = "class"  # the name of the class among the settings
@@ -78,5 +78,24 @@ def choose_part(argument: str, given: Any, kinds: Mapping[str, type[P]], base: t
     kind = kinds[choose(argument, settings.pop(KIND, default), kinds)]
     known = settings_of(kind)
     for name in settings:
-        choose(f"{argument}: setting", name, known)
+        if name not in known:
+            raise _unknown_setting(argument, name, kind, kinds)
     return kind(**settings)
+
+
+def _unknown_setting(argument: str, name: Any, kind: type, kinds: Mapping[str, type]) -> InputError:
+    """The error for a setting that a class does not have: which it has, and which class has it."""
+    keys = {of: key for key, of in kinds.items()}
+    known = settings_of(kind)
+    others = [key for key, of in kinds.items() if name in settings_of(of)]
+    elsewhere = (
+        f" The {argument} {' or '.join(others)} has it." if others else did_you_mean(nearest(name, known))
+    )
+    setting = name if isinstance(name, str) and name.isidentifier() else shown(name)
+    return InputError(
+        f"{setting} is no setting of the {argument} {keys[kind]}, which has {', '.join(known) or 'none'}."
+        f"{elsewhere}",
+        argument=setting if setting == name else argument,
+        allowed=tuple(known),
+        received=name,
+    )

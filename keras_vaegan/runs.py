@@ -85,6 +85,15 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
     return OF_RUNS <= set(metadata)
 
 
+def is_unfinished(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is that of a training which still runs, or was stopped before its end."""
+    folder = pathlib.Path(folder)
+    if (folder / BEGUN).is_file():
+        return True
+    saved = any(member(folder, name).is_file() for name in (CONFIG, WEIGHTS))
+    return not saved and is_run(folder) and not read_json(member(folder, METADATA)).get("finished")
+
+
 def clear_run(folder: pathlib.Path) -> None:
     """Delete what a training makes, except its metadata, and nothing else that may lie in its folder.
 

@@ -114,7 +114,7 @@ def patch_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
 
 def convolutional_vae_gan(image_shape=IMAGE_SHAPE, **arguments):
     """A convolutional VAE/GAN with batch normalisation in all networks."""
-    shared = {"filters": (2, 3), "normalization": "batch", "activation": "leaky_relu"}
+    shared = {"filters": (2, 3), "units": (), "normalization": "batch", "activation": "leaky_relu"}
     return kvg.VAEGAN(
         dcgan.encoder(image_shape, LATENT_DIM, **shared),
         dcgan.decoder(image_shape, LATENT_DIM, **shared),

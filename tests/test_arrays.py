@@ -390,9 +390,9 @@ def test_what_cannot_be_used_is_refused(tmp_path, images):
         path = write(tmp_path / f"a.{kind}", pictures=images)
         assert "x_train" in error_of(load, path) and "received pictures" in error_of(load, path)
         path = write(tmp_path / f"a.{kind}", x=images, y=np.arange(7))
-        assert error_of(load, path).startswith("y must have one label for each of the 300")
+        assert "y must have one label for each of the 300" in error_of(load, path)
         write(path, x=images, y=np.eye(300)[:, :40])
-        assert error_of(load, path).startswith("y must hold one whole number per image")
+        assert "y must hold one whole number per image" in error_of(load, path)
         write(path, x=images[0, 0])
         assert "(B, H, W)" in error_of(load, path)
     for name, bad in {"nan": np.nan, "inf": np.inf}.items():

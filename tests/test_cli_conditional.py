@@ -220,7 +220,7 @@ BAD = {
     "complete completion --images {wide} --dataset digits": ["must not come with --dataset"],
     "interpolate completion --images {wide}": ["must hold pairs"],
     "generate cvae --labels 3-11": ["--labels must lie in 0..9; received 3-11"],
-    "generate cvae --labels 5-3": ["--labels must lie in 0..9; received 5-3"],
+    "generate cvae --labels 5-3": ["--labels must have ranges that rise, as 3-5; received 5-3"],
     "generate cvae --labels 1.5": ["--labels must be one of", "'1.5'"],
     "generate completion --labels 1": ["not conditioned on classes"],
 }

@@ -214,7 +214,7 @@ def test_what_cannot_be_encoded_is_refused_before_a_folder_is_made(saved, folder
     out = ["--output", tmp_path / "codes"]
     for source, arguments, said in (
         (vector, ["--images", folder, "--scaled"], "--scaled must be False: this VAE has no spatial codes"),
-        (vector, ["--images", folder, "--tile", 8], "--tile must be None"),
+        (vector, ["--images", folder, "--tile", 8], "--tile must not be given"),
         (vector, ["--images", folder, "--image-size", 9], "--image-size must be left out, as SOURCE takes"),
         (vector, ["--images", folder, "--dataset", "digits"], "must not come with --dataset"),
         (vector, [], "--dataset must be given"),
@@ -353,10 +353,10 @@ def test_codes_that_cannot_be_decoded_are_refused(saved, folder, tmp_path, capsy
     assert run("decode", source, *decode, place) == 2
     warning, error = capsys.readouterr().err.splitlines()
     assert "has the codes of a model with other weights than" in warning
-    assert "--scaled must be False: this VAE has no spatial codes" in error
+    assert "--codes must be codes of shape (B, 2); received (11, " in error
     np.save(tmp_path / "z.npy", np.zeros((3, 5), "float32"))
     message = refused(capsys, "decode", source, *decode, tmp_path / "z.npy")
-    assert "--codes must be codes of shape (B, 2); received (1, 5)" in message
+    assert "--codes must be codes of shape (B, 2); received (3, 5)" in message
     assert "--scaled must be left out" in refused(capsys, "decode", spatial, "--no-scaled", *decode, place)
     assert "--num-images must be at most 11" in refused(
         capsys, "decode", spatial, "--num-images", 12, *decode, place

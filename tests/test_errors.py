@@ -3,6 +3,7 @@
 import ast
 import copy
 import functools
+import json
 import pathlib
 import pickle
 import re
@@ -74,6 +75,38 @@ def test_the_helpers_fill_the_fields():
     )
 
 
+@pytest.mark.parametrize(
+    ("word", "names", "meant"),
+    [
+        ("betta", ["beta", "alpha"], "beta"),
+        ("FRECHTE", ["frechet"], "frechet"),
+        ("vae_gan_minst", ["vae_gan_mnist", "vae_mnist"], "vae_gan_mnist"),
+        ("tset", ["test", "validation"], "test"),
+        ("dgo", ["dog", "cat"], "dog"),
+        ("tensorlfwo", ["tensorflow"], "tensorflow"),
+        ("unet", ["dcgan", "lenet", "resnet"], None),
+        ("theano", ["tensorflow", "jax", "torch"], None),
+        ("train", ["test", "validation"], None),
+        ("nothing", ["mnist_plain", "mnist_residual", "imagenet", "inception_v3"], None),
+        ("cow", ["cat", "dog"], None),
+    ],
+)
+def test_a_name_is_suggested_for_a_misspelling_alone(word, names, meant):
+    assert errors.nearest(word, names) == meant
+
+
+def test_many_names_are_not_all_told():
+    error = errors.unknown_name("preset", "c", "ab", kind="a preset", listing="`x` lists all.")
+    assert fields(error) == (
+        "preset must be a preset; received 'c'. `x` lists all.",
+        "preset",
+        ("a", "b"),
+        "c",
+    )
+    meant = errors.unknown_name("metrics", "FID", ["frechet"], synonyms={"fid": "frechet"})
+    assert str(meant).endswith("Did you mean 'frechet'?")
+
+
 def test_files_locks_and_memory_fill_the_fields(tmp_path):
     folder = tmp_path / "a b"  # a blank in a path hides nothing
     assert raised(files.user_path, "images: labels", 5).argument == "images"
@@ -109,7 +142,7 @@ def test_files_locks_and_memory_fill_the_fields(tmp_path):
         ("source cannot be read: it is empty", "source"),
         ("preset hf://user/name cannot be downloaded: no network", "preset"),
         ("mask /x/left.png must be a picture.", "mask"),
-        ("option 'family' must name one of a, b.", "option"),
+        ("option 'a b' must be an option of vae.", "option"),
         ("data_dir (a remark) must be a folder.", "data_dir"),
         ("metadata['results']['loss'] must be what JSON holds.", "metadata"),
         ("part[0] must be an integer.", "part"),
@@ -218,7 +251,6 @@ WITHOUT_ARGUMENT = (
     "every player must have",
     "every trainable variable must have",
     "not_one_label_each('y', ",  # functions that give a message about their argument
-    "option '7' must name one of",
     "preset 7 cannot be downloaded",  # 7 is a name; an address of the Hub has the form
     "preset 7 must have a recipe",
     "preset 7 needs the package",
@@ -435,13 +467,15 @@ def test_errors_at_the_command_line_begin_with_the_option(tmp_path):
     (here / "config.json").write_text('{"networks": {"latent_dim": 0}}')
     assert told(*train, "--config", here / "config.json").startswith("--config networks.latent_dim must be")
     assert told(*train, "--epochs", 1, "--init", here / "none").startswith("--init must be a run folder")
-    assert told("train", "--preset", "vae_mnist_smull").startswith("--preset must be one of")
+    assert told("train", "--preset", "vae_mnist_smull").startswith(
+        "--preset must be the name of a preset, a folder"
+    )
     output = ("--output", here / "a.png")
     assert told("generate", here / "none", *output).startswith("SOURCE must be a run folder")
     assert told("generate", here, *output).startswith("SOURCE must be a preset or run")
     assert told("doctor", here).startswith("RUN must be the folder of a training")
     assert told("report", here, "--output", here / "a.txt").startswith("RUN must be the folder")
-    assert told("presets", "vae_mnist_smull").startswith("NAME must be one of")
+    assert told("presets", "vae_mnist_smull").startswith("NAME must be the name of a preset")
     assert told("presets", here).startswith("NAME must be a preset or run folder")
     np.savez(here / "other.npz", other=np.zeros(3))
     evaluate = ("evaluate", here / "other.npz", "--dataset", "digits")
@@ -451,3 +485,96 @@ def test_errors_at_the_command_line_begin_with_the_option(tmp_path):
     assert told(*evaluate, "--metrics", "fid").startswith("--metrics must be one of frechet")
     assert told(*evaluate, "--num-images", 5).startswith("--num-images must be at most 4, the images given")
     assert told(*evaluate, "--features", here / "a.keras").startswith("--features must be a .keras file")
+
+
+def test_the_command_line_writes_no_none(tmp_path):
+    output = ("--output", tmp_path / "a.png")
+    assert told("reconstruct", "vae_mnist", "--tile", 30, *output).startswith("--tile must not be given: ")
+
+
+def test_a_wrong_option_is_told_in_a_short_line():
+    train = ("train", "--model", "vae_gan", "--set")
+    listing = "`keras-vaegan presets vae_gan_mnist_small --options` lists all options."
+    beta = "--set betta must be an option of vae_gan. Did you mean 'beta'?"
+    assert told(*train, "betta=3") == f"{beta} {listing}"
+    assert told(*train, "zzz=3") == f"--set zzz must be an option of vae_gan. {listing}"
+    assert "which has no discriminator." in told(
+        "train", "--model", "vae", "--set", "discriminator.filters=9"
+    )
+    own = ("train", "--model", "vae_gan", "--dataset", "own", "--set")
+    ambiguous = "--set factor is ambiguous: write decoder.factor or encoder.factor."
+    assert told(*own, "factor=3") == ambiguous
+    factors = "--set networks.encoder.factor must be equal to networks.decoder.factor; received 16 and 4."
+    assert told(*own, "encoder.factor=16").startswith(factors)
+    listed = CliRunner().invoke(cli.cli, ["presets", "vae_gan_mnist_small", "--options"]).output
+    assert {"model.beta", "training.epochs"} <= {line.split()[0] for line in listed.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--latent-dim many", "--latent-dim must be an integer of at least 1; received 'many'."),
+        ("--epochs 0", "--epochs must be an integer of at least 1; received '0'."),
+        ("--epochs 9999999999", "--epochs must be an integer of at most 2147483647; received '9999999999'."),
+        ("--channels 17", "--channels must be an integer from 1 to 16; received '17'."),
+        ("--seed x", "--seed must be an integer from 0 to 2147483647; received 'x'."),
+        ("--learning-rate x", "--learning-rate must be a number above 0; received 'x'."),
+        ("--learning-rate 0", "--learning-rate must be a number above 0; received '0'."),
+        ("--learning-rate nan", "--learning-rate must be a number above 0; received 'nan'."),
+    ],
+)
+def test_a_number_out_of_its_range_is_told_in_plain_words(words, message):
+    assert told("train", "--model", "vae", *words.split()) == message
+
+
+def test_what_needs_no_images_is_checked_before_they_are_read(tmp_path):
+    train = ("train", "--model", "vae", "--dataset", tmp_path / "none", "--output", tmp_path / "run")
+    assert told(*train, "--augment", "flips").startswith("--augment must be one of")
+    assert told(*train, "--init", tmp_path / "other").startswith("--init must be a run folder")
+    where = ("--dataset", tmp_path / "none", "--output", tmp_path / "a.png")
+    assert told("reconstruct", "vae_mnist", "--tile", 30, *where).startswith("--tile")
+    assert told("interpolate", "vae_mnist", "--path", "noise", *where).startswith("--path must be linear")
+
+
+def test_errors_about_data_name_the_file_and_the_mending(tmp_path):
+    train = ("train", "--model", "vae", "--output", tmp_path / "run", "--dataset")
+    np.save(tmp_path / "v.npy", np.zeros(5))
+    vector = CliRunner().invoke(cli.cli, [str(word) for word in (*train, tmp_path / "v.npy")]).exception
+    assert isinstance(vector, InputError) and vector.argument == "--dataset"
+    assert str(vector).startswith("x must have the shape") and f"file {tmp_path / 'v.npy'}." in str(vector)
+    x = np.random.default_rng(0).random((13, 28, 28, 1), dtype="float32")
+    np.savez(tmp_path / "few.npz", x=x)
+    large = told(*train, tmp_path / "few.npz", "--random-crop", 64)
+    assert large.startswith("--random-crop must be at most the image_size, 28x28; received 64x64.")
+    assert "--image-size" in large
+    mixture = ("--set", "prior=mixture", "--set", "components=100")
+    many = told(*train, tmp_path / "few.npz", *mixture)
+    assert many.startswith("--set components must be at most 9,") and "(--set components=9)" in many
+    np.savez(tmp_path / "six.npz", x=x[:6])
+    few = told("evaluate", "vae_mnist", "--dataset", tmp_path / "six.npz", "--no-cache")
+    assert few.startswith("--dataset must hold at least 2 images in its test split; received 1.")
+    np.save(tmp_path / "codes.npy", np.zeros((10, 3)))
+    decode = told("decode", "vae_mnist", "--codes", tmp_path / "codes.npy", "--output", tmp_path / "a.png")
+    assert decode.startswith("--codes must be codes of shape") and decode.endswith("received (10, 3).")
+
+
+def test_a_configuration_that_is_no_text_of_its_kind_is_told(tmp_path):
+    train = ("train", "--model", "vae", "--config")
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "a.toml").write_text("hello")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    assert "it is no JSON (" in told(*train, tmp_path / "a.txt")
+    assert "it is no TOML (" in told(*train, tmp_path / "a.toml")
+    assert "it is no text in UTF-8" in told(*train, tmp_path / "a.png")
+
+
+def test_a_run_that_has_not_finished_says_how_to_go_on(tmp_path):
+    facts = {"model": "vae", "dataset": "digits", "recipe": {}}
+    generate = ("generate", tmp_path, "--output", tmp_path / "a.png")
+    (tmp_path / "metadata.json").write_text(json.dumps(facts))
+    assert f"keras-vaegan train --resume {tmp_path}" in told(*generate)
+    (tmp_path / "metadata.json").write_text(json.dumps(facts | {"finished": True}))
+    assert "has no config.json" in told(*generate)
+    (tmp_path / "metadata.json").unlink()
+    (tmp_path / "begun.json").write_text("{}")
+    assert "has not. If it runs no more, continue it" in told(*generate)

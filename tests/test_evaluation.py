@@ -740,7 +740,12 @@ def test_the_command_refuses_what_it_cannot_score(run_folder, cache, tmp_path, c
     assert "must hold a model of keras-vaegan" in refused(
         capsys, "evaluate", tmp_path / "plain.keras", *digits
     )
-    assert "metrics must be one of" in refused(capsys, "evaluate", run_folder, "--metrics", "fid")
+    no_data = ["--dataset", tmp_path / "none"]  # names are checked before data are read
+    said = refused(capsys, "evaluate", run_folder, *no_data, "--metrics", "fid")
+    assert "--metrics must be one of" in said and "Did you mean 'frechet'" in said
+    assert "--features must be one of" in refused(
+        capsys, "evaluate", run_folder, *no_data, "--features", "nothing"
+    )
     for option in ("--metrics", "--features"):
         assert f"{option} must be names" in refused(capsys, "evaluate", run_folder, option, ",")
     assert "there is none" in refused(capsys, "evaluate", run_folder, "--features", "none.keras")

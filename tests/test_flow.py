@@ -411,7 +411,12 @@ def test_fit_prior_of_a_run(tmp_path, capsys, monkeypatch):
     assert json.loads((folder / "metadata.json").read_text())["prior"]["class"] == "flow"
     assert run(*generate) == 0
     capsys.readouterr()
-    assert "setting must be one of solver_steps" in refused(capsys, *fit, "--set", "nothing=1")
+    assert "--set nothing is no setting of the prior flow, which has solver_steps" in refused(
+        capsys, *fit, "--set", "nothing=1"
+    )
+    other = ["fit-prior", folder, "--prior", "mixture", "--set"]
+    assert "which has components. The prior flow has it." in refused(capsys, *other, "fit_steps=9")
+    assert "--set components must be an integer of at least 1" in refused(capsys, *other, "components=0")
     assert "--output must be a new or empty folder" in refused(capsys, *fit, "--output", folder)
     assert (
         run("fit-prior", folder, "--prior", "mixture", "--set", "components=3", "--output", tmp_path / "m")

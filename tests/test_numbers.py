@@ -162,4 +162,4 @@ def test_a_wrong_digit_and_a_missing_link_are_found(page, right, wrong):
 
 def test_a_wrong_setting_is_found():
     text = (ROOT / "docs" / "vae_gan.md").read_text(encoding="utf-8")
-    assert wrong_settings(text.replace("`r1=0.03`", "`r1=0.3`")) == [("r1", 0.3)]
+    assert wrong_settings(text.replace("r1=0.03", "r1=0.3")) == [("r1", 0.3)]

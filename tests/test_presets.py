@@ -197,7 +197,11 @@ def test_a_player_without_settings_moves_as_the_generator_does():
     ("key", "value", "said"),
     [
         ("featurs", 1, "Did you mean 'features'"),
-        ("learning_rate", 1, "optimizer.generator.learning_rate"),
+        ("learning_rate", 1, "ambiguous: write discriminator.learning_rate or generator.learning_rate"),
+        ("betta", 1, "option betta must be an option of vae_gan. Did you mean 'beta'"),
+        ("zzz", 1, "option of vae_gan. `keras-vaegan presets vae_gan_mnist_small --options` lists"),
+        ("fit_steps", 1, "It belongs to --set prior=flow"),
+        ("a b", 1, "option 'a b' must be an option of vae_gan"),
         ("epochs", 0, "training.epochs"),
         ("latent_dim", "8", "networks.latent_dim"),
         ("networks.family", "dcgam", "Did you mean 'dcgan'"),
@@ -547,7 +551,7 @@ def test_a_damaged_preset_is_refused_in_one_line(saved, harm, said):
     "arguments, said",
     [
         ({"preset": "vae_mnits"}, "Did you mean 'vae_mnist'"),
-        ({"preset": "/no/such/folder"}, "preset must be one of"),
+        ({"preset": "/no/such/folder"}, "preset must be the name of a preset, a folder or hf://user/name"),
         ({"preset": "vae_mnist_small", "load_weights": "some"}, "load_weights must be one of"),
         ({"preset": "vae_mnist_small", "num_classes": 10}, "num_classes must be None"),
         ({"preset": "vae_mnist_small", "load_weights": False, "image_shape": (8, 8)}, "image_shape must be"),

@@ -35,6 +35,7 @@ def test_the_promised_presets_are_there_and_small():
         "draw_mnist",
         "ssl_vae_gan_mnist",
         "ssl_vae_mnist",
+        "vae_gan_fruits",
     }
     sizes = [(find(name).folder / "model.weights.h5").stat().st_size for name in SHIPPED]
     assert max(sizes) <= MOST_BYTES and sum(sizes) <= MOST_IN_ALL

@@ -252,3 +252,18 @@ def test_damaged_records_are_refused(build, file_format, tmp_path):
 def test_sets_that_cannot_be_used(build):
     arguments = build({"train": pictures(4)}, features(shape=(6, 5, 3)))
     assert "enough images" in error_of(lambda: source.read_tfds(asked=Preprocessing(), **arguments))
+
+
+def test_a_download_is_told_in_one_line(build, tmp_path, capfd):
+    import logging
+
+    arguments = build({"train": pictures(40)}, features(shape=(6, 5, 3)))
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    levels = [logging.getLogger(name).level for name in source.TALKATIVE]
+    capfd.readouterr()
+    source.read_tfds(asked=Preprocessing(), **arguments)
+    assert capfd.readouterr() == ("", "")  # it is there already
+    source.read_tfds(asked=Preprocessing(), **arguments | {"data_dir": elsewhere})
+    out, err = capfd.readouterr()
+    assert not out and err.startswith("downloads ") and len(err.splitlines()) == 1
+    assert levels == [logging.getLogger(name).level for name in source.TALKATIVE]

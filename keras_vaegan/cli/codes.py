@@ -94,6 +94,8 @@ def encode(
     from keras_vaegan.metrics.features import digest
     from keras_vaegan.registry import key_of
 
+    if tile is not None:
+        model.check_tile(tile)
     found = _images(model, metadata, images=images, split=split, **where)
     scaled = _measured(model) if scaled is None else scaled
     settings = {"sample": sample, "seed": seed, "batch_size": batch_size, "tile": tile, "scaled": scaled}
@@ -187,6 +189,7 @@ def decode(source, codes, num_images, labels, scaled, tile, output, batch_size):
     weights = digest(model)
     if found.facts and found.facts.get("weights") != weights:
         warnings.warn(f"{codes} has the codes of a model with other weights than {source}.", stacklevel=1)
+    model.check_codes(found.shape)
     first = decoder(0, 1)
     count = len(found) if num_images is None else num_images
     if count > len(found):

@@ -11,7 +11,7 @@ import click
 
 from keras_vaegan.cli import options
 from keras_vaegan.cli.options import DATA, GroupedCommand, option
-from keras_vaegan.errors import InputError, one_line, renaming
+from keras_vaegan.errors import InputError, choose, one_line, renaming
 from keras_vaegan.files import cache_folder, user_path, warn_of_cache
 from keras_vaegan.presets.recipes import HUB
 from keras_vaegan.runs import SCORES, check_own
@@ -111,7 +111,9 @@ def evaluate(
     from keras_vaegan.data import content
 
     groups = None if metrics is None else _names("--metrics", metrics)
+    evaluation.check_groups("--metrics", groups)
     asked = None if features is None else _names("--features", features)
+    asked = asked and [_features(name) for name in asked]
     subject, labels, metadata = _subject(source)
     image_shape = tuple(getattr(subject, "image_shape", None) or subject.shape[1:])
     data = options.load_data_for(
@@ -138,7 +140,7 @@ def evaluate(
             split=split,
             num_images=num_images,
             seed=seed,
-            features=asked and [_features(name) for name in asked],
+            features=asked,
             labels=labels,
             likelihood_images=likelihood_images,
             likelihood_samples=likelihood_samples,
@@ -209,9 +211,11 @@ def _names(argument: str, text: str) -> list[str]:
 
 
 def _features(name: str) -> Any:
-    """The name of an extractor, or the Keras model in a file."""
+    """The name of an extractor, or the Keras model in a file; `InputError` for another name."""
     if not name.endswith(".keras"):
-        return name
+        from keras_vaegan.metrics.features import NAMES
+
+        return choose("--features", name, NAMES)
     from keras_vaegan.presets.folder import load_keras_file
 
     with renaming(source="features"):

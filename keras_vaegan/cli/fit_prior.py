@@ -18,7 +18,15 @@ from keras_vaegan.runs import MODEL as MODEL_FILE
 KINDS = ("flow", "mixture")
 
 
-@click.command("fit-prior", cls=GroupedCommand, arguments=ARGUMENTS | {"x": "--dataset", "folder": "SOURCE"})
+class FitPriorCommand(GroupedCommand):
+    """`fit-prior`, in which an argument may also be a setting of the prior, from `--set`."""
+
+    def name_of(self, argument: str, context: click.Context) -> str | None:
+        given = [setting.partition("=")[0].strip() for setting in context.params.get("settings") or ()]
+        return f"--set {argument}" if argument in given else super().name_of(argument, context)
+
+
+@click.command("fit-prior", cls=FitPriorCommand, arguments=ARGUMENTS | {"x": "--dataset", "folder": "SOURCE"})
 @SOURCE
 @option("--prior", type=options.Name("--prior", KINDS), default="flow", group=MODEL, help="Fit this prior.")
 @option(

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_vaegan.errors import InputError, choose, printable, renaming, shown, unknown_name
+from keras_vaegan.errors import InputError, choose, must_be, printable, renaming, shown, unknown_name
 from keras_vaegan.files import holding_stderr, parse_json, reason_of
 from keras_vaegan.kinds import LARGEST, LARGEST_SIDE
 from keras_vaegan.presets.recipes import HUB
@@ -61,7 +62,7 @@ class GroupedCommand(click.Command):
             name = None if error.argument is None else self.name_of(error.argument, context)
             if name is None:
                 raise
-            raise error.renamed(name) from error
+            raise _as_option(error.renamed(name), name) from error
 
     def name_of(self, argument: str, context: click.Context) -> str | None:
         """The name on the command line of an argument in the package; None if it has none there."""
@@ -95,6 +96,13 @@ class GroupedCommand(click.Command):
             raise unknown_name("option", error.option_name, names) from error
 
 
+def _as_option(error: InputError, name: str) -> InputError:
+    """An error with its option in the words of the command line, where nobody writes None."""
+    message = str(error).replace(f"{name} must be None", f"{name} must not be given", 1)
+    error.args = (message,)
+    return error
+
+
 def shown_name(parameter: click.Parameter) -> str:
     """The name of a parameter in `--help`: `--num-images`, or `SOURCE`."""
     if isinstance(parameter, click.Argument):
@@ -117,14 +125,45 @@ class Name(click.ParamType):
         return "[" + "|".join(self.allowed) + "]"
 
 
-class Count(click.IntRange):
+class Whole(click.IntRange):
+    """An integer of at least `min` and at most `max`, which may be None; its error says so."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, parameter, context))
+        except click.BadParameter:
+            limit = f"of at least {self.min}" if self.max is None else f"from {self.min} to {self.max}"
+            raise must_be(_called(parameter), f"an integer {limit}", value) from None
+
+
+class Count(Whole):
     """A number of things: an integer of at least `min`, and no larger than any array can have."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        count = int(super().convert(value, parameter, context))
+        count = super().convert(value, parameter, context)
         if count > LARGEST:
-            self.fail(f"{value} is larger than {LARGEST}.", parameter, context)
+            raise must_be(_called(parameter), f"an integer of at most {LARGEST}", value)
         return count
+
+
+class Positive(click.FloatRange):
+    """A finite number above 0; its error says so."""
+
+    def __init__(self) -> None:
+        super().__init__(0, min_open=True)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            number = float(super().convert(value, parameter, context))
+        except click.BadParameter:
+            number = math.nan
+        if not math.isfinite(number):
+            raise must_be(_called(parameter), "a number above 0", value)
+        return number
+
+
+def _called(parameter: click.Parameter | None) -> str:
+    return "value" if parameter is None else shown_name(parameter)
 
 
 def echo(text: object, **settings: Any) -> None:
@@ -377,7 +416,7 @@ def backend(function: Any) -> Any:
     return _backend(_imports(function))
 
 
-seed = option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed all randomness.")
+seed = option("--seed", type=Whole(0, 2**31 - 1), default=0, help="Seed all randomness.")
 batch_size = option("--batch-size", type=Count(1), default=128, help="Compute this many images at a time.")
 picture = option("--output", type=Picture(), required=True, help="Write this .png or .npz file.")
 picture_or_folder = option(

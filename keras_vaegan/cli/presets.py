@@ -16,13 +16,17 @@ from keras_vaegan.runs import METADATA
 
 @click.command(cls=GroupedCommand, arguments={"preset": "NAME", "source": "NAME"})
 @click.argument("name", required=False)
+@options.option("--options", "listed", is_flag=True, help="List its options, as --set takes them.")
 @options.backend
-def presets(name):
+def presets(name, listed):
     """List the presets, or show one: its recipe, and what its trained weights gave.
 
     NAME may also be a folder, hf://user/name or hf://user/name@revision. `train --preset NAME` repeats the
     recipe; commands that take a SOURCE take the name of a preset with weights.
     """
+    if listed:
+        _list_options(name)
+        return
     if name is None:
         trained = trained_presets()
         for preset, recipe in RECIPES.items():
@@ -39,6 +43,24 @@ def presets(name):
         if length > MOST_FACTS:
             raise InputError(f"name must be a preset of which less than {MOST_FACTS:,} characters are known.")
     options.echo("".join(written))
+
+
+def _list_options(name: str | None) -> None:
+    """Print the name of every option of a preset, with its value if the recipe has one."""
+    if name is None:
+        raise InputError("name must be given with --options, as in keras-vaegan presets vae_mnist --options.")
+    options.load_keras()
+    from keras_vaegan.presets import find
+    from keras_vaegan.presets import options as options_of
+
+    recipe = find(name).recipe
+    if recipe is None:
+        raise InputError(f"name must be a preset with a recipe; {name} has weights alone.")
+    for option in options_of(recipe):
+        value: Any = recipe
+        for part in option.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        options.echo(option if value is None else f"{option:44} {json.dumps(value)}")
 
 
 def _found(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:

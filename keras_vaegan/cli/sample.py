@@ -79,6 +79,8 @@ def reconstruct(source, num_images, tile, seed, output, batch_size, **where):
     from keras_vaegan import plots
 
     model, metadata = load_model(source)
+    if tile is not None:  # checked before data are read
+        model.check_tile(tile)
     images, labels, _ = _images(model, metadata, num_images, seed, **where)
     made = model.reconstruct(images, labels, batch_size=batch_size, tile=tile)
     arrays = {"images": images, "reconstructions": made}
@@ -113,6 +115,7 @@ def interpolate(source, num_pairs, steps, path, seed, output, **where):
     from keras_vaegan import plots
 
     model, metadata = load_model(source)
+    path = model.check_path(path)
     ends, labels, _ = _images(model, metadata, 2 * num_pairs, seed, **where)
     if len(ends) % 2:
         raise InputError(f"--images must hold pairs; received {len(ends)} pictures.")

@@ -1,6 +1,7 @@
 """`train` and `models`."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import tomllib
@@ -16,6 +17,7 @@ from keras_vaegan.files import (
     parse_json,
     read_text,
     reading,
+    reason_of,
 )
 from keras_vaegan.kinds import check_kind
 from keras_vaegan.presets.recipes import MODEL_KEYS, RECIPES
@@ -93,7 +95,7 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
 )
 @option(
     "--channels",
-    type=click.IntRange(1, 16),
+    type=options.Whole(1, 16),
     default=None,
     show_default="those of the images, without alpha",
     group=DATA,
@@ -117,7 +119,7 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
 )
 @option(
     "--workers",
-    type=click.IntRange(0, 256),
+    type=options.Whole(0, 256),
     default=None,
     show_default="2 if images are read from disk, else 0",
     group=DATA,
@@ -181,7 +183,7 @@ def _is_given(context: click.Context, parameter: click.Parameter) -> bool:
 )
 @option(
     "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Positive(),
     default=None,
     group=TRAINING,
     help="Set all initial learning rates. For one player: --set generator.learning_rate=3e-4.",
@@ -431,7 +433,10 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"--config must be a file of JSON or TOML; there is none at {path}.")
     text = read_text(path, "--config")
     with reading(path, "--config"):
-        config = tomllib.loads(text) if path.suffix == ".toml" else parse_json(text)
+        try:
+            config = tomllib.loads(text) if path.suffix == ".toml" else parse_json(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{reason_of(error)}; the name of a TOML file must end in .toml") from error
     config = config.get("recipe", config) if isinstance(config, dict) else config
     known = ("model", "networks", "optimizer", "training", "source", "expect")
     if not isinstance(config, dict) or not set(config) <= set(known):

@@ -1,9 +1,10 @@
 """Images and labels from files of arrays: `.npy`, HDF5 and Zarr, which stay on disk, and `.npz`."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -72,7 +73,9 @@ def read_array_file(
     if in_memory:
         require_for_archive(path, preprocessing.image_size, preprocessing.channels, bytes_per_value)
     arrays = open_arrays(path)
-    pairs = [labelled_images(arrays, keys) for keys in (("x_train", "x", "images"), ("x_val",), ("x_test",))]
+    splits_of = (("x_train", "x", "images"), ("x_val",), ("x_test",))
+    with _in_file("source", path):
+        pairs = [labelled_images(arrays, keys) for keys in splits_of]
     if pairs[0] is None:
         found = tuple(arrays)
         raise InputError(
@@ -105,7 +108,8 @@ def images_of(
     if kind_of(path) == "npz":
         require_for_archive(path, preprocessing.image_size, preprocessing.channels, bytes_per_value, "images")
     arrays = open_arrays(path)
-    found = labelled_images(arrays)
+    with _in_file("images", path):
+        found = labelled_images(arrays)
     if found is None:
         message = f"images {one_line(os.fspath(path))} must hold `x` or `images`."
         raise InputError(message, argument="images", received=path)
@@ -207,6 +211,18 @@ def class_names_in(arrays: Mapping[str, Any]) -> list[str] | None:
             f"of {names.dtype}."
         )
     return [normalize(name) for name in names.tolist()]
+
+
+@contextlib.contextmanager
+def _in_file(argument: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in errors about an array in it."""
+    try:
+        yield
+    except InputError as error:
+        message = f"{error} It is in the file {one_line(os.fspath(path))}."
+        raise InputError(
+            message, argument=argument, allowed=error.allowed, received=error.received
+        ) from error
 
 
 def labelled_images(

@@ -11,8 +11,8 @@ from keras_vaegan.data.checks import check_brightness, check_images, check_label
 from keras_vaegan.data.crops import crop_corners, cropped, parse_crop
 from keras_vaegan.data.images import as_float32
 from keras_vaegan.data.stored import StoredImages, as_stored, is_stored
+from keras_vaegan.data.tensorflow_side import quiet_import
 from keras_vaegan.errors import InputError, choose, flag, shown, whole_number
-from keras_vaegan.signals import held_back
 
 SEEN_FIRST = 64  # stored images that are looked at before any is used
 AHEAD = 2  # batches that each worker may make before they are asked for
@@ -118,7 +118,7 @@ class Batches(keras.utils.PyDataset):
             )
         self.shuffle = flag("shuffle", shuffle)
         self.seed = whole_number("seed", seed, 0)
-        self.augment = _parse_augment(augment)
+        self.augment = parse_augment(augment)
         self.labelled_share = labelled_share
         self.steps_per_epoch = (
             None if steps_per_epoch is None else whole_number("steps_per_epoch", steps_per_epoch, 1)
@@ -193,7 +193,7 @@ class Batches(keras.utils.PyDataset):
             x = cropped(x, self.random_crop, corners[rows])
         x = as_float32(x, self.value_range)
         if self.augment:
-            with held_back():
+            with quiet_import():
                 from keras_vaegan.data.augmentation import augment_images
 
             x = augment_images(x, self.augment, (self.seed, epoch, index))[own]
@@ -284,13 +284,13 @@ class Batches(keras.utils.PyDataset):
         return np.flatnonzero(known), np.flatnonzero(~known)
 
 
-def _parse_augment(augment: str | Iterable[str] | None) -> list[str]:
+def parse_augment(augment: str | Iterable[str] | None) -> list[str]:
     """Return the list of known names in `augment`."""
     if augment is None or isinstance(augment, (str, tuple, list)) and not augment:
         return []
     if not isinstance(augment, Iterable):
         raise InputError(f"augment must be names, as a list or one string; received {shown(augment)}.")
-    with held_back():
+    with quiet_import():
         from keras_vaegan.data.augmentation import AUGMENTATIONS
 
     names = augment.split(",") if isinstance(augment, str) else augment

@@ -302,9 +302,10 @@ def _raise_for_none(
 ) -> None:
     """Raise the error for files of which none can be read."""
     counts = collections.Counter(reason for reason in reasons if reason)
-    why = "; ".join(
-        f"{count} {reason}" if len(reasons) > 1 else reason for reason, count in counts.most_common()
-    )
+    why = "; ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    if len(counts) == 1:  # the same of all files
+        (why,) = counts
+        why = f"each {why}" if why.startswith("has ") and len(reasons) > 1 else why
     place = one_line(path)
     if not reasons:
         raise InputError(

@@ -1,7 +1,6 @@
 """Names of classes: their order, their equality, and what a number stands for beside them."""
 
 import decimal
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vaegan.errors import InputError, one_line
+from keras_vaegan.errors import InputError, did_you_mean, nearest, one_line
 
 UNLABELLED = ("unlabelled", "unlabeled")  # folders that are no class: their images have the label -1
 NUMBER = r"-?[0-9]+(?:\.[0-9]+)?"  # of ASCII digits alone: `str.isdigit` is true of a superscript, too
@@ -234,17 +233,20 @@ def _no_class(
     if not part:
         received = one_line(repr(text), NAME_LENGTH)
         return InputError(f"{argument} must be classes with commas between; received {received}.")
+    ends = _RANGE.fullmatch(part)
+    if ends and decimal.Decimal(ends[1]) > decimal.Decimal(ends[2]):
+        rising = one_line(f"{ends[2]}-{ends[1]}", NAME_LENGTH)
+        received = one_line(part, NAME_LENGTH)
+        return InputError(f"{argument} must have ranges that rise, as {rising}; received {received}.")
     counted = [str(k) for k in range(len(names))] == list(names)
     if re.fullmatch("[0-9]+(-[0-9]+)?", part) and (numbers is None or counted):
         received = one_line(part, NAME_LENGTH)
         return InputError(f"{argument} must lie in 0..{len(names) - 1}; received {received}.")
-    numbered = (
-        f", or numbers of 0 to {len(names) - 1}"
-        if numbers is None
-        else "; numbers and ranges mean the names that are numbers"
-    )
-    folded = {normalize(name).lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(normalize(part).lower(), folded, n=1, cutoff=0.4)
-    hint = f" Did you mean {folded[close[0]]!r}?" if close else ""
+    numbered = f", or numbers of 0 to {len(names) - 1}" if numbers is None else ""
+    if numbers is not None and (as_number(part) is not None or _RANGE.fullmatch(part)):
+        numbered = "; numbers and ranges mean the names that are numbers"
+    composed = {normalize(name): name for name in reversed(names)}
+    near = nearest(normalize(part), composed)
+    hint = did_you_mean(None if near is None else composed[near])
     received = one_line(repr(part), NAME_LENGTH)
     return InputError(f"{argument} must be one of {listed(names)}{numbered}; received {received}.{hint}")

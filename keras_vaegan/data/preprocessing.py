@@ -130,8 +130,10 @@ class Preprocessing:
         settle("crop", parse_size(self.crop, "crop"))
         settle("deep", flag("deep", self.deep))
         if self.crop and self.image_size and not _inside(self.crop, self.image_size):
+            size, crop = ("x".join(map(str, sides)) for sides in (self.image_size, self.crop))
             raise InputError(
-                f"crop must be at most the image_size, {self.image_size}; received {self.crop}.",
+                f"crop must be at most the image_size, {size}; received {crop}. Give a larger image_size "
+                "(--image-size), or a smaller crop.",
                 argument="crop",
                 received=self.crop,
             )
@@ -218,7 +220,7 @@ class Preprocessing:
                 colours = on_background(colours, cover, self.background)
             received = colours.shape[-1]
             if self.channels not in (None, received) and {received, self.channels} != {1, 3}:
-                raise Unsuitable(f"has {received} channels, which cannot become {self.channels}")
+                raise Unsuitable(f"has {received} channels; {received} cannot become {self.channels}")
             image = resized(
                 set_channels(colours, self.channels), self.image_size, self.resize, self.background
             )

@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
-import difflib
+import io
 import logging
 import math
 import os
+import sys
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from keras_vaegan.data.records import ArrayRecords, RecordImages, Shard, TFRecor
 from keras_vaegan.data.splits import Splits
 from keras_vaegan.data.stored import as_stored
 from keras_vaegan.data.tensorflow_side import import_tensorflow
-from keras_vaegan.errors import InputError, one_line, unknown_name
+from keras_vaegan.errors import InputError, nearest, one_line, unknown_name
 from keras_vaegan.files import reason_of, user_path
 
 FAMILIAR = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "celeb_a")
@@ -29,6 +30,7 @@ VALIDATION_SIZES = {"mnist": 5000, "fashion_mnist": 5000}  # the customary 55,00
 READ_BATCH = 256
 RECORDS = {"tfrecord": TFRecords, "array_record": ArrayRecords}  # by TFDS' names of formats
 PIPELINE_FROM = 5000  # images from which TensorFlow's pipeline is faster than one by one, with its start
+TALKATIVE = ("absl", "urllib3", "urllib3.connectionpool", "tensorflow_datasets")  # names of loggers
 RETRIES = 3  # TFDS' ten take minutes to find out that there is no network
 REASON_LENGTH = 300  # characters of a foreign error's text
 
@@ -191,9 +193,10 @@ def _check_name(name: str, tfds: Any) -> None:
     names = ["mnist_small", "digits", "stacked_mnist", *tfds.list_builders(with_community_datasets=False)]
     if name not in names:
         # The nearest of all, shown among a few: the catalogue has hundreds.
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        near = nearest(name, names)
         shown = dict.fromkeys(
-            ["mnist_small", "digits", *FAMILIAR, *nearest, "another TFDS set", "a folder", "an .npz file"]
+            ["mnist_small", "digits", *FAMILIAR, *([] if near is None else [near])]
+            + ["another TFDS set", "a folder", "an .npz file"]
         )
         raise unknown_name("source", name, shown)
 
@@ -211,8 +214,10 @@ def _prepare(
     config = tfds.download.DownloadConfig(manual_dir=_expand(manual_dir))
 
     def prepared() -> Any:
-        builder = tfds.builder(name, data_dir=_expand(data_dir))
-        with _few_retries():
+        with _quiet():
+            builder = tfds.builder(name, data_dir=_expand(data_dir))
+            if not builder.data_path.exists():
+                print(f"downloads {name} into {one_line(builder.data_path)}", file=sys.stderr, flush=True)
             builder.download_and_prepare(download_config=config)
         return builder
 
@@ -222,10 +227,11 @@ def _prepare(
         except FileExistsError:  # another process has just finished the same: what it wrote is there now
             return prepared()
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout, urllib.error.URLError) as error:
+        instead = "; or use the dataset mnist_small (--dataset mnist_small)" if name == "mnist" else ""
         raise InputError(
             f"source {name!r} has to be downloaded and the network could not be reached "
             f"({type(error).__name__}). Point data_dir (--data-dir) at a folder where TFDS has prepared it, "
-            "or manual_dir (--manual-dir) at a folder with the original files.",
+            f"or manual_dir (--manual-dir) at a folder with the original files{instead}.",
             argument="source",
             received=name,
         ) from error
@@ -260,19 +266,26 @@ def _expand(folder: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _few_retries() -> Iterator[None]:
-    """Let TFDS give up on an unreachable host after seconds, without a warning per attempt."""
+def _quiet() -> Iterator[None]:
+    """Let TFDS give up on an unreachable host after seconds, without log lines and progress bars."""
+    import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
-    log = logging.getLogger("urllib3.connectionpool")
-    level, retries = log.level, downloader.MAX_RETRIES
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [log.level for log in logs]
+    retries = downloader.MAX_RETRIES
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     downloader.MAX_RETRIES = RETRIES
+    tfds.disable_progress_bar()
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+        for log, level in zip(logs, levels, strict=True):  # not after a failure: threads still try, and log
+            log.setLevel(level)
     finally:
-        log.setLevel(level)
         downloader.MAX_RETRIES = retries
+        tfds.enable_progress_bar()
 
 
 def _splits(builder: Any) -> tuple[str, str, str]:

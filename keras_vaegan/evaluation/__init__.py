@@ -16,7 +16,7 @@ import keras_vaegan
 from keras_vaegan.data import ImageData
 from keras_vaegan.data.content import content_hash
 from keras_vaegan.errors import InputError, choose, shown
-from keras_vaegan.evaluation.groups import GROUPS, KEEPING_FEATURES
+from keras_vaegan.evaluation.groups import GROUPS, KEEPING_FEATURES, SYNONYMS
 from keras_vaegan.evaluation.scores import Score, findings
 from keras_vaegan.evaluation.subject import Evaluation, NotApplicable
 from keras_vaegan.files import write_json
@@ -134,7 +134,7 @@ def check_groups(argument: str, groups: Sequence[str] | None) -> None:
     if not len(groups):
         raise InputError(f"{argument} must be one at least of {', '.join(GROUPS)}; received none.")
     for name in groups:
-        choose(argument, name, GROUPS)
+        choose(argument, name, GROUPS, synonyms=SYNONYMS)
 
 
 def save_scores(result: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -281,6 +281,15 @@ GROUPS: dict[str, Callable[[Evaluation], Iterator[Score]]] = {
     "completion": _completion,
     "classification": _classification,
 }
+# Other names of scores, with the groups that have them.
+SYNONYMS = {
+    **{"fid": "frechet", "frechet_distance": "frechet", "kid": "kernel", "mmd": "kernel"},
+    **dict.fromkeys(("precision", "recall", "density", "coverage"), "neighbours"),
+    **dict.fromkeys(("mse", "psnr", "ssim", "lpips"), "reconstruction"),
+    **dict.fromkeys(("kl", "active_units"), "latent"),
+    **dict.fromkeys(("elbo", "nll", "log_likelihood", "bits_per_dimension"), "likelihood"),
+    **dict.fromkeys(("accuracy", "error", "ece"), "classification"),
+}
 KEEPING_FEATURES = {"kernel", "neighbours", "labels"}  # the others need moments and probabilities alone
 
 

@@ -96,6 +96,12 @@ class Evaluation:
         self.images_given, self.labels_given = self.images, self.labels
         most = len(self.images) if self.images is not None else max(MOST_IMAGES, num_images or 0)
         count = min(most, len(self.real)) if num_images is None else num_images
+        if num_images is None and count < 2:  # an error about `num_images` would be about nothing given
+            if most < 2:
+                raise InputError(f"subject must hold at least 2 images to score; received {most}.")
+            raise InputError(
+                f"data must hold at least 2 images in its {split} split; received {count}. Take more images."
+            )
         self.num_images = whole_number("num_images", count, 2)
         if self.num_images > most:
             raise InputError(f"num_images must be at most {most}, the images given; received {num_images}.")

@@ -805,7 +805,7 @@ class LatentVariableModel(MultiPlayerModel):
         condition = self.conditioned(len(x), labels, x, mask)
         if tile is None:
             return self.batched("encoded", {"images": x, **condition}, batch_size)
-        tile, overlap = self._tile(tile)
+        tile, overlap = self.check_tile(tile)
         factor = self.factor
         padding = [(0, -side % factor) for side in x.shape[1:3]]
         x = np.pad(x, [(0, 0), *padding, (0, 0)], mode="edge")  # as the encoder does with a whole image
@@ -853,9 +853,7 @@ class LatentVariableModel(MultiPlayerModel):
             z = numbers(z, "z", "biuf", "codes").astype("float32")
         if not np.isfinite(z).all():
             raise InputError("z must be finite codes; received NaN or infinite values.")
-        form: tuple[Any, ...] = (None, None, self.latent_dim) if self.any_size else self.code_shape
-        if not fits(z.shape[1:], form):
-            raise InputError(f"z must be codes of shape ({open_sides(('B', *form))}); received {z.shape}.")
+        self.check_codes(z.shape)
         if not len(z):
             raise InputError(f"z must hold at least one code; received the shape {z.shape}.")
         if images is not None:  # without a mask they say nothing, and yet may be wrong
@@ -868,8 +866,16 @@ class LatentVariableModel(MultiPlayerModel):
             return self._decoded(z, condition, batch_size)
         return self.unpadded(self._uncut(z, condition, batch_size, tile), z.shape[1:3])
 
-    def _tile(self, tile: int) -> tuple[int, int]:
-        """The size of tiles and their overlap in pixels, checked."""
+    def check_codes(self, shape: Sequence[int]) -> None:
+        """Raise `InputError` unless codes of a shape `(B, ...)` are those of this model."""
+        form: tuple[Any, ...] = (None, None, self.latent_dim) if self.any_size else self.code_shape
+        if not fits(shape[1:], form):
+            raise InputError(
+                f"z must be codes of shape ({open_sides(('B', *form))}); received {tuple(shape)}."
+            )
+
+    def check_tile(self, tile: int) -> tuple[int, int]:
+        """The size of tiles and their overlap in pixels; raise `InputError` if the model cannot have them."""
         if not self.any_size:
             raise InputError(
                 f"tile must be None: the networks of this {type(self).__name__} take images of "
@@ -913,7 +919,7 @@ class LatentVariableModel(MultiPlayerModel):
 
         if tile is None:
             return decoded(z)
-        tile, overlap = (pixels // self.factor for pixels in self._tile(tile))
+        tile, overlap = (pixels // self.factor for pixels in self.check_tile(tile))
         return in_tiles(decoded, z, tile, overlap, Fraction(self.factor))
 
     def _decoded(self, z: np.ndarray, condition: Condition, batch_size: int) -> np.ndarray:
@@ -992,6 +998,19 @@ class LatentVariableModel(MultiPlayerModel):
         labels = check_labels(labels, len(labels), self.num_classes, "labels", unlabelled=False)
         return labels[(start % len(labels) + np.arange(num_images)) % len(labels)]
 
+    def check_path(
+        self, path: Literal["linear", "spherical", "noise"] | None
+    ) -> Literal["linear", "spherical", "noise"]:
+        """The path of `interpolate`, None replaced; raise `InputError` if the prior does not have it."""
+        if path is None:
+            path = "noise" if self.prior.walks_through_noise else "linear"
+        choose("path", path, ("linear", "spherical", "noise"))
+        if path == "noise" and not self.prior.has_inverse:
+            raise InputError(
+                f"path must be linear or spherical: {self.prior.summary} has no inverse; received 'noise'."
+            )
+        return path
+
     def interpolate(
         self,
         a: ArrayLike,
@@ -1018,13 +1037,7 @@ class LatentVariableModel(MultiPlayerModel):
             InputError: fewer than two steps, an unknown path, not as many images at both ends, labels
                 that are no pair; as of `encode`.
         """
-        if path is None:
-            path = "noise" if self.prior.walks_through_noise else "linear"
-        choose("path", path, ("linear", "spherical", "noise"))
-        if path == "noise" and not self.prior.has_inverse:
-            raise InputError(
-                f"path must be linear or spherical: {self.prior.summary} has no inverse; received 'noise'."
-            )
+        path = self.check_path(path)
         whole_number("steps", steps, 2)
         ends = [numbers(x, name, "biuf", "images") for name, x in (("a", a), ("b", b))]
         for end, name in zip(ends, ("a", "b"), strict=True):

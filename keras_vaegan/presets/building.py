@@ -198,6 +198,8 @@ def _optimizer(player: str, settings: Mapping[str, Any]) -> keras.optimizers.Opt
             schedule = dict(settings["learning_rate"])
             name = choose(f"optimizer.{player}.learning_rate.class", schedule.pop("class", None), SCHEDULES)
             settings["learning_rate"] = SCHEDULES[name](**schedule)
+        elif isinstance(settings.get("learning_rate"), int):  # as of --set learning_rate=1
+            settings["learning_rate"] = float(settings["learning_rate"])
         return OPTIMIZERS[kind](**settings)
 
 

@@ -5,6 +5,7 @@ import copy
 import functools
 import inspect
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import keras
 
 from keras_vaegan.classification import CLASSIFICATIONS
 from keras_vaegan.data.images import parse_size
-from keras_vaegan.errors import InputError, choose, shown, unknown_name, whole_number
+from keras_vaegan.errors import InputError, choose, did_you_mean, nearest, shown, whole_number
 from keras_vaegan.games import GAMES
 from keras_vaegan.kinds import LARGEST_SIDE, LENGTHS, Kind, check_kind, check_recipe
 from keras_vaegan.likelihoods import LIKELIHOODS
@@ -22,6 +23,7 @@ from keras_vaegan.networks.blocks import check_image_shape
 from keras_vaegan.parts import KIND, settings_of
 from keras_vaegan.presets.own_images import recipe_by_images
 from keras_vaegan.presets.recipes import (
+    ALL_PRESETS,
     DATA_SETS,
     DEFAULT_DATASET,
     RECIPES,
@@ -112,7 +114,8 @@ SET_BY_BUILD = {"codes", "latent_dim", "num_outputs", "num_classes", "given", "f
 
 def recipe(name: str) -> dict[str, Any]:
     """A copy of the recipe of that name, or raise `InputError` with the nearest right one."""
-    return copy.deepcopy(RECIPES[choose("preset", name, RECIPES)])
+    known = choose("preset", name, RECIPES, kind="the name of a preset", listing=ALL_PRESETS)
+    return copy.deepcopy(RECIPES[known])
 
 
 def recipe_for(
@@ -191,18 +194,27 @@ def options(recipe: Mapping[str, Any]) -> list[str]:
 
 def _model_options(recipe: Mapping[str, Any], model: Any) -> list[str]:
     """The options of a model: its arguments, and the class and settings of those that are objects."""
-    arguments = {name for function in _constructors(model) for name in inspect.signature(function).parameters}
+    arguments = _arguments_of(model)
     names = [f"model.{option}" for option in _parameters(*_constructors(model)) - {*PARTS, WEIGHTS}]
-    for part, (kinds, _) in PARTS.items():
-        if part not in arguments:
-            continue
-        if len(kinds) > 1:
+    for part in _parts_of(model):
+        if len(PARTS[part][0]) > 1:
             names += [f"model.{part}", f"model.{part}.{KIND}"]
         names += [f"model.{part}.{setting}" for setting in settings_of(_part_class(recipe, part))]
     if WEIGHTS in arguments:
         judged = "discriminator" in networks_of(model)
         names += [f"model.{WEIGHTS}.{name}" for name in RECONSTRUCTIONS if judged or name != Features.name]
     return names
+
+
+def _arguments_of(model: Any) -> set[str]:
+    """Names of the arguments of a model's constructors."""
+    return {name for function in _constructors(model) for name in inspect.signature(function).parameters}
+
+
+def _parts_of(model: Any) -> list[str]:
+    """Names of the arguments of a model that are objects of `PARTS`."""
+    arguments = _arguments_of(model)
+    return [part for part in PARTS if part in arguments]
 
 
 def _part_settings(recipe: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -238,16 +250,20 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
     legal = options(recipe)
     found = [name for name in legal if name == key or name.endswith(f".{key}")]
     if not found:
-        # Compare with the short forms too, so that `bta` is told of `beta`.
-        short = {_short(name) for name in legal}
-        raise unknown_name("option", key, [*sorted(short)])
+        raise _unknown_option(recipe, key, legal)
     least = min(name.count(".") for name in found)
     if key not in found:  # `family` is that of all networks before it is that of one
         found = [name for name in found if name.count(".") == least]
     if len(found) > 1 and key not in found:  # `steps` is that of a DRAW's model before that of the training
         found = [name for name in found if not name.startswith("training.")]
     if len(found) > 1 and key not in found:
-        raise InputError(f"option {key!r} must name one of {', '.join(found)}.")
+        allowed = [_short(name) for name in found]
+        raise InputError(
+            f"option {key} is ambiguous: write {' or '.join(allowed)}.",
+            argument=key,
+            allowed=allowed,
+            received=key,
+        )
     name = key if key in found else found[0]
     if name.removeprefix("model.") in PARTS:  # its class, by name
         name = f"{name}.{KIND}"
@@ -280,6 +296,45 @@ def override(recipe: dict[str, Any], key: str, value: Any) -> None:
         for other in LENGTHS:
             if other != option:
                 target.pop(other, None)
+
+
+def _unknown_option(recipe: Mapping[str, Any], key: str, legal: Sequence[str]) -> InputError:
+    """The error for a key of no option: why there is none, and the nearest one."""
+    model = recipe["model"]["key"]
+    owners = [*networks_of(MODELS[model]), *player_settings(recipe), *_parts_of(MODELS[model])]
+    *sections, setting = key.removeprefix("networks.").removeprefix("optimizer.").split(".")
+    reason = ""
+    if sections and sections[0] in {*NETWORKS, *PLAYERS, *PARTS} - set(owners):
+        reason = f", which has no {sections[0]}"
+    others = [
+        f"--set {part}={kind}"
+        for part in _parts_of(MODELS[model])
+        for kind, of in PARTS[part][0].items()
+        if setting in settings_of(of)
+    ]
+    if reason:
+        hint = ""
+    elif others:
+        hint = f" It belongs to {' or '.join(others)}."
+    else:  # compare with the short forms too, so that `bta` is told of `beta`
+        hint = did_you_mean(nearest(key, [*map(_short, legal), *legal]))
+    shown_key = key if re.fullmatch(r"[A-Za-z_][\w.]*", key) else shown(key)
+    return InputError(
+        f"option {shown_key} must be an option of {model}{reason}.{hint} "
+        f"`keras-vaegan presets {_alike(recipe)} --options` lists all options.",
+        argument="option" if shown_key != key else key,
+        allowed=tuple(legal),
+        received=key,
+    )
+
+
+def _alike(recipe: Mapping[str, Any]) -> str:
+    """The name of a preset that has the options of a recipe: of its model, and of its networks' family."""
+    named = _named(recipe["model"]["key"], recipe["training"]["dataset"])
+    of_model = [name for name, of in RECIPES.items() if of["model"]["key"] == recipe["model"]["key"]]
+    family = recipe["networks"]["family"]
+    of_family = [name for name in of_model if RECIPES[name]["networks"]["family"] == family]
+    return named if named in of_model else (of_family or of_model)[0]
 
 
 def _short(name: str) -> str:
@@ -400,6 +455,23 @@ def check(recipe: Any) -> None:
                 full = f"{section}.{name}{part}"
                 if full in legal:  # of the others, the constructors tell which they do not take
                     _check_option(recipe, full, setting)
+    _check_factors(recipe)
+
+
+def _check_factors(recipe: Mapping[str, Any]) -> None:
+    """Raise `InputError` if the encoder shrinks images by another factor than the decoder enlarges codes."""
+    model = MODELS[recipe["model"]["key"]]
+    factors = []
+    for network in ("encoder", "decoder"):
+        with contextlib.suppress(InputError):  # a family without that network
+            default = inspect.signature(function_of(recipe, network, model)).parameters.get("factor")
+            if default is not None:
+                factors.append(recipe["networks"].get(network, {}).get("factor", default.default))
+    if len(factors) == 2 and factors[0] != factors[1]:
+        raise InputError(
+            f"networks.encoder.factor must be equal to networks.decoder.factor; received {factors[0]} and "
+            f"{factors[1]}. Set both: encoder.factor and decoder.factor."
+        )
 
 
 def as_list(value: Any) -> list[Any]:
@@ -458,7 +530,7 @@ def _constructors(model: Any) -> list[Callable[..., Any]]:
 
 def networks_of(model: Any) -> list[str]:
     """Names of the networks that a model is built from, in the order of `NETWORKS`."""
-    known = {name for function in _constructors(model) for name in inspect.signature(function).parameters}
+    known = _arguments_of(model)
     if not model.takes:
         known -= {"prior"}  # of networks; an unconditional prior has none
     return [network for network in NETWORKS if network in known]

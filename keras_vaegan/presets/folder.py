@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import re
+import shlex
 import tempfile
 import warnings
 import zipfile
@@ -31,7 +32,7 @@ from keras_vaegan.files import (
     write_json,
 )
 from keras_vaegan.kinds import check_facts
-from keras_vaegan.runs import CONFIG, METADATA, WEIGHTS
+from keras_vaegan.runs import CONFIG, METADATA, WEIGHTS, is_unfinished
 from keras_vaegan.training.multi_player import MultiPlayerModel
 
 if TYPE_CHECKING:
@@ -165,6 +166,14 @@ def _inside(folder: pathlib.Path, name: str) -> pathlib.Path:
     """The path of a file that the folder has, and has itself; raise if there is none."""
     path = member(folder, name)
     if not path.is_file():
+        if is_unfinished(folder):
+            again = shlex.join(["keras-vaegan", "train", "--resume", str(folder)])
+            raise InputError(
+                f"source must be a run that has finished; the training of {folder} has not. If it runs no "
+                f"more, continue it: {again}",
+                argument="source",
+                received=folder,
+            )
         raise InputError(
             f"source must be a preset or run folder ({CONFIG}, {WEIGHTS}, {METADATA}); "
             f"{folder} has no {name}."

@@ -238,6 +238,7 @@ LOSSES_OF_THE_PAPERS = {
     "game": {"class": "standard"},
 }
 
+ALL_PRESETS = "`keras-vaegan presets` lists all presets."
 HUB = "hf://"  # how the address of a model on the Hugging Face Hub begins
 
 RECIPES: dict[str, dict[str, Any]] = {

@@ -8,11 +8,11 @@ import re
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
-from keras_vaegan.errors import InputError, renaming, shown, unknown_name
+from keras_vaegan.errors import InputError, did_you_mean, nearest, renaming, shown, unknown_name
 from keras_vaegan.files import cache_folder, kept_or_passing, reason_of, user_path
 from keras_vaegan.presets import configure
 from keras_vaegan.presets.folder import load_folder, load_keras_file, load_metadata
-from keras_vaegan.presets.recipes import HUB, RECIPES
+from keras_vaegan.presets.recipes import ALL_PRESETS, HUB, RECIPES
 from keras_vaegan.presets.shipped import shipped, trained_presets
 from keras_vaegan.registry import MODELS
 from keras_vaegan.runs import CONFIG, METADATA, WEIGHTS
@@ -61,7 +61,13 @@ def find(preset: str | os.PathLike[str]) -> Preset:
             return _in_folder(text, folder, recipe) if folder else Preset(text, None, recipe, {})
         if text.startswith(HUB):
             return _in_folder(text, _download(text), {})
-    raise unknown_name("preset", text, [*RECIPES, "a folder", ADDRESS])
+    raise unknown_name(
+        "preset",
+        text,
+        [*RECIPES, "a folder", ADDRESS],
+        kind=f"the name of a preset, a folder or {HUB}user/name",
+        listing=ALL_PRESETS,
+    )
 
 
 def load_source(source: str | os.PathLike[str]) -> "tuple[LatentVariableModel, dict[str, Any]]":
@@ -74,18 +80,28 @@ def load_source(source: str | os.PathLike[str]) -> "tuple[LatentVariableModel, d
         InputError: nothing at `source`; a recipe without weights; a `.keras` file that is damaged or holds no
             model of the package; a preset as of `find`, a folder as of `load_folder`.
     """
+    place = locate(source)
+    if place.is_dir():
+        return load_folder(place)
+    model = load_keras_file(place)
+    if not isinstance(model, MultiPlayerModel):
+        raise InputError(f"source must hold a model of keras-vaegan; {place} holds {type(model).__name__}.")
+    return model, {}
+
+
+def locate(source: str | os.PathLike[str]) -> pathlib.Path:
+    """The folder or `.keras` file of the trained model that a command's SOURCE names.
+
+    Raises `InputError` as `load_source` does, but for what is in the files.
+    """
     path = user_path("source", source)
     if path.is_file() and path.suffix == ".keras":
-        model = load_keras_file(path)
-        if not isinstance(model, MultiPlayerModel):
-            raise InputError(
-                f"source must hold a model of keras-vaegan; {path} holds {type(model).__name__}."
-            )
-        return model, {}
+        return path
     if not path.is_dir() and str(source) not in RECIPES and not str(source).startswith(HUB):
-        near = unknown_name("", source, [name for name in RECIPES if shipped(name)])
+        hint = did_you_mean(nearest(source, [name for name in RECIPES if shipped(name)]))
         raise InputError(
-            f"source must be a run folder, a .keras file or a preset; there is none at {source}.{_hint(near)}"
+            f"source must be a run folder, a .keras file or a preset; there is none at {source}.{hint} "
+            f"{ALL_PRESETS}"
         )
     with renaming(preset="source"):
         found = find(source)
@@ -93,7 +109,7 @@ def load_source(source: str | os.PathLike[str]) -> "tuple[LatentVariableModel, d
         raise InputError(
             f"source must be a trained model; {source} is a recipe: keras-vaegan train --preset {source}."
         )
-    return load_folder(found.folder)
+    return found.folder
 
 
 class Presets:
@@ -147,8 +163,3 @@ def _download(address: str) -> pathlib.Path:
     except Exception as error:  # each way of having no network or no such model fails in its own way
         raise InputError(f"preset {address} cannot be downloaded: {reason_of(error)}") from error
     return folder
-
-
-def _hint(error: InputError) -> str:
-    _, mark, hint = str(error).partition(" Did you mean")
-    return mark + hint

@@ -106,9 +106,10 @@ class Mixture(Fitted):
             count = int(np.bincount(labels[labels >= 0], minlength=self.num_classes).min())
         if count < self.components:
             of_class = "" if self.num_classes is None else " of the smallest class"
+            fewer = f"Set components={count} (--set components={count}), or take more images."
             raise InputError(
                 f"components must be at most {count}, as many as the images{of_class}; received "
-                f"{self.components}."
+                f"{self.components}. {fewer if count else 'Take images of every class.'}"
             )
 
     @property

@@ -27,6 +27,7 @@ from keras_vaegan import backend, plots, presets
 from keras_vaegan.callbacks import Checkpoints, HistoryFile, Monitor, SampleGrids, StopOnInterrupt
 from keras_vaegan.checkpoints import Position, found
 from keras_vaegan.data import Batches, ImageData, named_mask, semi_supervised_split
+from keras_vaegan.data.batches import parse_augment
 from keras_vaegan.data.cache import parse_cache
 from keras_vaegan.data.checks import check_value_range
 from keras_vaegan.data.content import OLDER, change_since_training, describe
@@ -34,6 +35,7 @@ from keras_vaegan.data.names import listed
 from keras_vaegan.data.preprocessing import Preprocessing
 from keras_vaegan.data.sources import UNTRAINED
 from keras_vaegan.data.stored import is_stored
+from keras_vaegan.data.tensorflow_side import quiet_import
 from keras_vaegan.data.views import first_of, some_of
 from keras_vaegan.diagnosis import Finding
 from keras_vaegan.errors import InputError, choose, flag, one_line, printable, renaming, shown, whole_number
@@ -42,6 +44,7 @@ from keras_vaegan.locks import LOCK, FolderLock, InUse
 from keras_vaegan.models.latent import WORKERS, LatentVariableModel
 from keras_vaegan.presets import RecipeChoice, configure
 from keras_vaegan.presets.folder import load_keras_file, load_metadata
+from keras_vaegan.presets.sources import locate
 from keras_vaegan.progress import EpochRows
 from keras_vaegan.runs import (
     BEGUN,
@@ -61,7 +64,7 @@ from keras_vaegan.runs import (
     read_begun,
     tidy_run,
 )
-from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code, held_back
+from keras_vaegan.signals import SIGNALS, ending_on_signals, exit_code
 from keras_vaegan.training.plan import (
     MOST_VALIDATED,
     Plan,
@@ -305,10 +308,15 @@ def run(
         source = recipe[part].get(field)
         if isinstance(source, str) and pathlib.Path(source).exists():
             recipe[part][field] = str(pathlib.Path(source).resolve())  # found from elsewhere too
+        if source and field != "dataset":  # what can be checked without the images comes before them
+            with renaming(source=f"{part}.{field}"):
+                locate(source)
     if num_labels is not None:
         presets.override(recipe, "training.num_labels", num_labels)
     if checkpoint_every is not None:
         checkpoint_every = whole_number("checkpoint_every", checkpoint_every, 1)
+    augment = None if augment == "none" else augment or training.get("augment")
+    parse_augment(augment)
     begun = {
         "model": recipe["model"]["key"],
         "dataset": training["dataset"],
@@ -319,7 +327,7 @@ def run(
         "backend": keras.backend.backend(),
         "mixed_precision": choose("mixed_precision", mixed_precision, PRECISIONS),
         "distribute": distribute,
-        "augment": None if augment == "none" else augment or training.get("augment"),
+        "augment": augment,
         "checkpoint_every": checkpoint_every,
         "recipe": recipe,
         "choice": chosen_later,
@@ -626,7 +634,8 @@ def _begin(own: pathlib.Path, begun: dict[str, Any], data: ImageData | None, how
     if data is None:
         data = _load(recipe, dataset, how, asked)
     _check_classes(recipe, data)
-    preprocessing = dataclasses.replace(_known_preprocessing(data), crop=asked.crop)
+    with renaming(crop="random_crop"):
+        preprocessing = dataclasses.replace(_known_preprocessing(data), crop=asked.crop)
     image_shape = (*(asked.crop or data.image_shape[:2]), data.image_shape[2])
     if begun["choice"] is not None:
         recipe = _chosen(begun["choice"], recipe, image_shape, len(data.train[0]))
@@ -705,7 +714,7 @@ def _built(
     """
     console = how.console
     recipe, seed, dataset = metadata["recipe"], metadata["seed"], metadata["dataset"]
-    with held_back():
+    with quiet_import():
         keras.utils.set_random_seed(seed)  # which imports TensorFlow, if it is there
     backend.be_deterministic()
     x, y = data.train
