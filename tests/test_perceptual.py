@@ -265,7 +265,7 @@ def test_layers_without_feature_maps_are_refused():
 def test_a_dictionary_of_weights_names_it():
     model = registry.vae_gan(image_shape=(4, 4, 3), reconstruction={"l1": 1.0, "l2": 0.5, "perceptual": 0.3})
     found = {term.name: term.weight for term in model.reconstruction}
-    assert found == {"features": 1.0, "pixels": 0.0, "l1": 1.0, "l2": 0.5, "perceptual": 0.3}
+    assert found == {"features": 0.05, "pixels": 0.025, "l1": 1.0, "l2": 0.5, "perceptual": 0.3}
 
 
 @pytest.mark.core_on("one")

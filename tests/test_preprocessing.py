@@ -214,7 +214,7 @@ def test_channels_change_between_grey_and_color_alone():
     for channels in range(1, 17):
         image = noise(4, 4, channels)
         np.testing.assert_array_equal(Preprocessing(channels=channels)(image), image)
-    assert "has 5 channels; 5 cannot become 3" in refused(Preprocessing(channels=3), noise(4, 4, 5))
+    assert "has 5 channels, and 5 cannot become 3" in refused(Preprocessing(channels=3), noise(4, 4, 5))
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -249,7 +249,8 @@ def test_a_labelled_image_plays_as_its_class_alone(inject_noise):
     inject_noise()
     for expectation in ("enumerated", "sampled"):
         model = registry.set_weights(registry.ssl_vae_gan(expectation=expectation, beta=0.0, alpha=0.0))
-        game = kvg.CVAEGAN(model.encoder, model.decoder, model.discriminator, beta=0.0)
+        losses = registry.hybrid_objects(beta=0.0)
+        game = kvg.CVAEGAN(model.encoder, model.decoder, model.discriminator, **losses)
         own, other = (
             made.compute_losses(ops.convert_to_tensor(X), ops.convert_to_tensor(Y)) for made in (model, game)
         )

@@ -500,7 +500,7 @@ def not_finite(folder):
 def other_channels(folder):
     np.save(folder / "two.npy", pixels(2))
     tifffile.imwrite(folder / "five.tif", pixels(5), photometric="minisblack", planarconfig="contig")
-    skipped(folder, 2, two="has 2 channels, which cannot become 1", five="has 5 channels")
+    skipped(folder, 2, two="has 2 channels, and 2 cannot become 1", five="has 5 channels")
     for path in folder.glob("good*"):
         path.unlink()
     for i in range(8):

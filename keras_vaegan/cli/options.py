@@ -98,7 +98,7 @@ class GroupedCommand(click.Command):
 
 def _as_option(error: InputError, name: str) -> InputError:
     """An error with its option in the words of the command line, where nobody writes None."""
-    message = str(error).replace(f"{name} must be None", f"{name} must not be given", 1)
+    message = re.sub(rf"^{re.escape(name)} must be None(?! or)", f"{name} must not be given", str(error))
     error.args = (message,)
     return error
 

@@ -220,7 +220,7 @@ class Preprocessing:
                 colours = on_background(colours, cover, self.background)
             received = colours.shape[-1]
             if self.channels not in (None, received) and {received, self.channels} != {1, 3}:
-                raise Unsuitable(f"has {received} channels; {received} cannot become {self.channels}")
+                raise Unsuitable(f"has {received} channels, and {received} cannot become {self.channels}")
             image = resized(
                 set_channels(colours, self.channels), self.image_size, self.resize, self.background
             )
