@@ -27,7 +27,7 @@ pytestmark = pytest.mark.core_on("one")
 
 # Core: the Python of most pages, where compilation takes no time. The commands are in the full matrix, and
 # the pages that export much, or read what their commands wrote.
-IN_FULL_ONLY = {"codes.md", "export.md", "one_page.md"}
+IN_FULL_ONLY = {"codes.md", "export.md", "index.md", "one_page.md"}
 FEW = {"evaluate": {"num_images": 150, "likelihood_images": 4}}
 SHAPE = (28, 28, 1)
 

@@ -154,6 +154,7 @@ def test_a_classifier_learns_from_images_that_show_their_labels(digits):
     assert accuracy(x[first][labels], labels, 30) < learned - 0.1
 
 
+@pytest.mark.slow
 def test_what_samples_teach_stands_beside_what_real_images_teach(digits, brief_lessons):
     x, y = digits.validation
     (found,) = score(x, digits, ["synthetic"], labels=y)["scores"]
