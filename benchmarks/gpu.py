@@ -31,7 +31,7 @@ import tempfile
 import time
 
 from benchmarks import command
-from keras_vaegan.files import atomic_path, read_json
+from keras_vaegan.files import atomic_path, read_json, reason_of
 
 MODELS = ("vae_gan", "vae_gan_images")
 BATCHES = {"vae_gan": (64, 128, 256, 512, 1024), "vae_gan_images": (8, 16, 32, 64, 128)}
@@ -102,7 +102,7 @@ def in_process(function, *arguments):
         try:
             return pool.apply(function, arguments)
         except Exception as error:  # noqa: BLE001
-            return {"error": str(error).splitlines()[0][:200]}
+            return {"error": reason_of(error)}
 
 
 def by_hand(backend, kind="vae_gan", batch_size=128, images=8192, rounds=5):
@@ -145,8 +145,7 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, required=True, help="JSON file to write")
     parser.add_argument("--quality", action="store_true", help="train vae_gan_mnist, too, and score it")
     parser.add_argument("--fruits", help="folder of Fruits-360 images, to train vae_gan_fruits as well")
-    parser.add_argument("--manual-dir", help="folder with the original files of MNIST")
-    parser.add_argument("--data-dir", help="folder for the prepared files of MNIST")
+    command.add_data_options(parser)
     parser.add_argument("--batches", type=int, nargs="+", help="other batch sizes")
     parser.add_argument("--steps", type=int, default=STEPS, help="of a round")
     options = parser.parse_args()
@@ -169,14 +168,8 @@ def main():
     for kind in MODELS:
         for precision in PRECISIONS:
             for batch_size in options.batches or BATCHES[kind]:
-                keep(
-                    f"{kind}, batch {batch_size}, {precision}",
-                    speed,
-                    kind,
-                    batch_size,
-                    precision,
-                    options.steps,
-                )
+                case = (kind, batch_size, precision)
+                keep(f"{kind}, batch {batch_size}, {precision}", speed, *case, options.steps)
     keep("by hand, vae_gan, batch 128", by_hand, backend, "vae_gan", 128, 128 * options.steps)
     if options.quality:
         keep("quality, vae_gan_mnist", quality, "vae_gan_mnist", command.data_arguments(options))
